@@ -1,0 +1,1 @@
+"""Gateways and their channels: the only place where content is in clear."""

@@ -1,0 +1,1 @@
+"""The hub: routes sealed referrals, decides on need-to-know, keeps the message log. It cannot read content."""

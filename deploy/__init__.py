@@ -1,0 +1,1 @@
+"""What joins and runs the halves: the command line, the authority, the embedded stack."""
