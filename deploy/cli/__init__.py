@@ -1,0 +1,78 @@
+"""The ``safelane`` command. Each group is a module of this package, imported only when it is used, so that ``--help`` is quick.
+
+Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 a service is unavailable (try again), 4 an integrity check failed (stop, and say so).
+"""
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from schemas.errors import DependencyUnavailable, IntegrityBroken, SafelaneError
+
+EXIT_FAILED = 1
+EXIT_UNAVAILABLE = 3
+EXIT_INTEGRITY = 4
+
+GROUPS = ("hub", "authority", "gateway", "quarantine", "audit", "policy")
+"""Groups of commands: module ``deploy.cli.<name>``, attribute ``app``."""
+SINGLE_COMMANDS = {"demo": "deploy.cli.demo", "up": "deploy.cli.demo", "down": "deploy.cli.demo"}
+"""Commands without a group: module, and a function of the command's own name."""
+
+
+class LazyGroup(TyperGroup):
+    """A command group that imports a subcommand's module when it is asked for. A module that is not installed is not listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the groups and commands that this installation has."""
+        modules = {name: f"deploy.cli.{name}" for name in GROUPS} | SINGLE_COMMANDS
+        return [name for name, module in modules.items() if importlib.util.find_spec(module) is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and return the command, or None where there is no such command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        if cmd_name in GROUPS:
+            group = typer.main.get_group(importlib.import_module(f"deploy.cli.{cmd_name}").app)
+            group.name = cmd_name
+            return group
+        function = getattr(importlib.import_module(SINGLE_COMMANDS[cmd_name]), cmd_name)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(cmd_name)(function)
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Safelane carries safeguarding referrals between agencies: sealed end to end, released on need-to-know, provable afterwards.",
+    epilog="Example: safelane hub status --config hub.yaml",
+)
+
+
+@app.callback()
+def describe() -> None:
+    """Safelane: run a hub or a gateway, enrol agencies, decide, and prove what happened."""
+
+
+def main() -> None:
+    """Run the command line; turn our errors into one readable line and an exit code."""
+    try:
+        app()
+    except SafelaneError as error:
+        sys.exit(report_error(error))
+
+
+def report_error(error: SafelaneError) -> int:
+    """Print ``error`` for people on standard error and return the exit code for it."""
+    where = f" ({error.field})" if error.field else ""
+    typer.secho(f"{error.public_message}", fg="red", err=True)
+    typer.echo(f"  {error.code}{where}: {error.detail}", err=True)
+    if isinstance(error, IntegrityBroken):
+        return EXIT_INTEGRITY
+    return EXIT_UNAVAILABLE if isinstance(error, DependencyUnavailable) else EXIT_FAILED
