@@ -54,7 +54,7 @@ def parse_json(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, field
         canonical = orjson.dumps(value, option=_DUMP_OPTIONS) == data
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         canonical = False  # the careful reader finds the reason
-    if canonical and not _MAYBE_FRACTION.search(data):
+    if canonical and not (_MAYBE_FRACTION.search(data) and _holds_fraction(value)):
         return value
     return _parse_slowly(data, field)
 
@@ -84,8 +84,8 @@ def canonical_bytes(value: JsonValue) -> bytes:
         data = orjson.dumps(value, option=_DUMP_OPTIONS)
     except (orjson.JSONEncodeError, RecursionError):
         raise MalformedMessage("holds a value that canonical JSON cannot express") from None
-    if _MAYBE_FRACTION.search(data):
-        _refuse_fractions(value)
+    if _MAYBE_FRACTION.search(data) and _holds_fraction(value):
+        raise MalformedMessage("numbers must be integers: write a decimal as a string")
     if not data.isascii():
         # orjson sorts keys by UTF-8, RFC 8785 by UTF-16: they differ only above the basic plane.
         return json.dumps(_sorted_by_utf16(value), ensure_ascii=False, separators=(",", ":")).encode()
@@ -159,15 +159,12 @@ def _parse_slowly(data: bytes, field: str) -> JsonValue:
     return value
 
 
-def _refuse_fractions(value: JsonValue) -> None:
-    if isinstance(value, float):
-        raise MalformedMessage("numbers must be integers: write a decimal as a string")
+def _holds_fraction(value: JsonValue) -> bool:
     if isinstance(value, dict):
-        for member in value.values():
-            _refuse_fractions(member)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            _refuse_fractions(member)
+        return any(_holds_fraction(member) for member in value.values() if type(member) is not str)
+    if isinstance(value, list | tuple):
+        return any(_holds_fraction(member) for member in value if type(member) is not str)
+    return isinstance(value, float)
 
 
 def _sorted_by_utf16(value: JsonValue) -> JsonValue:
