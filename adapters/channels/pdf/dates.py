@@ -1,0 +1,68 @@
+"""Dates and times as people in England read them, in the manner of the GOV.UK style guide: "17 November 2026, 9:15pm"."""
+
+import re
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+LONDON = ZoneInfo("Europe/London")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_INSTANT = re.compile(r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$")
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+
+
+def write_date(day: date) -> str:
+    """Return "17 November 2026"."""
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def write_time(moment: datetime, zone: ZoneInfo = LONDON) -> str:
+    """Return "9:15pm", "9am", "midday" or "midnight", in local time."""
+    local = moment.astimezone(zone)
+    if local.minute == 0 and local.hour in {0, 12}:
+        return "midday" if local.hour else "midnight"
+    hour = local.hour % 12 or 12
+    minutes = f":{local.minute:02}" if local.minute else ""
+    return f"{hour}{minutes}{'pm' if local.hour >= 12 else 'am'}"
+
+
+def write_instant(moment: datetime, zone: ZoneInfo = LONDON) -> str:
+    """Return "17 November 2026, 9:15pm" in local time. ``moment`` is aware; a naive one is taken as UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return f"{write_date(aware.astimezone(zone).date())}, {write_time(aware, zone)}"
+
+
+def write_if_date(text: str, zone: ZoneInfo = LONDON) -> str:
+    """Return ``text`` written for people if it is wholly an ISO date or instant with an offset; otherwise unchanged."""
+    try:
+        if _INSTANT.match(text):
+            return write_instant(datetime.fromisoformat(text), zone)
+        if _DATE.match(text):
+            return write_date(date.fromisoformat(text))
+    except ValueError:
+        return text
+    return text
+
+
+def write_span(seconds: float) -> str:
+    """Return how long is left, "in 23 hours" or "2 days ago", by whole hours or days."""
+    hours = abs(seconds) / 3600
+    if hours < 1:
+        size = "less than an hour"
+    elif hours < 48:
+        size = f"{int(hours)} hour{'s' if int(hours) != 1 else ''}"
+    else:
+        size = f"{int(hours // 24)} days"
+    return f"in {size}" if seconds >= 0 else f"{size} ago"
