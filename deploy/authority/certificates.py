@@ -76,9 +76,7 @@ def issue_client_certificate(csr_pem: str, agency_id: str, ca: CertificateAuthor
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(_dns_label(agency_id))]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.private_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.private_key.public_key()), critical=False)
     )
     digest = None if isinstance(ca.private_key, Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(ca.private_key, digest).public_bytes(serialization.Encoding.PEM).decode("ascii")

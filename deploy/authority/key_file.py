@@ -81,7 +81,9 @@ def seal_for_pairs(
         "purpose": purpose,
         "nonce": _encode(nonce),
         "ciphertext": _encode(AESGCM(master).encrypt(nonce, canonical_bytes(dict(bundle)), purpose.encode())),
-        "pairs": [_split_master(master, pair, passphrases, purpose, cost) for pair in combinations(sorted(passphrases), 2)],
+        "pairs": [
+            _split_master(master, pair, passphrases, purpose, cost) for pair in combinations(sorted(passphrases), 2)
+        ],
     }
 
 

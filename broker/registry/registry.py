@@ -1,0 +1,58 @@
+"""The registry's front: the current directory, cached by version, and what may be added to it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import asyncpg
+
+from broker.registry import versions
+from broker.registry.snapshot import DirectorySnapshot, build_snapshot
+from schemas.errors import DependencyUnavailable
+from schemas.keys import VerifyingKeys
+
+
+class NoDirectory(DependencyUnavailable):
+    """The authority has not published a first directory yet."""
+
+    code = "no-directory"
+    public_message = "There is no directory yet. The partnership's officers must sign and publish one."
+
+
+class Registry:
+    """Gives the current directory snapshot. One small query a call; everything is loaded and verified again only when something changed."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, authority_keys: Sequence[VerifyingKeys], clock: Callable[[], datetime]
+    ) -> None:
+        """Take a connection pool, the pinned authority keys, and the real clock (directory and key lifetimes)."""
+        self.pool = pool
+        self.authority_keys = tuple(authority_keys)
+        self.clock = clock
+        self._snapshot: DirectorySnapshot | None = None
+
+    async def current(self, connection: versions.Connection | None = None) -> DirectorySnapshot:
+        """Return the current snapshot; a revocation counts from the call after its directory was published.
+
+        Raises:
+            NoDirectory: none was published yet.
+            IntegrityBroken: the stored directory is not one that the authority signed.
+            DependencyUnavailable: PostgreSQL does not answer.
+        """
+        with versions.translate_errors():
+            if connection is not None:
+                return await self._refresh(connection)
+            async with self.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as acquired:
+                return await self._refresh(acquired)
+
+    async def _refresh(self, connection: versions.Connection) -> DirectorySnapshot:
+        change = await versions.read_change(connection)
+        cached = self._snapshot
+        if cached is not None and cached.change == change:
+            return cached
+        body = await versions.read_latest_directory(connection)
+        if body is None:
+            raise NoDirectory
+        announcements = await versions.read_announcements(connection, self.clock())
+        snapshot = build_snapshot(body, announcements, change, self.authority_keys)
+        self._snapshot = snapshot
+        return snapshot

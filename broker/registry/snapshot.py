@@ -1,0 +1,121 @@
+"""One version of the directory with every key parsed once: what the hub's workers and its API look things up in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from schemas.directory import Agency, Directory, Person
+from schemas.errors import DependencyUnavailable, IntegrityBroken, MalformedMessage, SafelaneError, SignatureInvalid
+from schemas.keys import KeyUse, VerifyingKeys, compute_thumbprint, pair_verifying_keys
+from schemas.signed_directory import EncryptionKey, is_active, read_key_announcement, verify_directory
+
+Jwk = dict[str, Any]
+
+
+class DirectoryExpired(DependencyUnavailable):
+    """The authority has not signed a newer directory in time: nobody's keys can be relied on."""
+
+    code = "directory-expired"
+    public_message = "The directory has expired. The partnership's officers must sign a new version."
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySnapshot:
+    """A verified directory version, its keys parsed, revocations applied. Immutable; compare ``change`` to see whether it is current."""
+
+    directory: Directory
+    signed: bytes
+    """The authority's signed bytes, passed on unchanged."""
+    change: int
+    """Counts directory versions and key announcements together."""
+    announcements: tuple[bytes, ...]
+    """The agencies' signed key announcements, passed on unchanged."""
+    signing_keys: Mapping[str, tuple[VerifyingKeys, ...]]
+    api_keys: Mapping[str, tuple[Jwk, ...]]
+    """By agency id, and by ``person:<id>`` for people."""
+    encryption_keys: Mapping[str, tuple[EncryptionKey, ...]]
+    revoked: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def version(self) -> int:
+        """The directory's version."""
+        return self.directory.version
+
+    def require_fresh(self, now: datetime) -> None:
+        """Refuse to work with a directory that is over (real clock).
+
+        Raises:
+            DirectoryExpired: it is.
+        """
+        if now >= self.directory.expires_at:
+            raise DirectoryExpired
+
+    def find_active_agency(self, agency_id: str) -> Agency | None:
+        """Return the agency if it is enrolled and not revoked, or none."""
+        agency = self.directory.find_agency(agency_id)
+        return agency if agency is not None and is_active(agency) else None
+
+    def current_encryption_key(self, agency_id: str, now: datetime) -> EncryptionKey | None:
+        """Return the agency's newest usable encryption key, or none."""
+        usable = [k for k in self.encryption_keys.get(agency_id, ()) if k.not_before <= now < k.not_after]
+        return max(usable, key=lambda k: k.not_before, default=None)
+
+
+def build_snapshot(
+    body: bytes, announcements: Sequence[tuple[str, bytes]], change: int, authority_keys: Sequence[VerifyingKeys]
+) -> DirectorySnapshot:
+    """Build a snapshot from stored bytes: the signed directory, and ``(agency, signed announcement)`` pairs.
+
+    Announcements that no longer verify (their identity key was revoked or replaced) are left out.
+
+    Raises:
+        IntegrityBroken: the stored directory is not what the authority signed.
+    """
+    try:
+        directory = verify_directory(body, authority_keys)
+    except SafelaneError:
+        raise IntegrityBroken("the stored directory is not one that the authority signed", field="directory") from None
+    signing: dict[str, tuple[VerifyingKeys, ...]] = {}
+    api: dict[str, tuple[Jwk, ...]] = {}
+    for agency in directory.agencies:
+        if is_active(agency):
+            revoked = frozenset(agency.keys.revoked)
+            signing[agency.id] = pair_verifying_keys(agency.keys.signing, revoked=revoked)
+            api[agency.id] = tuple(k for k in agency.keys.api if compute_thumbprint(k) not in revoked)
+    for person in directory.people:
+        api[f"person:{person.id}"] = _api_keys(person)
+    encryption, kept = _read_announcements(directory, signing, announcements)
+    return DirectorySnapshot(
+        directory=directory,
+        signed=body,
+        change=change,
+        announcements=kept,
+        signing_keys=MappingProxyType(signing),
+        api_keys=MappingProxyType(api),
+        encryption_keys=MappingProxyType(encryption),
+        revoked=frozenset(t for agency in directory.agencies for t in agency.keys.revoked),
+    )
+
+
+def _api_keys(person: Person) -> tuple[Jwk, ...]:
+    return tuple(jwk for jwk in person.keys if jwk.get("safelane_use") == KeyUse.API.value)
+
+
+def _read_announcements(
+    directory: Directory, signing: Mapping[str, tuple[VerifyingKeys, ...]], announcements: Sequence[tuple[str, bytes]]
+) -> tuple[dict[str, tuple[EncryptionKey, ...]], tuple[bytes, ...]]:
+    found: dict[str, list[EncryptionKey]] = {}
+    kept: list[bytes] = []
+    for agency_id, body in announcements:
+        agency = directory.find_agency(agency_id)
+        if agency is None or agency_id not in signing:
+            continue
+        try:
+            key = read_key_announcement(body, agency_id, signing[agency_id], frozenset(agency.keys.revoked))
+        except (SignatureInvalid, MalformedMessage):
+            continue
+        found.setdefault(agency_id, []).append(key)
+        kept.append(body)
+    return {agency_id: tuple(keys) for agency_id, keys in found.items()}, tuple(kept)
