@@ -29,7 +29,8 @@ class ReceivedSection(ReceivedModel):
     form: Form
     media_type: str
     content: Any
-    ciphertext_sha256: str = ""
+    attachments: tuple[dict[str, Any], ...] = ()
+    """Attachments of this heading; ``data`` is base64."""
 
 
 class DeskContact(ReceivedModel):

@@ -27,6 +27,7 @@ _DETAIL_ORDER = tuple(
     Compartment(f"C{n:02}") for n in (1, 14, 6, 4, 5, 15, 2, 3, 7, 8, 13, 16, 9, 10, 11, 12, 17)
 )  # fmt: skip
 _FIRST_PAGE_ROWS = {Compartment.C04: 3, Compartment.C06: 6}
+_MACHINE_ONLY = frozenset({"data", "b64", "content", "sha256"})
 _SHORT = 420  # characters of an account on the first page; the whole of it follows in its section
 
 
@@ -223,6 +224,13 @@ def _list_section(section: ReceivedSection, words: Words) -> Iterator[Flowable]:
         yield make_paragraph(note, blocks.NOTE)
     style = blocks.QUOTE if section.compartment is Compartment.C06 else blocks.BODY
     yield from make_rows(list_rows(section.content, words), _WIDTH, style)
+    for attachment in section.attachments:
+        told = {
+            k: v for k, v in attachment.items() if isinstance(v, str) and len(v) <= _SHORT and k not in _MACHINE_ONLY
+        }
+        yield from make_rows(
+            [Row("Attachment", "; ".join(f"{words.label_field(k).lower()}: {v}" for k, v in told.items()))], _WIDTH
+        )
 
 
 def _list_own_view(referral: ReceivedReferral, words: Words) -> Iterator[Flowable]:
