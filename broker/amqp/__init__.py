@@ -1,0 +1,1 @@
+"""RabbitMQ access for the hub and for gateways: connection, batch publisher, batch consumer, topology as data, provisioning."""

@@ -1,0 +1,245 @@
+"""Consuming in micro-batches, acknowledged with as few frames as possible.
+
+Up to ``max_messages`` or ``linger`` of waiting, and no wait when idle (DESIGN, "The hot path"). A batch from a connection that has broken
+cannot be settled: RabbitMQ hands its messages out again, and the receiver recognises duplicates.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiormq.channel import Channel
+from aiormq.connection import Connection
+from pamqp import commands as spec
+from pamqp.header import ContentHeader
+
+from broker.amqp.connection import (
+    LINK_ERRORS,
+    BrokerUnavailable,
+    close_quietly,
+    open_channel,
+    open_connection,
+    retry_delay,
+)
+from broker.amqp.settings import AmqpSettings
+from schemas.errors import ConfigInvalid
+
+_log = structlog.get_logger(__name__)
+
+#: RabbitMQ scans what is outstanding for each multiple acknowledgement: beyond this it costs more than it saves (DESIGN, RabbitMQ).
+MAX_PREFETCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message as RabbitMQ handed it over. Everything but ``body`` is a hint: only ``user_id`` is checked, by RabbitMQ.
+
+    Attributes:
+        tag: delivery tag on this connection.
+        queue: queue it came from.
+        body: sealed bytes.
+        delivery_id: AMQP message id (``""`` when absent).
+        user_id: RabbitMQ user that published it (``None`` when the publisher left it out).
+        type: claimed kind of object.
+        redelivered: whether it was handed out before.
+        delivery_count: how often it was handed out and given back before (quorum queues count).
+        routing_key: routing key that it was published with.
+        exchange: exchange that it was published to.
+        headers: remaining headers (``x-death`` …).
+    """
+
+    tag: int
+    queue: str
+    body: bytes
+    delivery_id: str
+    user_id: str | None
+    type: str | None
+    redelivered: bool
+    delivery_count: int
+    routing_key: str
+    exchange: str
+    headers: Mapping[str, Any]
+
+
+class _ConsumeChannel(Channel):
+    """A channel that queues deliveries in order, without a task per message."""
+
+    def __init__(self, connector: Connection, number: int, **options: Any) -> None:
+        super().__init__(connector, number, **options)
+        self.queues: dict[str, str] = {}
+        self.inbox: deque[Incoming] = deque()
+        self.unsettled: dict[int, None] = {}
+        self.arrived = asyncio.Event()
+
+    async def _on_deliver_frame(self, frame: spec.Basic.Deliver) -> None:
+        header = await self._get_frame()
+        if not isinstance(header, ContentHeader):
+            raise BrokerUnavailable("RabbitMQ sent a delivery without its header")
+        message = await self._read_content(frame, header)
+        properties, tag = header.properties, frame.delivery_tag or 0
+        headers = properties.headers or {}
+        count = headers.get("x-delivery-count", 0)
+        self.inbox.append(
+            Incoming(
+                tag=tag,
+                queue=self.queues.get(frame.consumer_tag or "", ""),
+                body=message.body,
+                delivery_id=properties.message_id or "",
+                user_id=properties.user_id or None,
+                type=properties.message_type,
+                redelivered=bool(frame.redelivered),
+                delivery_count=count if isinstance(count, int) else 0,
+                routing_key=frame.routing_key or "",
+                exchange=frame.exchange or "",
+                headers=headers,
+            )
+        )
+        self.unsettled[tag] = None
+        self.arrived.set()
+
+    async def _on_cancel_frame(self, frame: spec.Basic.CancelOk | spec.Basic.Cancel) -> None:
+        await super()._on_cancel_frame(frame)
+        if isinstance(frame, spec.Basic.Cancel):  # the queue is gone or its leader moved: begin again
+            raise BrokerUnavailable("RabbitMQ ended the consumer")
+
+
+class IncomingBatch:
+    """Messages taken together, and the means to settle them. Settle each message exactly once."""
+
+    __slots__ = ("_channel", "messages")
+
+    def __init__(self, messages: Sequence[Incoming], channel: _ConsumeChannel | None) -> None:
+        self.messages = messages
+        self._channel = channel
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    async def ack(self, messages: Iterable[Incoming] | None = None) -> bool:
+        """Acknowledge ``messages`` (default: all): after the database has committed, never before.
+
+        Returns ``False`` when the connection is gone, in which case RabbitMQ will hand them out again.
+        """
+        tags = [message.tag for message in (self.messages if messages is None else messages)]
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            return not tags
+        settled = set(tags)
+        last = 0
+        for tag in list(channel.unsettled):  # the oldest run that is settled goes in one frame
+            if tag not in settled:
+                break
+            del channel.unsettled[tag]
+            settled.discard(tag)
+            last = tag
+        try:
+            if last:
+                await channel.basic_ack(last, multiple=True, wait=False)
+            for tag in sorted(settled):
+                if channel.unsettled.pop(tag, 0) is None:
+                    await channel.basic_ack(tag, wait=False)
+        except LINK_ERRORS as error:
+            _log.warning("amqp.ack-failed", error=type(error).__name__, messages=len(tags))
+            return False
+        return True
+
+    async def reject(self, messages: Iterable[Incoming], *, requeue: bool) -> bool:
+        """Give ``messages`` back (``requeue``) or dead-letter them into quarantine; return as ``ack`` does."""
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            return False
+        try:
+            for message in messages:
+                if channel.unsettled.pop(message.tag, 0) is None:
+                    await channel.basic_nack(message.tag, requeue=requeue, wait=False)
+        except LINK_ERRORS as error:
+            _log.warning("amqp.reject-failed", error=type(error).__name__)
+            return False
+        return True
+
+
+class BatchConsumer:
+    """Consumes one or more queues over one connection of its own, opened when first needed and again after it breaks."""
+
+    def __init__(self, settings: AmqpSettings, queues: Sequence[str], *, prefetch: int = 256) -> None:
+        """Keep ``settings``; nothing is opened yet.
+
+        ``prefetch`` bounds each queue's unsettled messages; that of all queues together is at most ``MAX_PREFETCH``.
+        """
+        if not queues or not 1 <= prefetch * len(queues) <= MAX_PREFETCH:
+            raise ConfigInvalid(f"prefetch times queues is from 1 to {MAX_PREFETCH}", field="amqp.prefetch")
+        self._settings = settings
+        self._queues = tuple(queues)
+        self._prefetch = prefetch
+        self._connection: Connection | None = None
+        self._channel: _ConsumeChannel | None = None
+        self._failures = 0
+
+    async def next_batch(self, *, max_messages: int = 64, linger: float = 0.002, within: float = 1.0) -> IncomingBatch:
+        """Return up to ``max_messages``: what is there, plus what arrives within ``linger`` seconds of the first.
+
+        The batch is empty when nothing arrives ``within`` so many seconds. A broken connection is opened again first.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ could not be reached, or a queue is not there; call again (this waits before the next attempt).
+            BrokerRefused: RabbitMQ does not accept our certificate or virtual host.
+        """
+        channel = await self._ensure_channel()
+        inbox = channel.inbox
+        if not inbox and not await self._wait_arrival(channel, within):
+            return IncomingBatch((), channel)
+        deadline = channel.loop.time() + linger
+        while len(inbox) < max_messages and (left := deadline - channel.loop.time()) > 0:
+            if not await self._wait_arrival(channel, left):
+                break
+        return IncomingBatch([inbox.popleft() for _ in range(min(max_messages, len(inbox)))], channel)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a channel is open at this moment."""
+        return self._channel is not None and not self._channel.is_closed
+
+    async def close(self) -> None:
+        """Close the connection; RabbitMQ hands out again what is not settled."""
+        self._channel = None
+        connection, self._connection = self._connection, None
+        await close_quietly(connection)
+
+    @staticmethod
+    async def _wait_arrival(channel: _ConsumeChannel, seconds: float) -> bool:
+        channel.arrived.clear()
+        try:
+            await asyncio.wait_for(channel.arrived.wait(), seconds)
+        except TimeoutError:
+            return False
+        return not channel.is_closed
+
+    async def _ensure_channel(self) -> _ConsumeChannel:
+        if self._channel is not None and not self._channel.is_closed:
+            return self._channel
+        await self.close()
+        if self._failures:
+            await asyncio.sleep(retry_delay(self._failures))
+        self._failures = min(self._failures + 1, 10)
+        self._connection = await open_connection(self._settings)
+        channel = await open_channel(self._connection, _ConsumeChannel, confirms=False)
+        channel.closing.add_done_callback(lambda _: channel.arrived.set())
+        try:
+            await channel.basic_qos(prefetch_count=self._prefetch, timeout=10)
+            for queue in self._queues:
+                tag = f"safelane.{len(channel.queues)}"
+                channel.queues[tag] = queue
+                await channel.basic_consume(queue, _unused_callback, consumer_tag=tag, timeout=10)
+        except LINK_ERRORS as error:
+            await self.close()
+            raise BrokerUnavailable from error
+        self._failures = 0
+        self._channel = channel
+        return channel
+
+
+async def _unused_callback(_: Any) -> None:
+    """Stand in for aiormq's per-message callback, which ``_ConsumeChannel`` replaces by its inbox."""
