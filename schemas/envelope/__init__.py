@@ -1,5 +1,16 @@
 """The envelope: seal, parse, verify, redact, open (DESIGN, The envelope)."""
 
+from schemas.envelope.delivery import (
+    DeliveryParts,
+    UnverifiedDelivery,
+    VerifiedDelivery,
+    encode_delivery,
+    open_delivery,
+    open_sections,
+    parse_delivery,
+    redact_for,
+    verify_delivery,
+)
 from schemas.envelope.errors import (
     DeliveryTampered,
     DigestMismatch,
@@ -27,6 +38,7 @@ from schemas.envelope.verify import UnverifiedEnvelope, VerifiedEnvelope, parse_
 __all__ = [
     "INCIDENT",
     "SUITE",
+    "DeliveryParts",
     "DeliveryTampered",
     "DigestMismatch",
     "EnvelopeDraft",
@@ -42,9 +54,17 @@ __all__ = [
     "SectionDescriptor",
     "SectionDraft",
     "UndeclaredEntry",
+    "UnverifiedDelivery",
     "UnverifiedEnvelope",
+    "VerifiedDelivery",
     "VerifiedEnvelope",
+    "encode_delivery",
+    "open_delivery",
+    "open_sections",
+    "parse_delivery",
     "parse_envelope",
+    "redact_for",
     "seal",
+    "verify_delivery",
     "verify_envelope",
 ]

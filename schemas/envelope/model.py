@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.codes import Compartment, Form
 from schemas.header import AgencyId, OpaqueId, RoutingHeader
+from schemas.wire_types import Digest, MediaType, Uuid7
 
 SUITE: Final = "SL1"
 """Ed25519 + ML-DSA-65 signatures, A256GCM sections, HPKE-9-KE keyrings, SHA-256 digests."""
@@ -29,13 +30,6 @@ DIGEST_COUNTS: Final = (64, 128, 256, 512, 1024)
 """The manifest's digests are filled up with decoys to the smallest of these, so that their number says little."""
 CLOCK_SKEW: Final = timedelta(minutes=5)
 MAX_LIFETIME: Final = timedelta(days=92)
-
-Uuid7 = Annotated[
-    str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
-]
-Digest = Annotated[str, StringConstraints(min_length=43, max_length=43)]
-"""A base64url SHA-256."""
-MediaType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]+/[a-z0-9.+-]+$", max_length=100)]
 
 
 class EnvelopeModel(BaseModel):

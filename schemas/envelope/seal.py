@@ -27,7 +27,7 @@ def seal(
 ) -> SealedEnvelope:
     """Seal a draft. ``recipient_keys`` maps each delivery id that is granted sections to that recipient's encryption JWK.
 
-    The header's deliveries are signed with ``granted_sections`` as in ``draft.grants``. A section in no grant is sealed but keyed to nobody.
+    ``draft.grants`` alone says what is granted: ``granted_sections`` of the draft's header is passed over. A section in no grant is sealed but keyed to nobody.
 
     Raises:
         MalformedMessage: the draft contradicts itself, or a key is missing or of the wrong form.
@@ -46,7 +46,7 @@ def seal(
         descriptors[section.section_id] = descriptor
     digests = {section_id: descriptor.ciphertext_sha256 for section_id, descriptor in descriptors.items()}
     keyrings: dict[str, dict[str, str]] = {}
-    entries = _with_grants(draft).to_entries()
+    entries = _without_grants(draft.header).to_entries()
     entries += [(f"section:{section_id}", d.model_dump(mode="json")) for section_id, d in descriptors.items()]
     for delivery_id, granted in draft.grants.items():
         if not granted:
@@ -60,6 +60,7 @@ def seal(
             rng=rng,
         )
         entries.append((f"keyring:{delivery_id}", keyring.model_dump(mode="json")))
+        entries.append((f"grants:{delivery_id}", sorted(granted)))
     openings = write_openings(entries, rng=rng)
     payload = _write_manifest(draft, add_decoys(openings.keys(), rng=rng))
     body = canonical_bytes(
@@ -93,12 +94,10 @@ def _check_draft(draft: EnvelopeDraft, recipient_keys: Mapping[str, Jwk]) -> Non
             require_use(recipient_keys[delivery_id], KeyUse.ENCRYPTION)
 
 
-def _with_grants(draft: EnvelopeDraft) -> RoutingHeader:
-    deliveries = tuple(
-        delivery.model_copy(update={"granted_sections": tuple(draft.grants.get(delivery.delivery_id, ()))})
-        for delivery in draft.header.deliveries
-    )
-    return draft.header.model_copy(update={"deliveries": deliveries})
+def _without_grants(header: RoutingHeader) -> RoutingHeader:
+    # Grants are entries of their own, for the hub alone: a recipient must not count what it was not given.
+    deliveries = tuple(delivery.model_copy(update={"granted_sections": ()}) for delivery in header.deliveries)
+    return header.model_copy(update={"deliveries": deliveries})
 
 
 def _write_manifest(draft: EnvelopeDraft, digests: list[str]) -> bytes:

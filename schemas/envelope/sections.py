@@ -34,6 +34,8 @@ from schemas.jose.jwe import (
 
 SECTION_KEY_BYTES: Final = 32
 _SALT_BYTES = 32
+_KEYRING_STEP = 8
+_DECOY_ID_BYTES = 16
 _SMALLEST_BUCKET = 512
 _DOUBLING_ENDS = 65_536
 _MAX_KEYRING_BYTES = 200_000
@@ -140,12 +142,16 @@ def seal_keyring(
     *,
     rng: RandomBytes,
 ) -> tuple[dict[str, str], KeyringDescriptor]:
-    """Seal section id to (key, ciphertext digest) for one delivery. ``binding`` is ``keyring_binding``'s result.
+    """Seal section id to (key, ciphertext digest) for one delivery, with decoys up to a multiple of eight. ``binding`` is ``keyring_binding``'s result.
 
     Raises:
         MalformedMessage: the recipient's key is not an encryption key.
     """
     entries = {name: {"k": encode_base64url(key), "ciphertext_sha256": digest} for name, (key, digest) in keys.items()}
+    while len(entries) % _KEYRING_STEP:
+        # A recipient must not count the sections that it was granted and not given.
+        decoy = {"k": encode_base64url(rng(SECTION_KEY_BYTES)), "ciphertext_sha256": encode_base64url(rng(32))}
+        entries[encode_base64url(rng(_DECOY_ID_BYTES))] = decoy
     plaintext = pad_to_bucket(canonical_bytes({"sections": entries}))
     jwe = encrypt_hpke(plaintext, recipient_jwk, kid, {**binding, "typ": KEYRING_TYP}, rng=rng)
     digest = sha256_base64url(compact_form(jwe))

@@ -82,12 +82,12 @@ def parse_envelope(body: bytes) -> UnverifiedEnvelope:
     members = parse_object(body, max_bytes=MAX_ENVELOPE_BYTES, field="envelope")
     if members.keys() != _ENVELOPE_MEMBERS:
         raise MalformedMessage("must hold manifest, openings, sections and keyrings", field="envelope")
-    keyrings = _read_map(members["keyrings"], "keyrings", MAX_KEYRINGS, dict)
+    keyrings = read_map(members["keyrings"], "keyrings", MAX_KEYRINGS, dict)
     return UnverifiedEnvelope(
-        manifest=_read_map(members["manifest"], "manifest", 2, object),
+        manifest=read_map(members["manifest"], "manifest", 2, object),
         openings=read_opening_list(members["openings"]),
-        sections=_read_map(members["sections"], "sections", MAX_SECTIONS, str),
-        keyrings={name: _read_map(jwe, "keyrings", 5, str) for name, jwe in keyrings.items()},
+        sections=read_map(members["sections"], "sections", MAX_SECTIONS, str),
+        keyrings={name: read_map(jwe, "keyrings", 5, str) for name, jwe in keyrings.items()},
     )
 
 
@@ -116,9 +116,7 @@ def verify_envelope(
     entries = read_openings(unverified.openings, check_digests(manifest.digests))
     descriptors = read_entries(entries, "section", "section_id", SectionDescriptor)
     keyrings = read_entries(entries, "keyring", "delivery_id", KeyringDescriptor)
-    header = RoutingHeader.from_entries(
-        (name, value) for name, (_, value) in entries.items() if not name.startswith(("section:", "keyring:"))
-    )
+    header = _read_header(entries)
     _check_references(header, descriptors, keyrings)
     if unverified.sections.keys() != descriptors.keys():
         raise UndeclaredEntry("sections and their descriptors differ", field="sections")
@@ -198,6 +196,29 @@ def read_entries(
     return found
 
 
+def _read_header(entries: Mapping[str, tuple[str, Any]]) -> RoutingHeader:
+    grants: dict[str, tuple[str, ...]] = {}
+    rest: list[tuple[str, Any]] = []
+    for name, (_, value) in entries.items():
+        label, _, delivery_id = name.partition(":")
+        if label == "grants":
+            if not isinstance(value, list) or not value or any(type(section_id) is not str for section_id in value):
+                raise MalformedMessage("must be a list of section ids", field="grants")
+            grants[delivery_id] = tuple(value)
+        elif label not in {"section", "keyring"}:
+            rest.append((name, value))
+    header = RoutingHeader.from_entries(rest)
+    if any(delivery.granted_sections for delivery in header.deliveries):
+        raise MalformedMessage("grants are entries of their own", field="delivery.granted_sections")
+    if not grants.keys() <= {delivery.delivery_id for delivery in header.deliveries}:
+        raise UndeclaredEntry("a grant names a delivery that is not declared", field="grants")
+    deliveries = tuple(
+        delivery.model_copy(update={"granted_sections": grants.get(delivery.delivery_id, ())})
+        for delivery in header.deliveries
+    )
+    return header.model_copy(update={"deliveries": deliveries})
+
+
 def _check_references(
     header: RoutingHeader, descriptors: Mapping[str, SectionDescriptor], keyrings: Mapping[str, KeyringDescriptor]
 ) -> None:
@@ -219,7 +240,13 @@ def _validate(form: type[Entry], value: object, field: str) -> Entry:
         raise MalformedMessage("is not of its form", field=f"{field}.{where}" if where else field) from None
 
 
-def _read_map(value: object, field: str, most: int, kind: type) -> dict[str, Any]:
+def read_map(value: object, field: str, most: int, kind: type) -> dict[str, Any]:
+    """Return a JSON object of at most ``most`` members, each a ``kind``.
+
+    Raises:
+        MalformedMessage: it is not one.
+        TooLarge: it has more members.
+    """
     if not isinstance(value, dict) or any(not isinstance(member, kind) for member in value.values()):
         raise MalformedMessage("is not of its form", field=field)
     if len(value) > most:

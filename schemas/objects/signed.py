@@ -21,8 +21,6 @@ OBJECT_TYPES: Final = frozenset(
         "request",
         "control",
         "directory",
-        "enrolment",
-        "notice",
     }
 )
 """Types that ``sign_object`` makes. ``referral`` is in the registry too: ``schemas.envelope`` makes it."""

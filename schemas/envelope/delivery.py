@@ -1,0 +1,335 @@
+"""Deliveries: what the hub cuts out of a verified envelope for one recipient, and how the recipient verifies and opens it.
+
+The hub can only narrow: every entry that it forwards was signed by the sender, every section and keyring is bound to a signed digest, and the log's
+proof shows that exactly these sections were released. A dropped, added or swapped section is refused.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.canonical import decode_base64url, encode_base64url, parse_object, sha256_base64url
+from schemas.checkpoint import Checkpoint, InclusionProof, NoteVerifier, read_proof, verify_proof
+from schemas.envelope.entries import check_digests, read_openings
+from schemas.envelope.errors import DeliveryTampered, DigestMismatch, ForeignKeyring, ProofInvalid, UndeclaredEntry
+from schemas.envelope.model import (
+    CLOCK_SKEW,
+    INCIDENT,
+    MAX_ENVELOPE_BYTES,
+    MAX_SECTIONS,
+    REFERRAL_TYP,
+    KeyringDescriptor,
+    Manifest,
+    OpenedSection,
+    SectionDescriptor,
+)
+from schemas.envelope.sections import check_keyring, check_section, keyring_binding, open_keyring, open_section
+from schemas.envelope.verify import (
+    VerifiedEnvelope,
+    read_claimed_sender,
+    read_entries,
+    read_manifest,
+    read_map,
+    read_opening_list,
+)
+from schemas.errors import MalformedMessage, SafelaneError, SignatureInvalid
+from schemas.header import CaseFacts, DeliveryRequest, SubjectFacts
+from schemas.jose.jws import verify_jws
+from schemas.keys import VerifyingKeys
+from schemas.log_entry import commit_event
+from schemas.objects.events import DecidedEvent
+
+_VERIFIED = object()
+_DELIVERY_MEMBERS = frozenset({"manifest", "openings", "sections", "keyring", "decision", "proof"})
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryParts:
+    """What one recipient may have of an envelope: the parts as the sender sealed them, never written anew."""
+
+    delivery_id: str
+    manifest_jws: Mapping[str, Any] = field(repr=False)
+    openings: tuple[str, ...] = field(repr=False)
+    sections: Mapping[str, str] = field(repr=False)
+    keyring: Mapping[str, str] | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedDelivery:
+    """A delivery of the right shape, of which nothing may be believed yet."""
+
+    manifest: Mapping[str, Any] = field(repr=False)
+    openings: tuple[str, ...] = field(repr=False)
+    sections: Mapping[str, str] = field(repr=False)
+    keyring: Mapping[str, str] | None = field(repr=False)
+    event: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    proof: InclusionProof = field(repr=False)
+
+    def claimed_sender(self) -> str:
+        """Return who the delivery says sealed it: only to find the keys with which to verify it.
+
+        Raises:
+            MalformedMessage: it does not say.
+        """
+        return read_claimed_sender(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedDelivery:
+    """A delivery whose signatures, digests, bindings, decision and proof are all verified. Only ``verify_delivery`` makes one."""
+
+    manifest: Manifest
+    manifest_digest: str
+    case: CaseFacts
+    delivery: DeliveryRequest
+    subjects: tuple[SubjectFacts, ...]
+    descriptors: Mapping[str, SectionDescriptor]
+    sections: Mapping[str, str] = field(repr=False)
+    keyring: Mapping[str, str] | None = field(repr=False)
+    keyring_kid: str | None
+    decision: DecidedEvent
+    decision_leaf: str
+    """Base64url SHA-256 of the log entry: what receipts bind."""
+    index: int
+    checkpoint: Checkpoint
+    note: str = field(repr=False)
+    witness: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.witness is not _VERIFIED:
+            raise TypeError("only verify_delivery makes a VerifiedDelivery")
+
+
+def redact_for(verified: VerifiedEnvelope, delivery_id: str, section_ids: Iterable[str]) -> DeliveryParts:
+    """Cut out what one delivery may have: ``section_ids`` must be among the sections that the sender granted it.
+
+    Raises:
+        UndeclaredEntry: there is no such delivery, or a section is not granted to it: the hub can only narrow.
+    """
+    request = next((d for d in verified.header.deliveries if d.delivery_id == delivery_id), None)
+    chosen = sorted(set(section_ids))
+    if request is None:
+        raise UndeclaredEntry("there is no such delivery", field="delivery_id")
+    if not set(request.granted_sections).issuperset(chosen):
+        raise UndeclaredEntry("a section is not granted to this delivery", field="sections")
+    subjects = sorted({verified.descriptors[section_id].subject for section_id in chosen} - {INCIDENT})
+    names = ["case", f"delivery:{delivery_id}", *(f"subject:{subject}" for subject in subjects)]
+    names += [f"section:{section_id}" for section_id in chosen]
+    keyring = verified.keyrings.get(delivery_id) if chosen else None
+    if keyring is not None:
+        names.append(f"keyring:{delivery_id}")
+    return DeliveryParts(
+        delivery_id=delivery_id,
+        manifest_jws=verified.manifest_jws,
+        openings=tuple(verified.openings[name] for name in names),
+        sections={section_id: verified.sections[section_id] for section_id in chosen},
+        keyring=keyring,
+    )
+
+
+def encode_delivery(parts: DeliveryParts, event: bytes, salt: bytes, proof: str) -> bytes:
+    """Return a delivery's body: the parts, the decision's event and salt, and the tlog-proof text of its leaf."""
+    return orjson.dumps(
+        {
+            "decision": {"event": encode_base64url(event), "salt": encode_base64url(salt)},
+            "keyring": parts.keyring,
+            "manifest": parts.manifest_jws,
+            "openings": parts.openings,
+            "proof": proof,
+            "sections": parts.sections,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def parse_delivery(body: bytes) -> UnverifiedDelivery:
+    """Read a delivery's outer form strictly. Nothing in it is believed.
+
+    Raises:
+        TooLarge: over a limit.
+        MalformedMessage: not strict JSON of the form.
+    """
+    members = parse_object(body, max_bytes=MAX_ENVELOPE_BYTES, field="delivery")
+    if members.keys() != _DELIVERY_MEMBERS or not isinstance(members["proof"], str):
+        raise MalformedMessage("is not of the form of a delivery", field="delivery")
+    decision = read_map(members["decision"], "decision", 2, str)
+    if decision.keys() != {"event", "salt"}:
+        raise MalformedMessage("must hold event and salt", field="decision")
+    keyring = members["keyring"]
+    return UnverifiedDelivery(
+        manifest=read_map(members["manifest"], "manifest", 2, object),
+        openings=read_opening_list(members["openings"]),
+        sections=read_map(members["sections"], "sections", MAX_SECTIONS, str),
+        keyring=None if keyring is None else read_map(keyring, "keyring", 5, str),
+        event=decode_base64url(decision["event"], field="decision.event"),
+        salt=decode_base64url(decision["salt"], field="decision.salt"),
+        proof=read_proof(members["proof"]),
+    )
+
+
+def verify_delivery(
+    unverified: UnverifiedDelivery,
+    sender_keys: Sequence[VerifyingKeys],
+    log: NoteVerifier,
+    *,
+    recipient: str,
+    kids: Collection[str],
+    now: datetime,
+) -> VerifiedDelivery:
+    """Verify a delivery with the sender's keys and the hub's log key, both from the recipient's own directory.
+
+    ``recipient`` is the agency that verifies, ``kids`` its encryption keys' ids, ``now`` the real time.
+
+    Raises:
+        SignatureInvalid: the sender's signatures do not verify.
+        ProofInvalid: the log's proof does not show this decision.
+        DeliveryTampered: what was delivered is not what was signed and decided: the hub or the way to it cannot be trusted.
+        ForeignKeyring: the keyring is sealed to a key that this recipient does not have.
+        MalformedMessage: a part is not of its form.
+    """
+    payload = verify_jws(unverified.manifest, sender_keys, REFERRAL_TYP)
+    manifest = read_manifest(payload)
+    decision, checkpoint = _verify_decision(unverified, log)
+    try:
+        entries = read_openings(unverified.openings, check_digests(manifest.digests))
+    except UndeclaredEntry as error:
+        raise DeliveryTampered(error.detail, field=error.field) from None
+    case, request, subjects = _read_header_part(entries)
+    descriptors = read_entries(entries, "section", "section_id", SectionDescriptor)
+    keyrings = read_entries(entries, "keyring", "delivery_id", KeyringDescriptor)
+    facts = (manifest.message_id, manifest.referral_id, manifest.revision, manifest.sender, sha256_base64url(payload))
+    if facts != (
+        decision.message_id,
+        decision.referral_id,
+        decision.revision,
+        decision.sender,
+        decision.manifest_digest,
+    ):
+        raise DeliveryTampered("the decision is about another message", field="decision")
+    if (request.delivery_id, request.agency, recipient) != (decision.delivery_id, decision.recipient, request.agency):
+        raise DeliveryTampered("the decision is about another delivery", field="decision")
+    if manifest.issued_at > now + CLOCK_SKEW or decision.at > now + CLOCK_SKEW:
+        raise DeliveryTampered("is from the future", field="manifest.issued_at")
+    _check_sections(unverified, descriptors, manifest, decision)
+    kid = _check_keyring(unverified, keyrings, manifest, request, kids)
+    if kid != decision.keyring_kid:
+        raise DeliveryTampered("the decision names another key", field="decision.keyring_kid")
+    return VerifiedDelivery(
+        manifest=manifest,
+        manifest_digest=decision.manifest_digest,
+        case=case,
+        delivery=request,
+        subjects=subjects,
+        descriptors=descriptors,
+        sections=unverified.sections,
+        keyring=unverified.keyring,
+        keyring_kid=kid,
+        decision=decision,
+        decision_leaf=sha256_base64url(commit_event(unverified.event, unverified.salt)),
+        index=unverified.proof.index,
+        checkpoint=checkpoint,
+        note=unverified.proof.note,
+        witness=_VERIFIED,
+    )
+
+
+def open_delivery(verified: VerifiedDelivery, private_jwks: Mapping[str, Mapping[str, Any]]) -> list[OpenedSection]:
+    """Open every delivered section with the recipient's private keys (by key id).
+
+    Raises:
+        ForeignKeyring: none of the keys is the one that the keyring is sealed to.
+        DecryptionFailed: the keyring or a section does not open.
+        DigestMismatch: a key or content is not the one that was signed.
+        LabelMismatch: a section's content says other than its descriptor.
+    """
+    if verified.keyring is None or verified.keyring_kid is None:
+        return []
+    if verified.keyring_kid not in private_jwks:
+        raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
+    keys = open_keyring(verified.keyring, private_jwks[verified.keyring_kid])
+    return open_sections(verified, keys)
+
+
+def open_sections(verified: VerifiedDelivery, keys: Mapping[str, tuple[bytes, str]]) -> list[OpenedSection]:
+    """Open every delivered section with keys from its keyring or from an addendum: section id to (key, ciphertext digest).
+
+    Raises:
+        DecryptionFailed, DigestMismatch, LabelMismatch, MalformedMessage: as in ``open_delivery``.
+    """
+    opened = []
+    for section_id, compact in verified.sections.items():
+        descriptor = verified.descriptors[section_id]
+        key, digest = keys.get(section_id, (b"", ""))
+        if digest != descriptor.ciphertext_sha256:
+            raise DigestMismatch("the keyring does not hold this section's key", field="keyring")
+        opened.append(open_section(compact, descriptor, key, verified.manifest.message_id, verified.manifest.sender))
+    return opened
+
+
+def _verify_decision(unverified: UnverifiedDelivery, log: NoteVerifier) -> tuple[DecidedEvent, Checkpoint]:
+    try:
+        checkpoint = verify_proof(unverified.proof, commit_event(unverified.event, unverified.salt), log)
+    except SignatureInvalid:
+        raise ProofInvalid("the checkpoint is not signed by the hub's log key", field="proof") from None
+    if checkpoint is None:
+        raise ProofInvalid("the log does not hold this decision", field="proof")
+    return DecidedEvent.from_bytes(unverified.event), checkpoint
+
+
+def _read_header_part(
+    entries: Mapping[str, tuple[str, Any]],
+) -> tuple[CaseFacts, DeliveryRequest, tuple[SubjectFacts, ...]]:
+    requests = read_entries(entries, "delivery", "delivery_id", DeliveryRequest)
+    subjects = read_entries(entries, "subject", "subject_id", SubjectFacts)
+    if "case" not in entries or len(requests) != 1:
+        raise DeliveryTampered("must open the case and one delivery", field="openings")
+    try:
+        case = CaseFacts.model_validate(entries["case"][1])
+    except ValidationError:
+        raise MalformedMessage("is not of its form", field="case") from None
+    return case, next(iter(requests.values())), tuple(subjects.values())
+
+
+def _check_sections(
+    unverified: UnverifiedDelivery,
+    descriptors: Mapping[str, SectionDescriptor],
+    manifest: Manifest,
+    decision: DecidedEvent,
+) -> None:
+    released = set(decision.released)
+    if unverified.sections.keys() != released or descriptors.keys() != released:
+        raise DeliveryTampered("the sections are not those that were released", field="sections")
+    for section_id, compact in unverified.sections.items():
+        try:
+            check_section(compact, descriptors[section_id], manifest.message_id, manifest.sender)
+        except DigestMismatch as error:
+            raise DeliveryTampered(error.detail, field=error.field) from None
+
+
+def _check_keyring(
+    unverified: UnverifiedDelivery,
+    keyrings: Mapping[str, KeyringDescriptor],
+    manifest: Manifest,
+    request: DeliveryRequest,
+    kids: Collection[str],
+) -> str | None:
+    if unverified.keyring is None:
+        if unverified.sections:
+            raise DeliveryTampered("the keyring is missing", field="keyring")
+        return None
+    descriptor = keyrings.get(request.delivery_id)
+    if descriptor is None:
+        raise DeliveryTampered("the keyring is not declared", field="keyring")
+    binding = keyring_binding(manifest.message_id, manifest.sender, request.delivery_id)
+    try:
+        check_keyring(unverified.keyring, descriptor, binding)
+    except SafelaneError as error:
+        raise DeliveryTampered(error.detail, field=error.field) from None
+    if descriptor.kid not in kids:
+        raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
+    return descriptor.kid

@@ -1,0 +1,77 @@
+"""The event that decides a delivery: logged by the hub as a salted leaf, carried to the recipient with its proof.
+
+It commits to manifest digest, delivery, key id and every section's outcome, and names only what was released: outcomes of the rest are behind a
+commitment of their own, so that a recipient does not learn that there is a rest.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
+from schemas.codes import DeliveryOutcome
+from schemas.errors import MalformedMessage
+from schemas.header import AgencyId, Code, OpaqueId
+from schemas.wire_types import Digest, Uuid7
+
+MAX_EVENT_BYTES = 65_536
+
+
+class DecidedEvent(BaseModel):
+    """One delivery's decision as its recipient may see it. ``rest`` commits to what else was decided (``commit_rest``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event: Literal["decided"] = "decided"
+    version: Literal[1] = 1
+    at: AwareDatetime
+    message_id: Uuid7
+    referral_id: OpaqueId
+    revision: Annotated[int, Field(ge=1)]
+    manifest_digest: Digest
+    sender: AgencyId
+    delivery_id: OpaqueId
+    recipient: AgencyId
+    role: Code
+    purpose: Code
+    contact: Code | None = None
+    keyring_kid: Digest | None = None
+    outcome: DeliveryOutcome
+    row: str
+    reason: str = ""
+    authority: str = ""
+    agreement: str | None = None
+    released: tuple[OpaqueId, ...] = ()
+    rest: Digest
+    policy_digest: str
+    inputs_digest: str
+
+    @model_validator(mode="after")
+    def _released_is_a_sorted_set(self) -> Self:
+        if list(self.released) != sorted(set(self.released)):
+            raise ValueError("released sections must be sorted and distinct")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes that are salted, logged and delivered."""
+        return canonical_bytes(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read an event.
+
+        Raises:
+            MalformedMessage: it is not a decided event.
+            TooLarge: it is over ``MAX_EVENT_BYTES``.
+        """
+        try:
+            return cls.model_validate(parse_object(data, max_bytes=MAX_EVENT_BYTES, max_depth=4, field="event"))
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+            raise MalformedMessage("is not of its form", field=f"event.{where}") from None
+
+
+def commit_rest(outcomes: Mapping[str, str], salt: bytes) -> str:
+    """Return the commitment to outcomes that the recipient may not see: section or compartment to outcome, under a 32-byte salt of its own."""
+    return sha256_base64url(salt + canonical_bytes(dict(outcomes)))
