@@ -1,17 +1,18 @@
 """The officers of the authority: people with their own keys, who sign what they approve and together open the authority's key."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from deploy.authority.key_file import SCRYPT_COST, open_with_passphrase, seal_with_passphrase, write_private
 from schemas.canonical import canonical_bytes, parse_object
 from schemas.directory import Person
-from schemas.errors import ConfigInvalid, NotFound
+from schemas.errors import ConfigInvalid, NotFound, SignatureInvalid
 from schemas.header import AgencyId, Code, OpaqueId
 from schemas.jose import sign_jws, verify_jws
 from schemas.keys import KeyUse, SigningKeys, VerifyingKeys, generate_ed25519_jwk, public_part
@@ -95,19 +96,18 @@ def approve_enrolment(officer: Officer, enrolment_id: str, request_sha256: str, 
     return sign_jws(canonical_bytes(approval.model_dump(mode="json")), officer.signer, APPROVAL_TYP)
 
 
-def verify_approval(jws: Jwk, officer: Person) -> EnrolmentApproval:
-    """Verify an approval by ``officer``'s own keys.
-
-    Raises:
-        SignatureInvalid: they did not sign it.
-        ConfigInvalid: it speaks for another officer.
-    """
-    pair = [jwk for jwk in officer.keys if jwk.get("safelane_use") == KeyUse.APPROVAL.value]
-    payload = verify_jws(jws, [VerifyingKeys.from_jwks(pair[0], pair[1])], APPROVAL_TYP)
-    approval = EnrolmentApproval.model_validate(parse_object(payload, max_bytes=4096))
-    if approval.officer != officer.id:
-        raise ConfigInvalid("is signed by another officer than it names", field="approval.officer")
-    return approval
+def verify_approval(jws: Jwk, officers: Sequence[Person]) -> EnrolmentApproval | None:
+    """Return the approval if one of ``officers`` signed it with their own keys and in their own name, or none."""
+    for officer in officers:
+        pair = [jwk for jwk in officer.keys if jwk.get("safelane_use") == KeyUse.APPROVAL.value]
+        try:
+            payload = verify_jws(jws, [VerifyingKeys.from_jwks(pair[0], pair[1])], APPROVAL_TYP)
+            approval = EnrolmentApproval.model_validate(parse_object(payload, max_bytes=4096))
+        except (SignatureInvalid, ValidationError):
+            continue
+        if approval.officer == officer.id:
+            return approval
+    return None
 
 
 def _path(folder: Path, officer_id: str) -> Path:
