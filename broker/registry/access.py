@@ -8,6 +8,7 @@ from typing import Any
 from broker.registry import versions
 from broker.registry.registry import Registry
 from broker.registry.snapshot import DirectorySnapshot
+from broker.store.pool import translate_errors
 from schemas.directory import Person
 from schemas.errors import NotAuthenticated
 from schemas.jose import peek_issuer, verify_jwt
@@ -74,7 +75,7 @@ class AccessTokens:
             DependencyUnavailable: it cannot be recorded.
         """
         until = datetime.fromtimestamp(claims["exp"], UTC) + 2 * LEEWAY
-        with versions.translate_errors():
+        with translate_errors():
             async with self.registry.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
                 fresh = await connection.fetchval(
                     "INSERT INTO access_token_ids (issuer, jti, expires_at) VALUES ($1, $2, $3)"
@@ -90,7 +91,7 @@ class AccessTokens:
 
 async def forget_old_tokens(connection: versions.Connection, now: datetime) -> None:
     """Delete ids of tokens that are over by themselves. Bounded work: a few thousand rows a call."""
-    with versions.translate_errors():
+    with translate_errors():
         await connection.execute(
             "DELETE FROM access_token_ids WHERE ctid IN (SELECT ctid FROM access_token_ids WHERE expires_at < $1 LIMIT 5000)",
             now,

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from broker.registry.versions import TIMEOUT_SECONDS, Connection, translate_errors
+from broker.store.pool import translate_errors
 from schemas.canonical import canonical_bytes, sha256_base64url
 from schemas.enrolment import EnrolmentRequest, Welcome, request_digest, verify_enrolment
 from schemas.errors import Conflict, NotFound
@@ -204,26 +205,6 @@ async def complete_enrolment(
         timeout=TIMEOUT_SECONDS,
     )
     return True
-
-
-async def read_queue(connection: Connection, agency_id: str) -> str | None:
-    """Return the agency's delivery queue, or none where it was not provisioned yet."""
-    queue: str | None = await connection.fetchval(
-        "SELECT queue FROM agency_queues WHERE agency = $1", agency_id, timeout=TIMEOUT_SECONDS
-    )
-    return queue
-
-
-async def save_queue(connection: Connection, agency_id: str, queue: str, *, now: datetime) -> None:
-    """Remember the agency's delivery queue."""
-    await connection.execute(
-        "INSERT INTO agency_queues (agency, queue, provisioned_at) VALUES ($1, $2, $3)"
-        " ON CONFLICT (agency) DO UPDATE SET queue = excluded.queue, provisioned_at = excluded.provisioned_at",
-        agency_id,
-        queue,
-        now,
-        timeout=TIMEOUT_SECONDS,
-    )
 
 
 def _read_row(row: asyncpg.Record) -> Enrolment:

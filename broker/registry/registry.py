@@ -7,6 +7,7 @@ import asyncpg
 
 from broker.registry import versions
 from broker.registry.snapshot import DirectorySnapshot, build_snapshot
+from broker.store.pool import translate_errors
 from schemas.errors import DependencyUnavailable
 from schemas.keys import VerifyingKeys
 
@@ -38,7 +39,7 @@ class Registry:
             IntegrityBroken: the stored directory is not one that the authority signed.
             DependencyUnavailable: PostgreSQL does not answer.
         """
-        with versions.translate_errors():
+        with translate_errors():
             if connection is not None:
                 return await self._refresh(connection)
             async with self.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as acquired:

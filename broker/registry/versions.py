@@ -1,7 +1,5 @@
 """The registry's tables: directory versions and key announcements, as signed bytes. ``registry_change`` counts every change of either."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -9,7 +7,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from schemas.directory import Directory
-from schemas.errors import Conflict, DependencyUnavailable, IntegrityBroken
+from schemas.errors import Conflict, IntegrityBroken
 from schemas.signed_directory import EncryptionKey
 
 Connection = asyncpg.Connection | PoolConnectionProxy
@@ -33,19 +31,6 @@ class TooManyKeys(Conflict):
 
     code = "too-many-keys"
     public_message = "Too many encryption keys are still valid. Wait until one expires, or revoke one."
-
-
-@contextmanager
-def translate_errors() -> Iterator[None]:
-    """Turn what PostgreSQL and its client raise into our error; no text of theirs is passed on, since it may quote values.
-
-    Raises:
-        DependencyUnavailable: the server does not answer, or refused.
-    """
-    try:
-        yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise DependencyUnavailable(f"PostgreSQL: {type(error).__name__}", field="postgresql") from None
 
 
 async def read_change(connection: Connection) -> int:
