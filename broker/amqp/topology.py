@@ -22,9 +22,9 @@ DELIVERY_EXCHANGE = "safelane.delivery"
 QUARANTINE_EXCHANGE = "safelane.quarantine"
 QUARANTINE_QUEUE = "safelane.quarantine"
 
-LANES = ("urgent", "routine")
-"""Two intake queues, so that a child in danger never waits behind a bulk export."""
-INTAKE_QUEUES: Mapping[str, str] = MappingProxyType({lane: f"safelane.intake.{lane}" for lane in LANES})
+_LANES = {"urgent": "urgent", "routine": "from"}
+"""First word of the routing key by lane. Two intake queues, so that a child in danger never waits behind a bulk export."""
+INTAKE_QUEUES: Mapping[str, str] = MappingProxyType({lane: f"safelane.intake.{lane}" for lane in _LANES})
 
 HUB_USER = "hub"
 RESERVED_USERS = frozenset({HUB_USER, "guest", "safelane-admin"})
@@ -89,12 +89,12 @@ def build_topology(limits: Limits | None = None) -> Topology:
         Queue(
             name=INTAKE_QUEUES[lane],
             exchange=INTAKE_EXCHANGE,
-            routing_key=f"{lane}.#",
+            routing_key=f"{word}.#",
             arguments=_quorum(
                 bounds, messages=bounds.intake_messages, size=bounds.intake_bytes, origin=f"intake.{lane}"
             ),
         )
-        for lane in LANES
+        for lane, word in _LANES.items()
     )
     quarantine = Queue(
         name=QUARANTINE_QUEUE,
@@ -129,9 +129,9 @@ def new_delivery_queue_name(agency_id: str) -> str:
     return f"safelane.delivery.{check_agency_id(agency_id)}.{secrets.token_hex(_SUFFIX_BYTES)}"
 
 
-def intake_routing_key(agency_id: str, *, urgent: bool) -> str:
-    """Return the routing key under which ``agency_id`` publishes to the intake exchange; RabbitMQ lets it use no other."""
-    return f"{LANES[0] if urgent else LANES[1]}.{agency_id}"
+def intake_routing_key(agency_id: str, message_type: str, *, urgent: bool = False) -> str:
+    """Return the routing key under which ``agency_id`` publishes to the intake exchange; RabbitMQ lets it use no other agency's."""
+    return f"{_LANES['urgent' if urgent else 'routine']}.{agency_id}.{message_type}"
 
 
 def check_agency_id(agency_id: str) -> str:
@@ -153,7 +153,7 @@ def agency_permissions(queue: str) -> dict[str, str]:
 
 def agency_topic_permissions(agency_id: str) -> dict[str, str]:
     """Return the topics under which an agency may publish; without these RabbitMQ allows every topic."""
-    return {"exchange": INTAKE_EXCHANGE, "write": rf"^({'|'.join(LANES)})\.{re.escape(agency_id)}$", "read": "^$"}
+    return {"exchange": INTAKE_EXCHANGE, "write": rf"^({'|'.join(_LANES.values())})\.{re.escape(agency_id)}\.[a-z_]+$", "read": "^$"}
 
 
 async def declare_topology(settings: AmqpSettings, topology: Topology | None = None) -> None:

@@ -1,0 +1,3 @@
+"""Fixtures for every test: see tests/support/servers.py."""
+
+pytest_plugins = ["tests.support.servers"]

@@ -1,0 +1,1 @@
+"""What tests share: real servers, certificates, a proxy that can be cut."""
