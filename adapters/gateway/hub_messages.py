@@ -1,0 +1,143 @@
+"""What the hub sends besides deliveries: notices on what we sent, receipts that recipients signed, and word that our own receipts are logged.
+
+A notice counts with its proof: the event is in the log under the hub's log key, and holds the notice's digest. A forwarded receipt counts with
+its recipient's own signature, over the manifest that we sealed, for a delivery that we asked for; the hub cannot make one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from adapters.gateway.directory_keeper import VerifiedDirectory
+from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
+from schemas.checkpoint import NoteVerifier, read_proof, verify_proof
+from schemas.envelope import ProofInvalid
+from schemas.errors import MalformedMessage, Rejected, SafelaneError
+from schemas.log_entry import commit_event
+from schemas.objects import digest_object, peek_object
+from schemas.objects.receipt import Receipt
+from schemas.objects.registry import read_object
+
+MAX_NOTICE_BYTES = 4 * 1024 * 1024
+_PROOF_MEMBERS = ("event", "salt", "proof")
+
+
+class ReceiptRefused(Rejected):
+    """A receipt that is not about what we sent, or not by whom we sent it to."""
+
+    code = "receipt-refused"
+    public_message = "A receipt does not belong to anything that this agency sent."
+
+
+class SentMessages(Protocol):
+    """What the receiving half asks of the sending half (``Outbox``)."""
+
+    def manifest_digest(self, message_id: str) -> str | None:
+        """Return the manifest digest of a message that we sealed, or none."""
+
+    def knows_delivery(self, message_id: str, delivery_id: str) -> str | None:
+        """Return the agency to which we sealed a delivery, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedNotice:
+    """A notice of the hub, with whether its proof holds."""
+
+    message_id: str
+    referral_id: str
+    outcome: str
+    retryable: bool
+    decisions: tuple[Mapping[str, Any], ...]
+    delivery_id: str | None
+    receipt_digest: str | None
+    proof_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedReceipt:
+    """A recipient's receipt, and the digest by which its chain names it."""
+
+    receipt: Receipt
+    digest: str
+
+
+def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
+    """Read a notice. One without proof is not refused, because it can tell a person to look; it proves nothing.
+
+    Raises:
+        MalformedMessage, TooLarge: it is not of the form.
+        ProofInvalid: it carries a proof that does not hold, or that is of another notice.
+    """
+    members = parse_object(body, max_bytes=MAX_NOTICE_BYTES, field="notice")
+    proven = members.get("proof") is not None
+    if proven:
+        event = _verify_event(members, directory)
+        told = {name: value for name, value in members.items() if name not in _PROOF_MEMBERS}
+        if event.get("notice_sha256") != sha256_base64url(canonical_bytes(told)):
+            raise ProofInvalid("the log holds another notice", field="notice.event")
+    decisions = members.get("decisions") or []
+    if not isinstance(decisions, list) or any(not isinstance(d, dict) for d in decisions):
+        raise MalformedMessage("must be a list of decisions", field="notice.decisions")
+    return VerifiedNotice(
+        message_id=_read_text(members, "message_id"),
+        referral_id=_read_optional(members, "referral_id") or "",
+        outcome=_read_text(members, "outcome"),
+        retryable=members.get("retryable") is True,
+        decisions=tuple(decisions),
+        delivery_id=_read_optional(members, "delivery_id"),
+        receipt_digest=_read_optional(members, "receipt_digest"),
+        proof_verified=proven,
+    )
+
+
+def read_forwarded_receipt(body: bytes, directory: VerifiedDirectory, sent: SentMessages) -> VerifiedReceipt:
+    """Verify a receipt that the hub forwards: signature of the agency we sealed to, our manifest, our delivery.
+
+    Raises:
+        ReceiptRefused: it is about nothing that we sent, or by somebody else.
+        SignatureInvalid: the recipient did not sign it with keys that count today.
+        ProofInvalid: it carries a proof that does not hold.
+        MalformedMessage, TooLarge: it is not of the form.
+    """
+    members = parse_object(body, max_bytes=MAX_NOTICE_BYTES, field="receipt")
+    if "receipt" not in members:
+        raise MalformedMessage("must hold the signed receipt", field="receipt")
+    signed = canonical_bytes(members["receipt"])
+    claimed = peek_object(signed)
+    message_id, delivery_id = str(claimed.get("message_id")), str(claimed.get("delivery_id"))
+    recipient = sent.knows_delivery(message_id, delivery_id)
+    if recipient is None:
+        raise ReceiptRefused(field="receipt.delivery_id")
+    receipt = read_object("receipt", signed, directory.signing_keys.get(recipient, ()))
+    if not isinstance(receipt, Receipt) or receipt.recipient != recipient:
+        raise ReceiptRefused("is not by the agency we sealed to", field="receipt.recipient")
+    if receipt.manifest_digest != sent.manifest_digest(message_id):
+        raise ReceiptRefused("binds another manifest", field="receipt.manifest_digest")
+    if members.get("proof") is not None:
+        _verify_event(members, directory)
+    return VerifiedReceipt(receipt, digest_object(signed))
+
+
+def _verify_event(members: Mapping[str, Any], directory: VerifiedDirectory) -> dict[str, Any]:
+    """Return the event of a notice or receipt after checking that the log holds it."""
+    event = decode_base64url(_read_text(members, "event"), field="event")
+    salt = decode_base64url(_read_text(members, "salt"), field="salt")
+    log = NoteVerifier.from_text(directory.directory.hub.log_verifier)
+    try:
+        checkpoint = verify_proof(read_proof(_read_text(members, "proof")), commit_event(event, salt), log)
+    except SafelaneError:
+        raise ProofInvalid("the proof is not of the hub's log", field="proof") from None
+    if checkpoint is None:
+        raise ProofInvalid("the log does not hold this event", field="proof")
+    return parse_object(event, max_bytes=MAX_NOTICE_BYTES, field="event")
+
+
+def _read_text(members: Mapping[str, Any], name: str) -> str:
+    value = members.get(name)
+    if not isinstance(value, str):
+        raise MalformedMessage("must be a string", field=name)
+    return value
+
+
+def _read_optional(members: Mapping[str, Any], name: str) -> str | None:
+    return None if members.get(name) is None else _read_text(members, name)
