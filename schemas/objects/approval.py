@@ -1,0 +1,66 @@
+"""Approvals: what a named person in the registry decided, signed with their own key. A gateway releases a held section on nothing less."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import AwareDatetime, model_validator
+
+from schemas.codes import Compartment
+from schemas.header import AgencyId, Code, OpaqueId
+from schemas.objects.model import SignedModel
+from schemas.wire_types import Digest, Uuid7
+
+
+class ApprovalAction(StrEnum):
+    """What is decided."""
+
+    RELEASE = "release"
+    REFUSE = "refuse"
+    DISCLOSURE_TOKEN = "disclosure_token"  # noqa: S105  the name of an action, not a secret
+    LIFT_EMBARGO = "lift_embargo"
+    REVIEW_EMBARGO = "review_embargo"
+    REVIEW_BREAK_GLASS = "review_break_glass"
+    ACTIVATE_POLICY = "activate_policy"
+
+
+class Approval(SignedModel):
+    """A decision on a hold, a token or a review. Scoped, expiring, and used once where ``single_use``."""
+
+    approval_id: OpaqueId
+    action: ApprovalAction
+    approver: Code
+    """Person id in the directory."""
+    approver_agency: AgencyId
+    approver_role: Code
+    requester: Code | None = None
+    """Person who asked; never the approver."""
+    message_id: Uuid7 | None = None
+    manifest_digest: Digest | None = None
+    delivery_id: OpaqueId | None = None
+    recipient: AgencyId | None = None
+    compartments: tuple[Compartment, ...] = ()
+    sections: tuple[OpaqueId, ...] = ()
+    scheme: Code | None = None
+    """MAPPA, CSODS or DVDS for a disclosure token."""
+    policy_digest: Digest | None = None
+    reason_code: Code
+    reason_digest: Digest | None = None
+    """Salted digest of the words, which stay with the approver's agency."""
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime
+    single_use: bool = True
+    joins: OpaqueId | None = None
+    """The first approval that this one joins, where two are needed."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.expires_at <= self.issued_at:
+            raise ValueError("must expire after it is issued")
+        if self.requester == self.approver:
+            raise ValueError("nobody approves their own request")
+        on_message = self.action in {ApprovalAction.RELEASE, ApprovalAction.REFUSE}
+        if on_message and (self.manifest_digest is None or self.delivery_id is None):
+            raise ValueError("must name the manifest and the delivery")
+        if self.action is ApprovalAction.DISCLOSURE_TOKEN and (self.scheme is None or self.recipient is None):
+            raise ValueError("must name the scheme and the recipient")
+        return self

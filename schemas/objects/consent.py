@@ -1,0 +1,59 @@
+"""Consent records: given, refused, withdrawn, expired or superseded; recorded by a gateway, signed and chained, so that the hub can neither invent nor hide one."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import AwareDatetime, model_validator
+
+from schemas.codes import ConsentGiver, ConsentState
+from schemas.header import AgencyId, Code, ConsentScope, OpaqueId, SubjectToken
+from schemas.objects.model import SignedModel
+from schemas.wire_types import Digest, Uuid7
+
+
+class Capacity(StrEnum):
+    """Why the giver may decide (DOMAIN section 5, consent record)."""
+
+    ADULT = "adult"
+    PRESUMED_16_17 = "presumed_16_17"
+    GILLICK = "gillick"
+    PARENTAL_RESPONSIBILITY = "parental_responsibility"
+
+
+class Consent(SignedModel):
+    """One entry of a consent's chain. ``previous`` is ``digest_object`` of the entry before; withdrawal is prospective."""
+
+    consent_id: OpaqueId
+    recorded_by: AgencyId
+    recorder: Code
+    recorded_at: AwareDatetime
+    subject_tokens: tuple[SubjectToken, ...]
+    referral_id: OpaqueId | None = None
+    message_id: Uuid7 | None = None
+    state: ConsentState
+    giver: ConsentGiver | None = None
+    capacity: Capacity | None = None
+    assessor: Code | None = None
+    """Person who assessed Gillick competence."""
+    parental_responsibility_evidence: Code | None = None
+    scope: ConsentScope = ConsentScope()
+    wording_version: Code | None = None
+    method: Code | None = None
+    interpreter: bool | None = None
+    given_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+    withdrawn_at: AwareDatetime | None = None
+    reason_code: Code | None = None
+    supersedes: OpaqueId | None = None
+    previous: Digest | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        answered = self.state in {ConsentState.GIVEN, ConsentState.REFUSED, ConsentState.WITHDRAWN}
+        if answered and self.giver is None:
+            raise ValueError("an answer needs its giver")
+        if self.state is ConsentState.WITHDRAWN and self.withdrawn_at is None:
+            raise ValueError("a withdrawal needs its instant")
+        if self.capacity is Capacity.GILLICK and self.assessor is None:
+            raise ValueError("Gillick competence needs its assessor")
+        return self

@@ -1,0 +1,70 @@
+"""What agencies ask of each other about messages: recalls, and requests for information (DOMAIN section 5, D11)."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import AwareDatetime, model_validator
+
+from schemas.codes import Compartment
+from schemas.header import AgencyId, Code, OpaqueId, SubjectToken
+from schemas.objects.model import SignedModel
+from schemas.wire_types import Digest, Uuid7
+
+
+class Recall(SignedModel):
+    """A sender asks every recipient of a message to delete it and to confirm that by a ``control`` object."""
+
+    recall_id: OpaqueId
+    sender: AgencyId
+    message_id: Uuid7
+    referral_id: OpaqueId
+    manifest_digest: Digest
+    deliveries: tuple[OpaqueId, ...] = ()
+    """The deliveries concerned; none listed: all."""
+    reason_code: Code
+    replaced_by: Uuid7 | None = None
+    issued_at: AwareDatetime
+    delete_by: AwareDatetime
+
+
+class RequestStep(StrEnum):
+    """A request's life."""
+
+    ASKED = "asked"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+
+
+class Request(SignedModel):
+    """One agency asks another for named compartments about a subject token, and states its statutory task; or the answer to that."""
+
+    request_id: OpaqueId
+    step: RequestStep = RequestStep.ASKED
+    requester: AgencyId
+    requester_role: Code
+    recipient: AgencyId
+    person: Code
+    """Who asks, or who answers."""
+    statutory_task: Code
+    purpose: Code
+    kind: Code | None = None
+    compartments: tuple[Compartment, ...]
+    subject_tokens: tuple[SubjectToken, ...]
+    conversation: OpaqueId
+    issued_at: AwareDatetime
+    answer_due_at: AwareDatetime
+    answer_message_id: Uuid7 | None = None
+    reason_code: Code | None = None
+    previous: Digest | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not self.compartments or not self.subject_tokens:
+            raise ValueError("must name compartments and a subject token")
+        if self.step is RequestStep.REFUSED and self.reason_code is None:
+            raise ValueError("a refusal needs a reason code")
+        if self.step is RequestStep.ANSWERED and self.answer_message_id is None:
+            raise ValueError("an answer names the message that holds it")
+        if (self.previous is None) != (self.step is RequestStep.ASKED):
+            raise ValueError("an answer names its request")
+        return self
