@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 from aiormq.channel import Channel
 from aiormq.connection import Connection
-from aiormq.exceptions import AMQPError, AuthenticationError, ConnectionClosed, ProbableAuthenticationError
+from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
 from yarl import URL
 
 from broker.amqp.settings import AmqpSettings
@@ -23,8 +23,6 @@ C = TypeVar("C", bound=Channel)
 
 #: The one channel of each connection: frames are marshalled ahead of time, so its number is fixed.
 CHANNEL_NUMBER = 1
-#: AMQP 0-9-1 reply code of a virtual host that is unknown or closed to this user.
-_NOT_ALLOWED = 530
 
 #: What aiormq lets through when a connection breaks at an awkward moment.
 LINK_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError)
@@ -38,7 +36,7 @@ class BrokerUnavailable(DependencyUnavailable):
 
 
 class BrokerRefused(NotPermitted):
-    """RabbitMQ knows who we are and refuses: wrong certificate, no user, or no permission on the virtual host."""
+    """RabbitMQ knows who we are and refuses: no user of the certificate's name."""
 
     code = "broker-refused"
     public_message = "The message broker does not accept this certificate. Check the enrolment."
@@ -48,8 +46,8 @@ async def open_connection(settings: AmqpSettings) -> Connection:
     """Return one open connection within ``connect_timeout_seconds``.
 
     Raises:
-        BrokerUnavailable: nothing answers, or it answers with nonsense.
-        BrokerRefused: RabbitMQ refuses the certificate's user or the virtual host.
+        BrokerUnavailable: nothing answers, or the virtual host is not open to us (it also is not while a node recovers).
+        BrokerRefused: RabbitMQ has no user of the certificate's name.
     """
     url = URL.build(
         scheme="amqps",
@@ -63,10 +61,6 @@ async def open_connection(settings: AmqpSettings) -> Connection:
         await asyncio.wait_for(connection.connect(), timeout=settings.connect_timeout_seconds)
     except (AuthenticationError, ProbableAuthenticationError) as error:
         raise BrokerRefused from error
-    except ConnectionClosed as error:
-        if error.args and error.args[0] == _NOT_ALLOWED:
-            raise BrokerRefused from error
-        raise BrokerUnavailable from error
     except LINK_ERRORS as error:
         raise BrokerUnavailable from error
     return connection

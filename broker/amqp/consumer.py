@@ -185,7 +185,7 @@ class BatchConsumer:
 
         Raises:
             BrokerUnavailable: RabbitMQ could not be reached, or a queue is not there; call again (this waits before the next attempt).
-            BrokerRefused: RabbitMQ does not accept our certificate or virtual host.
+            BrokerRefused: RabbitMQ has no user of our certificate's name.
         """
         channel = await self._ensure_channel()
         inbox = channel.inbox

@@ -151,7 +151,7 @@ class BatchPublisher:
 
         Raises:
             BrokerUnavailable: no connection could be had: nothing of the batch was sent.
-            BrokerRefused: RabbitMQ does not accept our certificate or virtual host.
+            BrokerRefused: RabbitMQ has no user of our certificate's name.
             Conflict: a delivery id is in flight already: nothing of the batch was sent.
         """
         if not messages:
