@@ -1,6 +1,5 @@
 """Connections to PostgreSQL: a bounded pool whose every session has time limits, and one place that translates the library's errors."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,6 +57,7 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except (
+        TimeoutError,
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
@@ -66,6 +66,5 @@ def translate_errors() -> Iterator[None]:
         asyncpg.InterfaceError,
         asyncpg.InternalClientError,
         OSError,
-        asyncio.TimeoutError,
     ) as error:
         raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}", field="postgresql") from None

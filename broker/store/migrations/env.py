@@ -2,6 +2,8 @@
 
 from alembic import context
 
-context.configure(dialect_name="postgresql", literal_binds=True, transactional_ddl=True, dialect_opts={"paramstyle": "named"})
+context.configure(
+    dialect_name="postgresql", literal_binds=True, transactional_ddl=True, dialect_opts={"paramstyle": "named"}
+)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,49 @@
+"""What intake needs of others, by shape: the directory, the decision engine, clocks, and a hook for each step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import asyncpg
+
+from broker.registry import DirectorySnapshot
+from schemas.decision import Decision
+from schemas.header import RoutingHeader
+
+Clock = Callable[[], datetime]
+Observe = Callable[[str], None]
+"""Called with the name of each step that is done. A fault test stops the process there."""
+
+
+def observe_nothing(_step: str) -> None:
+    """The hook of production."""
+
+
+class SnapshotSource(Protocol):
+    """Gives the current directory (``broker.registry.Registry``)."""
+
+    async def current(self, connection: asyncpg.Connection | None = None) -> DirectorySnapshot:
+        """Return the current directory snapshot."""
+
+
+class Decider(Protocol):
+    """Decides deliveries for one directory version and one policy pack (``broker.decisions.DecisionEngine``)."""
+
+    def decide_all(self, header: RoutingHeader, *, sender: str, registers: Any, now: datetime) -> Sequence[Decision]:
+        """Return a decision for each of the header's deliveries, in their order."""
+
+
+class DeciderSource(Protocol):
+    """Gives the decider and registers that hold for a directory snapshot."""
+
+    def __call__(self, snapshot: DirectorySnapshot, /) -> tuple[Decider, Any]:
+        """Return the decider of this snapshot's directory, and the registers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The two clocks (DESIGN, Time): the real one for freshness, keys and leases, the business clock for decisions, deadlines and the log."""
+
+    real: Clock
+    business: Clock

@@ -1,0 +1,99 @@
+"""From a decision to what goes: which sealed sections one delivery gets, and the event that commits to it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from secrets import token_bytes
+from typing import Final
+
+from schemas.codes import DeliveryOutcome, Form
+from schemas.decision import Decision
+from schemas.envelope import INCIDENT, SectionDescriptor, VerifiedEnvelope
+from schemas.header import DeliveryRequest
+from schemas.log_entry import SALT_BYTES
+from schemas.objects.events import DecidedEvent, commit_rest
+
+_WIDTH: Final = {Form.POINTER: 0, Form.SUMMARY: 1, Form.FULL: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What one delivery gets, and the event that says so."""
+
+    released: tuple[str, ...]
+    event: DecidedEvent
+    rest_salt: bytes
+
+
+def choose_sections(
+    descriptors: Mapping[str, SectionDescriptor], delivery: DeliveryRequest, decision: Decision
+) -> tuple[str, ...]:
+    """Return the ids of the sections that go, sorted.
+
+    Of each compartment and subject goes one section: the widest that the sender granted to this delivery and that is not wider than the
+    decision permits. So a pointer goes where a summary is permitted and the sender wrote none (FORMATS CH-28).
+    """
+    if decision.outcome is not DeliveryOutcome.DELIVERED:
+        return ()
+    permitted = decision.permitted_forms()
+    best: dict[tuple[str, str], tuple[int, str]] = {}
+    for section_id in delivery.granted_sections:
+        descriptor = descriptors[section_id]
+        form = permitted.get(descriptor.compartment)
+        if form is None or _WIDTH[descriptor.form] > _WIDTH[form]:
+            continue
+        if descriptor.subject != INCIDENT and descriptor.subject not in decision.subjects:
+            continue
+        place = (descriptor.compartment.value, descriptor.subject)
+        best[place] = max(best.get(place, (-1, "")), (_WIDTH[descriptor.form], section_id))
+    return tuple(sorted(section_id for _, section_id in best.values()))
+
+
+def build_release(
+    verified: VerifiedEnvelope, delivery: DeliveryRequest, decision: Decision, released: tuple[str, ...], at: datetime
+) -> Release:
+    """Return the release of ``released`` with its event. What does not go is behind a salted commitment: the recipient learns nothing of it."""
+    manifest = verified.manifest
+    keyring = verified.keyring_descriptors.get(delivery.delivery_id) if released else None
+    salt = token_bytes(SALT_BYTES)
+    event = DecidedEvent(
+        at=at,
+        message_id=manifest.message_id,
+        referral_id=manifest.referral_id,
+        revision=manifest.revision,
+        manifest_digest=verified.manifest_digest,
+        sender=manifest.sender,
+        delivery_id=delivery.delivery_id,
+        recipient=delivery.agency,
+        role=delivery.role,
+        purpose=delivery.purpose,
+        contact=decided_contact(delivery, decision),
+        keyring_kid=keyring.kid if keyring else None,
+        outcome=decision.outcome,
+        row=decision.row,
+        reason=decision.reason,
+        authority=decision.authority,
+        agreement=decision.agreement,
+        released=released,
+        rest=commit_rest(list_rest(verified.descriptors, decision, released), salt),
+        policy_digest=decision.policy_digest,
+        inputs_digest=decision.inputs_digest,
+    )
+    return Release(released, event, salt)
+
+
+def list_rest(
+    descriptors: Mapping[str, SectionDescriptor], decision: Decision, released: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the outcomes that a recipient may not see: each compartment's result and row, and each section that stays."""
+    rest = {compartment.value: f"{d.result.value} {d.row}" for compartment, d in sorted(decision.compartments.items())}
+    return rest | {f"section:{section_id}": "stays" for section_id in sorted(set(descriptors) - set(released))}
+
+
+def decided_contact(delivery: DeliveryRequest, decision: Decision) -> str | None:
+    """Return the contact who gets it: the one that the decision names (FORMATS CH-15), else the one asked for."""
+    if decision.deliver_to is not None:
+        agency, _, contact = decision.deliver_to.partition("#")
+        if agency == delivery.agency and contact:
+            return contact
+    return delivery.contact

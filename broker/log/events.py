@@ -1,0 +1,151 @@
+"""The catalogue of events and the one form in which any of them enters the log.
+
+Events about persons and referrals are salted commitments; directory, key, enrolment, revocation, policy and configuration events are clear, so
+that monitors can read them (DESIGN, The message log). An event holds ids, codes, digests and instants: never content, never a name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from secrets import token_bytes
+from typing import Any, Final, Self
+from uuid import UUID
+
+from schemas.canonical import canonical_bytes
+from schemas.errors import MalformedMessage
+from schemas.log_entry import SALT_BYTES, commit_event
+
+EVENT_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """One kind of event: whether its entry is clear, what its members are beside ``event``, ``version`` and ``at``, and what it says."""
+
+    clear: bool
+    members: tuple[str, ...]
+    meaning: str
+
+
+CATALOGUE: Final[Mapping[str, EventKind]] = {
+    "accepted": EventKind(
+        False,
+        ("message_id", "referral_id", "revision", "sender", "kind", "manifest_digest", "notice_sha256"),
+        "A verified message was taken in; its effect happens once.",
+    ),
+    "decided": EventKind(
+        False,
+        (
+            "message_id",
+            "delivery_id",
+            "recipient",
+            "outcome",
+            "row",
+            "released",
+            "rest",
+            "policy_digest",
+            "inputs_digest",
+        ),
+        "One delivery was decided: released, withheld, held or rejected. The whole form is DecidedEvent of the contract.",
+    ),
+    "rejected": EventKind(
+        False,
+        ("claimed_id", "sender", "body_sha256", "code", "notice_sha256"),
+        "A message broke a rule of the contract; nothing of it went anywhere. Its sender was told.",
+    ),
+    "quarantined": EventKind(
+        False,
+        ("claimed_id", "sender", "body_sha256", "code", "notice_sha256"),
+        "A message could not be handled; it waits for a person.",
+    ),
+    "security": EventKind(
+        False,
+        ("claimed_id", "sender", "body_sha256", "code", "notice_sha256"),
+        "A message contradicts who sent it or what was sent before under its id.",
+    ),
+    "receipt": EventKind(
+        False,
+        ("message_id", "delivery_id", "sender", "recipient", "state", "receipt_digest", "previous", "decision_leaf"),
+        "A recipient's signed receipt was verified and joined to its chain.",
+    ),
+    "object": EventKind(
+        False,
+        ("type", "sender", "object_digest", "message_id"),
+        "Another verified signed object (addendum, consent, approval, recall, request, control) was taken in.",
+    ),
+    "review": EventKind(
+        False, ("message_id", "delivery_id", "action", "by"), "A person released or refused what policy held."
+    ),
+    "undeliverable": EventKind(
+        False,
+        ("message_id", "delivery_id", "recipient", "code"),
+        "A delivery could not be handed over and waits for a person.",
+    ),
+    "quarantine_decided": EventKind(
+        False, ("quarantine_id", "action", "by", "reason_code"), "A person replayed or rejected a quarantined message."
+    ),
+    "audit_read": EventKind(False, ("by", "action", "subject"), "Somebody read or searched the audit."),
+    "console_login": EventKind(False, ("by", "outcome"), "Somebody signed in to the console, or failed to."),
+    "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
+    "checkpoint_gap": EventKind(True, ("from_size", "to_size", "code"), "Checkpoints were late or missing."),
+    "directory": EventKind(
+        True, ("version_number", "sha256"), "A directory version signed by the authority was published."
+    ),
+    "key": EventKind(True, ("agency", "kid", "not_before", "not_after"), "An agency announced an encryption key."),
+    "enrolment": EventKind(
+        True, ("agency", "enrolment_id", "state"), "An enrolment was asked for, approved or refused."
+    ),
+    "revocation": EventKind(True, ("agency", "thumbprint"), "A key or an agency was revoked."),
+    "policy": EventKind(True, ("policy_digest",), "A policy pack was taken into use."),
+    "configuration": EventKind(True, ("sha256", "by"), "The hub's configuration changed."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that is not in the log yet. ``salt`` is none for a clear event, whose entry is the event itself."""
+
+    event_id: UUID
+    kind: str
+    event: bytes = field(repr=False)
+    salt: bytes | None = field(repr=False)
+
+    @classmethod
+    def salted(cls, kind: str, members: Mapping[str, Any]) -> Self:
+        """Make an event about a person or referral: the log gets a commitment only."""
+        return cls.from_bytes(kind, write_event(kind, members))
+
+    @classmethod
+    def clear(cls, kind: str, members: Mapping[str, Any]) -> Self:
+        """Make an event that anyone may read.
+
+        Raises:
+            MalformedMessage: events of this kind must be salted.
+        """
+        if not CATALOGUE[kind].clear:
+            raise MalformedMessage("an event of this kind must be salted", field="event")
+        return cls(new_event_id(), kind, write_event(kind, members), None)
+
+    @classmethod
+    def from_bytes(cls, kind: str, event: bytes) -> Self:
+        """Make a salted event from canonical bytes that the contract defines (``DecidedEvent``)."""
+        return cls(new_event_id(), kind, event, token_bytes(SALT_BYTES))
+
+    def entry(self) -> bytes:
+        """Return the bytes that the log commits to."""
+        return self.event if self.salt is None else commit_event(self.event, self.salt)
+
+
+def write_event(kind: str, members: Mapping[str, Any]) -> bytes:
+    """Return the canonical bytes of an event; ``members`` hold ``at`` (RFC 3339) and what the catalogue names.
+
+    Raises:
+        MalformedMessage: the kind is not in the catalogue.
+    """
+    if kind not in CATALOGUE:
+        raise MalformedMessage("is not in the catalogue of events", field="event")
+    return canonical_bytes({**members, "event": kind, "version": EVENT_VERSION})
+
+
+def new_event_id() -> UUID:
+    """Return a random id; it orders nothing and says nothing."""
+    return UUID(bytes=token_bytes(16))

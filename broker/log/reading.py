@@ -1,0 +1,100 @@
+"""Reading the log: checkpoints, and proofs of entries under any checkpoint, from tiles and the leaves that no tile holds yet."""
+
+import asyncpg
+
+from broker.log.append import TILE_WIDTH, root_of_tile
+from schemas.checkpoint import write_proof
+from schemas.errors import IntegrityBroken, NotFound
+from schemas.merkle import HASH_BYTES, RightEdge, prove_inclusion
+
+_TILE_BITS = 8
+
+
+async def read_checkpoint(connection: asyncpg.Connection) -> str | None:
+    """Return the newest checkpoint's note, or none while the log is empty."""
+    note: str | None = await connection.fetchval("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    return note
+
+
+async def find_position(connection: asyncpg.Connection, event_id: object) -> int:
+    """Return the position of an event.
+
+    Raises:
+        NotFound: the log has no such event.
+    """
+    position = await connection.fetchval("SELECT position FROM log_entries WHERE event_id = $1", event_id)
+    if position is None:
+        raise NotFound("the log has no such event", field="event")
+    return int(position)
+
+
+async def prove_entry(connection: asyncpg.Connection, position: int, *, latest: bool = False) -> str:
+    """Return the tlog-proof of the entry at ``position``, under the checkpoint of its own batch or, if ``latest``, under the newest.
+
+    The proof under its own batch's checkpoint is the same bytes for ever.
+
+    Raises:
+        NotFound: no checkpoint covers such an entry.
+        IntegrityBroken: the stored tree has a hole.
+    """
+    order = "DESC" if latest else "ASC"
+    row = await connection.fetchrow(
+        f"SELECT size, note FROM log_checkpoints WHERE size > $1 ORDER BY size {order} LIMIT 1",  # noqa: S608 (two constants)
+        position,
+    )
+    if position < 0 or row is None:
+        raise NotFound("the log has no such entry", field="position")
+    nodes = await _load_path(connection, position, row["size"])
+    return write_proof(position, prove_inclusion(position, row["size"], nodes.read), row["note"])
+
+
+class _Nodes:
+    """Hashes loaded for one proof: stretches of a tile level by their start, and a reader that computes subtrees from them."""
+
+    def __init__(self) -> None:
+        self.stretches: dict[tuple[int, int], list[bytes]] = {}
+
+    def read(self, level: int, index: int) -> bytes:
+        """Return the hash of the complete subtree at (level, index)."""
+        tile_level, height = divmod(level, _TILE_BITS)
+        start = index << height
+        tile = start // TILE_WIDTH
+        hashes = self.stretches.get((tile_level, tile))
+        offset = start - tile * TILE_WIDTH
+        if hashes is None or len(hashes) < offset + (1 << height):
+            raise IntegrityBroken("the stored tree has a hole", field="log.tiles")
+        return RightEdge().append(hashes[offset : offset + (1 << height)]).after.root()
+
+
+async def _load_path(connection: asyncpg.Connection, position: int, size: int) -> _Nodes:
+    """Load the tiles on the way from the leaf to the root, and those at the right edge: a bounded number for each level."""
+    nodes = _Nodes()
+    tile_level = 0
+    while size >> (_TILE_BITS * tile_level):
+        count = size >> (_TILE_BITS * tile_level)
+        for tile in {(position >> (_TILE_BITS * tile_level)) // TILE_WIDTH, (count - 1) // TILE_WIDTH}:
+            nodes.stretches[tile_level, tile] = await _load_tile(connection, tile_level, tile, count)
+        tile_level += 1
+    return nodes
+
+
+async def _load_tile(connection: asyncpg.Connection, level: int, tile: int, count: int) -> list[bytes]:
+    width = min(TILE_WIDTH, count - tile * TILE_WIDTH)
+    stored = await connection.fetchval("SELECT hashes FROM log_tiles WHERE level = $1 AND number = $2", level, tile)
+    if stored is not None:
+        return [stored[start : start + HASH_BYTES] for start in range(0, width * HASH_BYTES, HASH_BYTES)]
+    first = tile * TILE_WIDTH
+    if level == 0:
+        rows = await connection.fetch(
+            "SELECT leaf_hash FROM log_entries WHERE position >= $1 AND position < $2 ORDER BY position",
+            first,
+            first + width,
+        )
+        return [row["leaf_hash"] for row in rows]
+    rows = await connection.fetch(
+        "SELECT hashes FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number",
+        level - 1,
+        first,
+        first + width,
+    )
+    return [root_of_tile(row["hashes"]) for row in rows]

@@ -1,0 +1,181 @@
+"""Messages and their deliveries: inserted once, never changed, but for a delivery's state."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message as it is stored. Its effect is unique for (sender, referral_id, revision)."""
+
+    message_id: UUID
+    sender: str
+    referral_id: str
+    revision: int
+    kind: str
+    conversation: str
+    supersedes: UUID | None
+    reseals: UUID | None
+    native_ref_digest: str | None
+    repeat_of: UUID | None
+    body_sha256: bytes
+    manifest_digest: str
+    issued_at: datetime
+    expires_at: datetime
+    received_at: datetime
+    directory_version: int
+    event_id: UUID
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery as it was decided. ``released`` are the sections that go; ``decision`` is JSON text."""
+
+    message_id: UUID
+    delivery_id: str
+    number: int
+    recipient: str
+    role: str
+    purpose: str
+    contact: str | None
+    outcome: str
+    row: str
+    reason: str
+    decision: str
+    released: tuple[str, ...]
+    rest_salt: bytes
+    keyring_kid: str | None
+    event_id: UUID
+    decided_at: datetime
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows of incoming messages already."""
+
+    bodies: dict[UUID, bytes]
+    """Message id to SHA-256 of its bytes."""
+    effects: dict[tuple[str, str, int], UUID]
+    """(sender, referral_id, revision) to the message that had the effect."""
+    native_refs: dict[tuple[str, str], UUID]
+    """(sender, native reference digest) to the first message with it that belongs to another referral."""
+
+
+async def find_known(
+    connection: asyncpg.Connection,
+    message_ids: Sequence[UUID],
+    effects: Sequence[tuple[str, str, int]],
+    native_refs: Sequence[tuple[str, str, str]],
+) -> Known:
+    """Look up a batch by message id, by (sender, referral_id, revision), and by (sender, native reference digest, referral_id)."""
+    by_id = await connection.fetch(
+        "SELECT message_id, body_sha256 FROM messages WHERE message_id = ANY($1::uuid[])", message_ids
+    )
+    by_effect = await connection.fetch(
+        "SELECT m.message_id, m.sender, m.referral_id, m.revision"
+        " FROM unnest($1::text[], $2::text[], $3::int[]) AS wanted (sender, referral_id, revision)"
+        " JOIN messages m USING (sender, referral_id, revision)",
+        [effect[0] for effect in effects],
+        [effect[1] for effect in effects],
+        [effect[2] for effect in effects],
+    )
+    by_reference = await connection.fetch(
+        "SELECT DISTINCT ON (m.sender, m.native_ref_digest) m.sender, m.native_ref_digest, m.message_id"
+        " FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (sender, native_ref_digest, referral_id)"
+        " JOIN messages m ON m.sender = wanted.sender AND m.native_ref_digest = wanted.native_ref_digest"
+        " AND m.referral_id <> wanted.referral_id"
+        " ORDER BY m.sender, m.native_ref_digest, m.received_at",
+        [reference[0] for reference in native_refs],
+        [reference[1] for reference in native_refs],
+        [reference[2] for reference in native_refs],
+    )
+    return Known(
+        bodies={row["message_id"]: row["body_sha256"] for row in by_id},
+        effects={(row["sender"], row["referral_id"], row["revision"]): row["message_id"] for row in by_effect},
+        native_refs={(row["sender"], row["native_ref_digest"]): row["message_id"] for row in by_reference},
+    )
+
+
+async def insert_messages(connection: asyncpg.Connection, rows: Iterable[MessageRow]) -> set[UUID]:
+    """Insert messages and return the ids of those that were new: another worker may have been faster.
+
+    Rows go in by id, so that two workers with the same messages never wait for each other in a circle.
+    """
+    ordered = sorted(rows, key=lambda row: row.message_id)
+    if not ordered:
+        return set()
+    inserted = await connection.fetch(
+        "INSERT INTO messages (message_id, sender, referral_id, revision, kind, conversation, supersedes, reseals,"
+        " native_ref_digest, repeat_of, body_sha256, manifest_digest, issued_at, expires_at, received_at,"
+        " directory_version, event_id, body)"
+        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::uuid[],"
+        " $8::uuid[], $9::text[], $10::uuid[], $11::bytea[], $12::text[], $13::timestamptz[], $14::timestamptz[],"
+        " $15::timestamptz[], $16::int[], $17::uuid[], $18::bytea[])"
+        " ON CONFLICT DO NOTHING RETURNING message_id",
+        *(
+            [getattr(row, column) for row in ordered]
+            for column in (
+                "message_id",
+                "sender",
+                "referral_id",
+                "revision",
+                "kind",
+                "conversation",
+                "supersedes",
+                "reseals",
+                "native_ref_digest",
+                "repeat_of",
+                "body_sha256",
+                "manifest_digest",
+                "issued_at",
+                "expires_at",
+                "received_at",
+                "directory_version",
+                "event_id",
+                "body",
+            )
+        ),
+    )
+    return {row["message_id"] for row in inserted}
+
+
+async def insert_deliveries(connection: asyncpg.Connection, rows: Iterable[DeliveryRow]) -> None:
+    """Insert the deliveries of messages that this transaction inserted."""
+    await connection.copy_records_to_table(
+        "deliveries",
+        columns=_DELIVERY_COLUMNS,
+        records=[tuple(getattr(row, column) for column in _DELIVERY_COLUMNS) for row in rows],
+    )
+
+
+async def read_body(connection: asyncpg.Connection, message_id: UUID) -> bytes | None:
+    """Return a message's sealed bytes, or none."""
+    body: bytes | None = await connection.fetchval("SELECT body FROM messages WHERE message_id = $1", message_id)
+    return body
+
+
+_DELIVERY_COLUMNS = (
+    "message_id",
+    "delivery_id",
+    "number",
+    "recipient",
+    "role",
+    "purpose",
+    "contact",
+    "outcome",
+    "row",
+    "reason",
+    "decision",
+    "released",
+    "rest_salt",
+    "keyring_kid",
+    "event_id",
+    "decided_at",
+    "state",
+)

@@ -1,0 +1,104 @@
+"""The outbox: what must still reach a queue. Rows are leased, never claimed by ``id > last``: ids become visible out of commit order.
+
+A row is due at ``due_at``. Who puts it in, or claims it, moves ``due_at`` into the future: its lease. A process that dies lets the lease run out,
+and another claims the row. A notice or a forwarded receipt is done when RabbitMQ has confirmed it; a delivery stays, and is offered again, until its
+recipient's receipt arrives (DESIGN, step 6).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """Something to publish. ``body`` is JSON to which event, salt and proof are joined; none for a delivery, which is cut from its message."""
+
+    outbox_id: UUID
+    kind: str
+    recipient: str
+    message_id: UUID | None
+    delivery_id: str | None
+    event_id: UUID
+    body: bytes | None = field(repr=False)
+    created_at: datetime
+    due_at: datetime
+    attempts: int = 0
+    offers: int = 0
+
+
+_INSERTED = (
+    "outbox_id",
+    "kind",
+    "recipient",
+    "message_id",
+    "delivery_id",
+    "event_id",
+    "body",
+    "created_at",
+    "due_at",
+    "attempts",
+    "offers",
+)
+
+
+async def insert_outbox(connection: asyncpg.Connection, rows: Iterable[OutboxRow]) -> None:
+    """Insert rows; their ``due_at`` is the end of the inserting worker's lease."""
+    await connection.copy_records_to_table(
+        "outbox", columns=_INSERTED, records=[tuple(getattr(row, column) for column in _INSERTED) for row in rows]
+    )
+
+
+async def claim_due(
+    connection: asyncpg.Connection, now: datetime, lease_until: datetime, most: int
+) -> list[OutboxRow]:
+    """Lease up to ``most`` rows that are due, and count the attempt. Rows that another worker holds are passed over."""
+    rows = await connection.fetch(
+        "WITH due AS (SELECT outbox_id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)"
+        " UPDATE outbox o SET due_at = $2, attempts = o.attempts + 1 FROM due WHERE o.outbox_id = due.outbox_id"
+        f" RETURNING {', '.join(f'o.{column}' for column in _INSERTED)}",  # noqa: S608 (constant names)
+        now,
+        lease_until,
+        most,
+    )
+    return [OutboxRow(**dict(row)) for row in rows]
+
+
+async def finish(connection: asyncpg.Connection, outbox_ids: Sequence[UUID]) -> None:
+    """Remove rows that need no more: confirmed notices and receipts, deliveries with a receipt."""
+    await connection.execute("DELETE FROM outbox WHERE outbox_id = ANY($1::uuid[])", outbox_ids)
+
+
+async def postpone(
+    connection: asyncpg.Connection, outbox_ids: Sequence[UUID], due_at: Sequence[datetime], *, offered: bool
+) -> None:
+    """Make rows due again at ``due_at``; ``offered`` says that RabbitMQ confirmed them, so that attempts begin anew."""
+    await connection.execute(
+        "UPDATE outbox o SET due_at = later.due_at, offers = o.offers + $3::int,"
+        " attempts = CASE WHEN $3 = 1 THEN 0 ELSE o.attempts END"
+        " FROM unnest($1::uuid[], $2::timestamptz[]) AS later (outbox_id, due_at) WHERE o.outbox_id = later.outbox_id",
+        outbox_ids,
+        due_at,
+        int(offered),
+    )
+
+
+async def finish_delivery(connection: asyncpg.Connection, message_ids: Sequence[UUID], delivery_ids: Sequence[str]) -> None:
+    """Remove deliveries whose recipient has sent a receipt."""
+    await connection.execute(
+        "DELETE FROM outbox o USING unnest($1::uuid[], $2::text[]) AS done (message_id, delivery_id)"
+        " WHERE o.kind = 'delivery' AND o.message_id = done.message_id AND o.delivery_id = done.delivery_id",
+        message_ids,
+        delivery_ids,
+    )
+
+
+async def count_waiting(connection: asyncpg.Connection, now: datetime) -> dict[str, tuple[int, int]]:
+    """Return kind to (rows, rows overdue)."""
+    rows = await connection.fetch(
+        "SELECT kind, count(*) AS rows, count(*) FILTER (WHERE due_at <= $1) AS overdue FROM outbox GROUP BY kind", now
+    )
+    return {row["kind"]: (row["rows"], row["overdue"]) for row in rows}

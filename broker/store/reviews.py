@@ -1,0 +1,129 @@
+"""What waits for a person: holds and quarantine."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+_QUARANTINE_SHOWN = (
+    "quarantine_id, user_id, claimed_id, type, queue, code, detail, field, security, seen, first_at, last_at, event_id, state,"
+    " decided_by, decided_at, decision_reason, octet_length(body) AS body_bytes"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRow:
+    """A delivery, or a part of one, that waits for its owner until a deadline."""
+
+    message_id: UUID
+    delivery_id: str
+    owner: str
+    row: str
+    reason: str
+    created_at: datetime
+    deadline_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRow:
+    """A message that was not taken in. ``detail`` names a rule and never a value; ``body`` may be sealed content and is shown to nobody."""
+
+    quarantine_id: UUID
+    user_id: str | None
+    claimed_id: str
+    type: str
+    queue: str
+    body_sha256: bytes
+    body: bytes = field(repr=False)
+    code: str
+    detail: str
+    field_path: str | None
+    security: bool
+    at: datetime
+    event_id: UUID
+
+
+async def insert_holds(connection: asyncpg.Connection, rows: Iterable[HoldRow]) -> None:
+    """Insert holds of deliveries that this transaction inserted."""
+    columns = ("message_id", "delivery_id", "owner", "row", "reason", "created_at", "deadline_at")
+    await connection.copy_records_to_table(
+        "holds", columns=columns, records=[tuple(getattr(row, column) for column in columns) for row in rows]
+    )
+
+
+async def insert_quarantine(connection: asyncpg.Connection, rows: Iterable[QuarantineRow]) -> set[UUID]:
+    """Keep messages that were not taken in; return the ids of those that are new. The same bytes of the same user are counted, once more open."""
+    inserted = set()
+    for row in sorted(rows, key=lambda r: (r.user_id or "", r.body_sha256)):
+        found = await connection.fetchval(
+            "INSERT INTO quarantine (quarantine_id, user_id, claimed_id, type, queue, body_sha256, body, code, detail, field,"
+            " security, first_at, last_at, event_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13)"
+            " ON CONFLICT (user_id, body_sha256) DO UPDATE SET seen = quarantine.seen + 1, last_at = EXCLUDED.last_at,"
+            " code = EXCLUDED.code, detail = EXCLUDED.detail, field = EXCLUDED.field, state = 'open'"
+            " RETURNING quarantine_id",
+            row.quarantine_id,
+            row.user_id,
+            row.claimed_id,
+            row.type,
+            row.queue,
+            row.body_sha256,
+            row.body,
+            row.code,
+            row.detail,
+            row.field_path,
+            row.security,
+            row.at,
+            row.event_id,
+        )
+        if found == row.quarantine_id:
+            inserted.add(found)
+    return inserted
+
+
+async def list_quarantine(connection: asyncpg.Connection, *, state: str | None, most: int) -> list[dict[str, Any]]:
+    """Return what is in quarantine, newest first, without bodies."""
+    rows = await connection.fetch(
+        f"SELECT {_QUARANTINE_SHOWN} FROM quarantine WHERE $1::text IS NULL OR state = $1"  # noqa: S608 (constant names)
+        " ORDER BY last_at DESC, quarantine_id LIMIT $2",
+        state,
+        most,
+    )
+    return [dict(row) for row in rows]
+
+
+async def read_quarantine(connection: asyncpg.Connection, quarantine_id: UUID) -> dict[str, Any] | None:
+    """Return one quarantined message, without its body, or none."""
+    row = await connection.fetchrow(
+        f"SELECT {_QUARANTINE_SHOWN} FROM quarantine WHERE quarantine_id = $1",  # noqa: S608 (constant names)
+        quarantine_id,
+    )
+    return None if row is None else dict(row)
+
+
+async def take_quarantined(
+    connection: asyncpg.Connection, quarantine_id: UUID, *, state: str, by: str, at: datetime, reason: str
+) -> asyncpg.Record | None:
+    """Decide an open message of the quarantine and return it with its body, or none if it is not there or decided already."""
+    return await connection.fetchrow(
+        "UPDATE quarantine SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5"
+        " WHERE quarantine_id = $1 AND state = 'open'"
+        " RETURNING quarantine_id, user_id, claimed_id, type, queue, body, code",
+        quarantine_id,
+        state,
+        by,
+        at,
+        reason,
+    )
+
+
+async def list_overdue_holds(connection: asyncpg.Connection, now: datetime, most: int) -> Sequence[asyncpg.Record]:
+    """Return open holds whose deadline has passed, the longest overdue first."""
+    return await connection.fetch(
+        "SELECT message_id, delivery_id, owner, \"row\", deadline_at FROM holds WHERE state = 'open' AND deadline_at <= $1"
+        " ORDER BY deadline_at LIMIT $2",
+        now,
+        most,
+    )
