@@ -72,9 +72,7 @@ def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
     proven = members.get("proof") is not None
     if proven:
         event = _verify_event(members, directory)
-        told = {name: value for name, value in members.items() if name not in _PROOF_MEMBERS}
-        if event.get("notice_sha256") != sha256_base64url(canonical_bytes(told)):
-            raise ProofInvalid("the log holds another notice", field="notice.event")
+        _check_notice(members, event)
     decisions = members.get("decisions") or []
     if not isinstance(decisions, list) or any(not isinstance(d, dict) for d in decisions):
         raise MalformedMessage("must be a list of decisions", field="notice.decisions")
@@ -113,9 +111,27 @@ def read_forwarded_receipt(body: bytes, directory: VerifiedDirectory, sent: Sent
         raise ReceiptRefused("is not by the agency we sealed to", field="receipt.recipient")
     if receipt.manifest_digest != sent.manifest_digest(message_id):
         raise ReceiptRefused("binds another manifest", field="receipt.manifest_digest")
+    digest = digest_object(signed)
     if members.get("proof") is not None:
-        _verify_event(members, directory)
-    return VerifiedReceipt(receipt, digest_object(signed))
+        _check_receipt_event(_verify_event(members, directory), delivery_id, digest)
+    return VerifiedReceipt(receipt, digest)
+
+
+def _check_notice(members: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+    """Check that a proven event says what its notice says: by digest, or for our own logged receipt by the receipt's digest."""
+    if event.get("event") == "receipt":
+        if members.get("outcome") != "recorded":
+            raise ProofInvalid("the log holds another notice", field="notice.outcome")
+        _check_receipt_event(event, str(members.get("delivery_id")), str(members.get("receipt_digest")))
+        return
+    told = {name: value for name, value in members.items() if name not in _PROOF_MEMBERS}
+    if event.get("notice_sha256") != sha256_base64url(canonical_bytes(told)):
+        raise ProofInvalid("the log holds another notice", field="notice.event")
+
+
+def _check_receipt_event(event: Mapping[str, Any], delivery_id: str, digest: str) -> None:
+    if (event.get("event"), event.get("delivery_id"), event.get("receipt_digest")) != ("receipt", delivery_id, digest):
+        raise ProofInvalid("the log holds another receipt", field="event")
 
 
 def _verify_event(members: Mapping[str, Any], directory: VerifiedDirectory) -> dict[str, Any]:

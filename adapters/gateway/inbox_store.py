@@ -115,12 +115,14 @@ class InboxStore:
     def list_related(self, entry: InboxEntry) -> tuple[list[InboxEntry], list[InboxEntry]]:
         """Return what ``entry`` corrects or adds to, and what corrects or adds to it, as far as it was received for the same contact."""
         corrects = self._store.query(
-            "SELECT * FROM inbox_delivery WHERE message_id = ? AND delivery_id <> ? AND contact IS ? ORDER BY received_at",
-            (entry.supersedes or "", entry.delivery_id, entry.contact),
+            "SELECT * FROM inbox_delivery WHERE message_id = ? AND delivery_id <> ?"
+            " AND (contact IS NULL OR contact = ?) ORDER BY received_at",
+            (entry.supersedes or "", entry.delivery_id, entry.contact or ""),
         )
         corrected_by = self._store.query(
-            "SELECT * FROM inbox_delivery WHERE supersedes = ? AND delivery_id <> ? AND contact IS ? ORDER BY received_at",
-            (entry.message_id, entry.delivery_id, entry.contact),
+            "SELECT * FROM inbox_delivery WHERE supersedes = ? AND delivery_id <> ?"
+            " AND (contact IS NULL OR contact = ?) ORDER BY received_at",
+            (entry.message_id, entry.delivery_id, entry.contact or ""),
         )
         return [_read_entry(row) for row in corrects], [_read_entry(row) for row in corrected_by]
 
