@@ -1,0 +1,62 @@
+# Everything below this folder: .venv/ (Python packages) and var/ (servers, keys, data). `make clean` removes both.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTEST := .venv/bin/python -m pytest
+WANTED := $$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-64)
+# The first Python that is new enough; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+
+.PHONY: help setup demo up down test check bench faults lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+setup: ## install the locked packages into .venv (every other command does it when needed)
+	@[ "$$(cat .venv/.installed 2>/dev/null)" = "$(WANTED)" ] && exit 0; \
+	[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed: apt-get install python3 python3-venv"; exit 1; }; \
+	if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing python3-venv"; \
+	    apt-get install -qy python3-venv >/dev/null || { apt-get -q update && apt-get install -qy python3-venv; }; \
+	  else echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; fi; fi; \
+	echo "Making .venv with $$("$(PYTHON)" --version) and the packages of requirements.lock (once; a minute or two)"; \
+	[ -x .venv/bin/python ] || "$(PYTHON)" -m venv .venv; \
+	.venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; \
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .; \
+	echo "$(WANTED)" > .venv/.installed
+
+demo: setup ## enrol a fictional county, send the sample referrals, show who got what (SAMPLES=dir, CHECK=1)
+	@.venv/bin/safelane demo $(if $(SAMPLES),--samples "$(SAMPLES)") $(if $(CHECK),--check)
+
+up: setup ## start everything, leave it running and print what to try
+	@.venv/bin/safelane up
+
+down: setup ## stop what `make up` started; data stays
+	@.venv/bin/safelane down
+
+test: setup ## every test, on real RabbitMQ and PostgreSQL nodes of its own
+	@$(PYTEST) -m "not faults and not bench"
+
+check: setup ## style, types, import directions, then every test
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@$(PYTEST) -m "not faults and not bench"
+
+faults: setup ## long fault-injection runs: kills, cuts, restarts
+	@$(PYTEST) -m faults
+
+bench: setup ## measure throughput beside a plain relay; result in var/bench/result.json
+	@.venv/bin/python -m bench
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock
+	@.venv/bin/python -m pip install --quiet pip-tools
+	@.venv/bin/pip-compile --quiet --upgrade --generate-hashes --all-extras --allow-unsafe --strip-extras --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+
+clean: ## stop our servers and remove .venv and var
+	@if [ -x .venv/bin/python ] && [ -d var ]; then .venv/bin/python -m deploy.local.clean; fi
+	@rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
