@@ -165,7 +165,7 @@ def parse_delivery(body: bytes) -> UnverifiedDelivery:
         manifest=read_map(members["manifest"], "manifest", 2, object),
         openings=read_opening_list(members["openings"]),
         sections=read_map(members["sections"], "sections", MAX_SECTIONS, str),
-        keyring=None if keyring is None else read_map(keyring, "keyring", 5, str),
+        keyring=None if keyring is None else read_map(keyring, "keyring", 8, str),
         event=decode_base64url(decision["event"], field="decision.event"),
         salt=decode_base64url(decision["salt"], field="decision.salt"),
         proof=read_proof(members["proof"]),

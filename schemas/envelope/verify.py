@@ -87,7 +87,7 @@ def parse_envelope(body: bytes) -> UnverifiedEnvelope:
         manifest=read_map(members["manifest"], "manifest", 2, object),
         openings=read_opening_list(members["openings"]),
         sections=read_map(members["sections"], "sections", MAX_SECTIONS, str),
-        keyrings={name: read_map(jwe, "keyrings", 5, str) for name, jwe in keyrings.items()},
+        keyrings={name: read_map(jwe, "keyrings", 8, str) for name, jwe in keyrings.items()},
     )
 
 

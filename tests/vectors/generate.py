@@ -1,0 +1,54 @@
+"""Writes the vectors: ``python -m tests.vectors.generate``.
+
+Signatures (ML-DSA is hedged) and keyrings (HPKE draws its own randomness) differ in every run, so the files are made once and kept; a test checks that
+each file still gives its result and that no case lacks its file.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas.checkpoint import write_verifier
+from schemas.keys import public_part
+from tests.support.deliveries import ORIGIN, seeded_log_jwk
+from tests.support.envelopes import DELIVERIES, NOW, SENDER, seeded_encryption_jwk, seeded_signing_jwks
+from tests.vectors.crafting import Vector
+from tests.vectors.delivery_cases import build_delivery_cases
+from tests.vectors.envelope_cases import build_envelope_cases
+
+FOLDER = Path(__file__).parent / "cases"
+KEYS = Path(__file__).parent / "keys.json"
+
+
+def build_cases() -> Iterator[Vector]:
+    """Yield every case."""
+    yield from build_envelope_cases()
+    yield from build_delivery_cases()
+
+
+def build_keys() -> dict[str, object]:
+    """Return the keys and facts that every case assumes. They are made from fixed seeds and protect nothing."""
+    recipients = {agency: seeded_encryption_jwk(agency) for agency in DELIVERIES.values()}
+    return {
+        "says": "Test keys, made from fixed seeds. They protect nothing.",
+        "now": NOW.isoformat(),
+        "sender": SENDER,
+        "sender_signing": [public_part(jwk) for jwk in seeded_signing_jwks(SENDER)],
+        "recipient": DELIVERIES["delivery-csc01"],
+        "log_verifier": write_verifier(ORIGIN, public_part(seeded_log_jwk())),
+        "encryption": {**recipients, "vector": seeded_encryption_jwk("vector")},
+    }
+
+
+def main() -> None:
+    """Write every case and the keys anew."""
+    FOLDER.mkdir(exist_ok=True)
+    for old in FOLDER.glob("*.json"):
+        old.unlink()
+    for vector in build_cases():
+        (FOLDER / f"{vector.name}.json").write_text(vector.to_json(), encoding="utf-8")
+    KEYS.write_text(json.dumps(build_keys(), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
