@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from broker.registry.versions import TIMEOUT_SECONDS, Connection, translate_errors
+from broker.registry.versions import TIMEOUT_SECONDS, Connection
 from broker.store.pool import translate_errors
 from schemas.canonical import canonical_bytes, sha256_base64url
 from schemas.enrolment import EnrolmentRequest, Welcome, request_digest, verify_enrolment
@@ -88,8 +88,10 @@ def check_request(secret: str, body: Mapping[str, Any]) -> EnrolmentRequest:
 
 async def accept_request(
     connection: Connection, secret: str, body: Mapping[str, Any], request: EnrolmentRequest, *, now: datetime
-) -> Enrolment:
-    """Use up the invitation and store a checked request as pending. The same bytes again give the same answer. Call it inside a transaction.
+) -> tuple[Enrolment, bool]:
+    """Use up the invitation and store a checked request as pending; return it and whether it is new. Call it inside a transaction.
+
+    The same bytes again give the same enrolment.
 
     Raises:
         InvitationRefused: the invitation is unknown, over, another agency's, or was used for another request.
@@ -105,7 +107,7 @@ async def accept_request(
         found = await find_enrolment(connection, row["enrolment_id"])
         if found is None or request_digest(found.request) != request_digest(body):
             raise InvitationRefused
-        return found
+        return found, False
     if now >= row["expires_at"]:
         raise InvitationRefused
     enrolment = Enrolment(f"enr_{token_urlsafe(12)}", request.agency, PENDING, request.fingerprint(), dict(body), now)
@@ -126,7 +128,7 @@ async def accept_request(
         enrolment.enrolment_id,
         timeout=TIMEOUT_SECONDS,
     )
-    return enrolment
+    return enrolment, True
 
 
 async def find_enrolment(connection: Connection, enrolment_id: str) -> Enrolment | None:

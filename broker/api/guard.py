@@ -1,0 +1,109 @@
+"""What every request passes: a time limit, security headers, a count by route and status, and a body that is read only up to a limit."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.api.metrics import ApiMetrics
+from broker.api.problems import answer_fault, problem_response
+from schemas.errors import DependencyUnavailable, MalformedMessage, TooLarge
+
+REQUEST_SECONDS = 30.0
+BODY_SECONDS = 10.0
+KIB = 1024
+
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+log = structlog.get_logger("safelane.api")
+
+
+class TookTooLong(DependencyUnavailable):
+    """The request was not done within its time limit."""
+
+    code = "took-too-long"
+    public_message = "The request took too long. Try again in a minute."
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics, *, seconds: float = REQUEST_SECONDS) -> None:
+        """Wrap ``app``; every request is done or refused within ``seconds``."""
+        self.app = app
+        self.metrics = metrics
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.monotonic()
+        status = 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                known = {name.lower() for name, _ in message["headers"]}
+                extra = [(k.lower().encode(), v.encode()) for k, v in SECURITY_HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *(h for h in extra if h[0] not in known)]}
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self.app(scope, receive, send_guarded)
+        except TimeoutError:
+            if not status:
+                await problem_response(TookTooLong())(scope, receive, send_guarded)
+        except Exception as error:  # noqa: BLE001 - the last line: nothing of an exception may reach the caller or a traceback in a log
+            response = answer_fault(error, _route(scope))
+            if not status:
+                await response(scope, receive, send_guarded)
+        seconds = time.monotonic() - started
+        self.metrics.count_request(_route(scope), status, seconds)
+        log.info("request", route=_route(scope), status=status, milliseconds=round(seconds * 1000))
+
+
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """Read a request's body up to ``max_bytes`` within ten seconds.
+
+    Raises:
+        TooLarge: it is announced to be, or turns out to be, larger; the rest is not read.
+        MalformedMessage: it does not come in time, or is empty.
+    """
+    announced = request.headers.get("content-length", "0")
+    if not announced.isascii() or not announced.isdigit() or int(announced) > max_bytes:
+        raise TooLarge(f"more than {max_bytes} bytes", field="body")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise TooLarge(f"more than {max_bytes} bytes", field="body")
+    except TimeoutError:
+        raise MalformedMessage("did not arrive in time", field="body") from None
+    if not body:
+        raise MalformedMessage("is empty", field="body")
+    return bytes(body)
+
+
+def _route(scope: Scope) -> str:
+    # The template, never the path: a path holds ids.
+    route = scope.get("route")
+    return getattr(route, "path", "unmatched")
+
+
+Call = Callable[[Request], Awaitable[Response]]

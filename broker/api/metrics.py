@@ -1,0 +1,33 @@
+"""Prometheus metrics of the API: counts and times by route template, never an id, an agency or content."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class ApiMetrics:
+    """The API's own collector registry, so that two applications in one process do not mix."""
+
+    def __init__(self) -> None:
+        """Make the collectors."""
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "safelane_api_requests", "Requests answered", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram("safelane_api_request_seconds", "Time to answer", ["route"], registry=self.registry)
+        self.planned = Counter(
+            "safelane_api_planned_deliveries", "Deliveries in plans", ["outcome"], registry=self.registry
+        )
+        self.refused = Counter("safelane_api_refused_callers", "Requests without a valid token", registry=self.registry)
+        self.directory_seconds = Gauge(
+            "safelane_directory_expires_in_seconds", "Time until the directory expires", registry=self.registry
+        )
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.requests.labels(route=route, status=str(status)).inc()
+        self.seconds.labels(route=route).observe(seconds)
+        if status == 401:
+            self.refused.inc()
+
+    def render(self) -> bytes:
+        """Return the text exposition."""
+        return generate_latest(self.registry)
