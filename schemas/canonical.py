@@ -84,7 +84,8 @@ def canonical_bytes(value: JsonValue) -> bytes:
         data = orjson.dumps(value, option=_DUMP_OPTIONS)
     except (orjson.JSONEncodeError, RecursionError):
         raise MalformedMessage("holds a value that canonical JSON cannot express") from None
-    if _MAYBE_FRACTION.search(data) and _holds_fraction(value):
+    # orjson writes NaN and Infinity as null.
+    if (b"null" in data or _MAYBE_FRACTION.search(data)) and _holds_fraction(value):
         raise MalformedMessage("numbers must be integers: write a decimal as a string")
     if not data.isascii():
         # orjson sorts keys by UTF-8, RFC 8785 by UTF-16: they differ only above the basic plane.

@@ -69,9 +69,11 @@ def _verify(jws: Mapping[str, Any], keys: Sequence[VerifyingKeys], typ: str) -> 
         raise SignatureInvalid
     if any(not isinstance(entry, dict) or entry.keys() != _SIGNATURE_MEMBERS for entry in signatures):
         raise SignatureInvalid
+    body = jws["payload"]
+    if not isinstance(body, str):
+        raise SignatureInvalid
     first, second = (entry["protected"] for entry in signatures)
     pair = _find_pair(first, second, keys, typ)
-    body: str = jws["payload"]
     encoded = body.encode("ascii")
     pair.ed25519.verify(decode_base64url(signatures[0]["signature"]), first.encode("ascii") + b"." + encoded)
     pair.ml_dsa_65.verify(decode_base64url(signatures[1]["signature"]), second.encode("ascii") + b"." + encoded)
