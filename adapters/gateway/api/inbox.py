@@ -1,0 +1,191 @@
+"""The inbox by HTTP, for case systems on this machine: list, read, print, and say what was done.
+
+Reading a delivery signs its ``opened`` receipt: from then on its content is out of the gateway. A delivery for a named contact is listed and read
+only with that contact's key (``Safelane-Contact`` and ``Safelane-Contact-Key``); without it, there is no such delivery.
+"""
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from adapters.channels.pdf import render_pdf
+from adapters.gateway.api.access import CallingAgency
+from adapters.gateway.inbox import InboxItem
+from adapters.gateway.inbox_model import InboxEntry, InboxFilter, StoredReceipt
+from adapters.gateway.outbox_model import write_instant
+from adapters.gateway.receipts import ReceiptRequest
+from adapters.gateway.receiving import Receiving
+from schemas.canonical import decode_base64url, encode_base64url
+from schemas.codes import ReceiptState
+from schemas.errors import NotAuthenticated, Rejected, SafelaneError
+from schemas.header import Code
+
+router = APIRouter(tags=["inbox"])
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_SHORTEST_KEY = 32
+
+
+class NewReceipt(BaseModel):
+    """What a person or case system says of a delivery."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: ReceiptState = Field(description="opened, actioned or refused.", examples=["actioned"])
+    reason_code: Code | None = Field(None, description="Why it is refused.", examples=["not_our_area"])
+    person: Code | None = Field(None, description="Id of the person, never a name.", examples=["sw-4417"])
+
+
+class InboxQuery(BaseModel):
+    """What to list, and which page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: list[ReceiptState] = Field([], description="Only deliveries in these states; none: in any.")
+    kind: list[str] = Field([], max_length=50, description="Only these kinds.")
+    sender: list[str] = Field([], max_length=50, description="Only from these agencies.")
+    since: AwareDatetime | None = Field(None, description="Received at or after this instant.")
+    cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
+    limit: int = Field(50, ge=1, le=200, description="Most lines on one page.")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the agency's receiving half, and the named contact if the request proved to be that contact's."""
+
+    receiving: Receiving
+    contact: str | None
+
+
+def find_caller(
+    gateway: CallingAgency,
+    contact: Annotated[str | None, Header(alias="Safelane-Contact", max_length=80)] = None,
+    key: Annotated[str | None, Header(alias="Safelane-Contact-Key", max_length=200)] = None,
+) -> Caller:
+    """Return who asks (a FastAPI dependency).
+
+    Raises:
+        NotAuthenticated: a contact is named without its key.
+    """
+    receiving: Receiving = gateway.receiving
+    if contact is None and key is None:
+        return Caller(receiving=receiving, contact=None)
+    known = receiving.contact_keys.get(contact or "", b"")
+    given = (key or "").encode()
+    if len(known) < _SHORTEST_KEY or not hmac.compare_digest(known, given):
+        raise NotAuthenticated("the contact's key is missing or wrong", field="Safelane-Contact-Key")
+    return Caller(receiving=receiving, contact=contact)
+
+
+CallingReader = Annotated[Caller, Depends(find_caller)]
+
+
+@router.get("/inbox", summary="List what arrived, newest first")
+async def list_inbox(
+    caller: CallingReader, query: Annotated[InboxQuery, Query()], response: Response
+) -> dict[str, Any]:
+    """List deliveries without their content. ``state=accepted`` is what nobody has opened yet."""
+    chosen = InboxFilter(
+        contact=caller.contact,
+        states=tuple(query.state),
+        kinds=tuple(query.kind),
+        senders=tuple(query.sender),
+        since=query.since,
+        before=_read_cursor(query.cursor),
+    )
+    limit = query.limit
+    found = await asyncio.to_thread(caller.receiving.inbox.list_entries, chosen, limit + 1)
+    page = found[:limit]
+    response.headers.update(_NO_STORE)
+    return {
+        "deliveries": [describe_entry(entry) for entry in page],
+        "next_cursor": _write_cursor(page[-1]) if len(found) > limit else None,
+    }
+
+
+@router.get("/inbox/{delivery_id}", summary="Read a delivery")
+async def read_delivery(delivery_id: str, caller: CallingReader, response: Response) -> dict[str, Any]:
+    """Return a delivery's content, its receipts, and what corrects it or is corrected by it. Signs ``opened``."""
+    item = await _open_item(delivery_id, caller)
+    response.headers.update(_NO_STORE)
+    return {
+        "delivery": describe_entry(item.entry),
+        "referral": item.received.to_json(),
+        "receipts": [describe_receipt(receipt) for receipt in item.receipts],
+        "corrects": [describe_entry(entry) for entry in item.corrects],
+        "corrected_by": [describe_entry(entry) for entry in item.corrected_by],
+    }
+
+
+@router.get("/inbox/{delivery_id}/pdf", summary="Read a delivery as PDF", response_class=Response)
+async def read_pdf(delivery_id: str, caller: CallingReader) -> Response:
+    """Return the delivery as a readable PDF. Signs ``opened``."""
+    item = await _open_item(delivery_id, caller)
+    pdf = await asyncio.to_thread(render_pdf, item.received)
+    return Response(pdf, media_type="application/pdf", headers=_NO_STORE)
+
+
+@router.post("/inbox/{delivery_id}/receipts", status_code=201, summary="Say what was done with a delivery")
+async def add_receipt(delivery_id: str, new: NewReceipt, caller: CallingReader) -> JSONResponse:
+    """Sign a receipt: opened, actioned, or refused with a reason code. 201 when it is new; 200 when it was said before."""
+    request = ReceiptRequest(new.state, new.reason_code, new.person)
+    added, chain = await asyncio.to_thread(caller.receiving.inbox.record_receipt, delivery_id, caller.contact, request)
+    body = {"delivery_id": delivery_id, "receipts": [describe_receipt(receipt) for receipt in chain]}
+    return JSONResponse(body, status_code=201 if added else 200, headers=_NO_STORE)
+
+
+def describe_entry(entry: InboxEntry) -> dict[str, Any]:
+    """Return one line of the inbox as JSON."""
+    return {
+        "delivery_id": entry.delivery_id,
+        "message_id": entry.message_id,
+        "referral_id": entry.referral_id,
+        "revision": entry.revision,
+        "sender": entry.sender,
+        "kind": entry.kind,
+        "role": entry.role,
+        "contact": entry.contact,
+        "risk": entry.grade.value,
+        "immediate_danger": entry.immediate_danger,
+        "received_at": entry.received_at.isoformat(),
+        "state": entry.state.value,
+        "supersedes": entry.supersedes,
+    }
+
+
+def describe_receipt(receipt: StoredReceipt) -> dict[str, Any]:
+    """Return one receipt as JSON, without its signature."""
+    return {
+        "state": receipt.state.value,
+        "reason_code": receipt.reason_code,
+        "at": receipt.at.isoformat(),
+        "digest": receipt.digest,
+    }
+
+
+async def _open_item(delivery_id: str, caller: Caller) -> InboxItem:
+    inbox = caller.receiving.inbox
+    await asyncio.to_thread(inbox.read, delivery_id, caller.contact)  # may not be theirs: nothing is signed then
+    await asyncio.to_thread(inbox.note_opened, delivery_id, caller.contact)
+    return await asyncio.to_thread(inbox.read, delivery_id, caller.contact)
+
+
+def _write_cursor(entry: InboxEntry) -> str:
+    return encode_base64url(f"{write_instant(entry.received_at)} {entry.delivery_id}".encode())
+
+
+def _read_cursor(cursor: str | None) -> tuple[str, str] | None:
+    if cursor is None:
+        return None
+    try:
+        received_at, _, delivery_id = decode_base64url(cursor, field="cursor").decode().partition(" ")
+        datetime.fromisoformat(received_at)
+    except (SafelaneError, ValueError):
+        raise Rejected("is not a cursor of this list", field="cursor") from None
+    return received_at, delivery_id
