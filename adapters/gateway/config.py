@@ -151,6 +151,11 @@ class AgencyConfig(GatewayModel):
         return self.data_dir / "directory.json"
 
     @property
+    def route_path(self) -> Path:
+        """Where RabbitMQ's address and our queue's name are kept."""
+        return self.data_dir / "route.json"
+
+    @property
     def enrolment_path(self) -> Path:
         """Where the state of enrolment is, so that it can be taken up again."""
         return self.data_dir / "enrolment.json"

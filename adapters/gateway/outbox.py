@@ -23,6 +23,7 @@ from adapters.gateway.outbox_model import (
     OutboxReferral,
     OutboxState,
     SealedMessage,
+    UnansweredMessage,
     read_instant,
     write_instant,
 )
@@ -210,14 +211,18 @@ class Outbox:
                 (write_instant(now), message_id),
             )
 
-    def unanswered(self, published_before: datetime, limit: int = 256) -> list[tuple[str, int, datetime]]:
-        """Return ``(message id, publications, last publication)`` where the hub has not answered since, oldest first."""
+    def unanswered(self, published_before: datetime, limit: int = 256) -> list[UnansweredMessage]:
+        """Return messages on which the hub has not answered since their last publish, before that instant; oldest first."""
         rows = self._store.query(
-            "SELECT s.message_id, s.publications, s.published_at FROM sealing s JOIN referral r ON r.message_id = s.message_id"
+            "SELECT s.message_id, s.publications, s.published_at, r.urgent FROM sealing s"
+            " JOIN referral r ON r.message_id = s.message_id"
             " WHERE r.state = 'published' AND s.published_at < ? ORDER BY s.published_at LIMIT ?",
             (write_instant(published_before), limit),
         )
-        return [(row["message_id"], row["publications"], read_instant(row["published_at"])) for row in rows]
+        return [
+            UnansweredMessage(r["message_id"], bool(r["urgent"]), r["publications"], read_instant(r["published_at"]))
+            for r in rows
+        ]
 
     def postpone(self, referral_id: str, until: datetime, error: SafelaneError) -> None:
         """Try again at ``until``: something that may heal by itself went wrong."""

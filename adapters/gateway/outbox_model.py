@@ -230,3 +230,13 @@ class NewSealing:
     section_keys: dict[str, Any] = field(repr=False)
     """Section id to key and ciphertext digest, kept so that a held section can be released later."""
     deliveries: Sequence[NewDelivery]
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredMessage:
+    """A published message that the hub has not answered: how often it was published, and when last."""
+
+    message_id: str
+    urgent: bool
+    publications: int
+    published_at: datetime

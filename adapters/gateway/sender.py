@@ -41,14 +41,17 @@ class Sender:
         self._parts = parts
         self._times = parts.gateway.sending
         self._work = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._resent_at: dict[str, datetime] = {}
 
     def wake(self) -> None:
-        """Say that there is something new in the outbox."""
-        self._work.set()
+        """Say that there is something new in the outbox; from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._work.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until ``stop`` is set. An unexpected error ends the loop; the supervisor starts it again."""
+        self._loop = asyncio.get_running_loop()
         while not stop.is_set():
             if await self.send_next():
                 continue
@@ -75,18 +78,18 @@ class Sender:
         """Publish again, unchanged, what the hub has not answered for long; each time after twice the wait."""
         now = self._parts.real_clock()
         waiting = await asyncio.to_thread(self._parts.outbox.unanswered, now - self._times.resend_after)
-        for message_id, publications, published_at in waiting:
-            wait = self._times.resend_after * 2 ** min(publications - 1, MAX_RESEND_DOUBLINGS)
-            tried_at = self._resent_at.get(message_id, published_at)
-            if now - max(published_at, tried_at) < wait:
+        for message in waiting:
+            wait = self._times.resend_after * 2 ** min(message.publications - 1, MAX_RESEND_DOUBLINGS)
+            tried_at = self._resent_at.get(message.message_id, message.published_at)
+            if now - max(message.published_at, tried_at) < wait:
                 continue
-            self._resent_at[message_id] = now
+            self._resent_at[message.message_id] = now
             try:
-                await self._publish(message_id, urgent=False)
+                await self._publish(message.message_id, urgent=message.urgent)
             except SafelaneError as error:
-                _log.warning("resend_failed", message_id=message_id, code=error.code)
+                _log.warning("resend_failed", message_id=message.message_id, code=error.code)
                 return
-        known = {message_id for message_id, _, _ in waiting}
+        known = {message.message_id for message in waiting}
         self._resent_at = {m: at for m, at in self._resent_at.items() if m in known}
 
     async def raise_alarms(self) -> None:
@@ -203,5 +206,3 @@ class Sender:
             parts.outbox.stop(item.referral_id, OutboxState.HELD, error, now)
         else:
             parts.outbox.stop(item.referral_id, OutboxState.FAILED, error, now)
-
-

@@ -1,16 +1,12 @@
-"""Regular chores of one agency's gateway: fetch the directory, rotate encryption keys and announce them, remember where RabbitMQ is."""
+"""Regular chores of one agency's gateway: fetch the directory, rotate encryption keys and announce them."""
 
 import asyncio
-import json
 import random
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from adapters.gateway.durable_files import write_durably
 from adapters.gateway.parts import AgencyParts
-from schemas.canonical import canonical_bytes
 from schemas.errors import IntegrityBroken, SafelaneError
 
 _log = structlog.get_logger(__name__)
@@ -36,7 +32,10 @@ class Upkeep:
 
     async def do_chores(self) -> bool:
         """Rotate, announce, refresh; return whether all of it went well."""
-        done = [await self._attempt("keys", self.announce_keys), await self._attempt("directory", self._refresh)]
+        done = [
+            await self._attempt("keys", self.announce_keys),
+            await self._attempt("directory", self._parts.keeper.refresh),
+        ]
         return all(done)
 
     async def announce_keys(self) -> None:
@@ -54,29 +53,15 @@ class Upkeep:
             await asyncio.to_thread(parts.keystore.mark_announced, kid)
             _log.info("encryption_key_announced", kid=kid)
 
-    async def _refresh(self) -> None:
-        await self._parts.keeper.refresh()
-
-    async def _attempt(self, chore: str, action: Any) -> bool:
+    async def _attempt(self, chore: str, action: Callable[[], Awaitable[object]]) -> bool:
         try:
             await action()
         except IntegrityBroken as error:
-            _log.critical("integrity_broken", agency=self._parts.agency, chore=chore, code=error.code, field=error.field)
+            _log.critical(
+                "integrity_broken", agency=self._parts.agency, chore=chore, code=error.code, field=error.field
+            )
             return False
         except SafelaneError as error:
             _log.warning("chore_failed", agency=self._parts.agency, chore=chore, code=error.code)
             return False
         return True
-
-
-def write_route(path: Path, route: dict[str, Any]) -> None:
-    """Keep where RabbitMQ and our delivery queue are (from enrolment)."""
-    write_durably(path, canonical_bytes(route) + b"\n")
-
-
-def read_route(path: Path) -> dict[str, Any] | None:
-    """Return what enrolment kept, or none."""
-    if not path.exists():
-        return None
-    route: dict[str, Any] = json.loads(path.read_bytes())
-    return route

@@ -1,0 +1,1 @@
+"""The gateway's local API, for the record and case systems on the same machine."""

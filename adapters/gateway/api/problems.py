@@ -1,0 +1,65 @@
+"""Errors of the local API as problem+json (RFC 9457): code, field path and rule, never a value, never a stack trace."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from schemas.errors import Rejected, SafelaneError
+
+_log = structlog.get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_SECONDS = "5"
+
+
+def problem_response(error: SafelaneError, *, extra: dict[str, Any] | None = None) -> JSONResponse:
+    """Return an error as a problem+json answer with its own status."""
+    body: dict[str, Any] = {
+        "type": f"urn:safelane:error:{error.code}",
+        "title": error.public_message,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "retryable": error.retryable,
+    }
+    if error.field:
+        body["field"] = error.field
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if error.retryable else None
+    return JSONResponse(body | (extra or {}), status_code=error.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Make ``app`` answer every failure as problem+json."""
+    app.add_exception_handler(SafelaneError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+async def _answer_ours(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, SafelaneError):
+        raise error
+    return problem_response(error)
+
+
+async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    field = None
+    if isinstance(error, RequestValidationError) and error.errors():
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+    return problem_response(Rejected("is missing or not of its form", field=field))
+
+
+async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    body = {"type": "about:blank", "title": "The request cannot be answered.", "status": status, "code": "http"}
+    return JSONResponse(body, status_code=status, media_type=PROBLEM_JSON)
+
+
+async def _answer_unexpected(_request: Request, error: Exception) -> JSONResponse:
+    # The type alone: an exception's text may hold content.
+    _log.error("unexpected_error", error=type(error).__name__)
+    return problem_response(SafelaneError())
