@@ -1,11 +1,20 @@
 """A record system's and a duty worker's view of a gateway: its local API, with the agency's token."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from deploy.local.sample_set import SampleDocument
 from schemas.errors import DependencyUnavailable, Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class ContactKey:
+    """A named contact of an agency, with the key that opens the deliveries for that contact alone."""
+
+    contact: str
+    key: str
 
 
 class GatewayAccess:
@@ -32,20 +41,29 @@ class GatewayAccess:
         """Return what became of a referral that this agency sent."""
         return self._get(f"/referrals/{referral_id}")
 
-    def list_inbox(self) -> list[dict[str, Any]]:
-        """Return every delivery in the inbox, page by page."""
+    def list_inbox(self, contact: ContactKey | None = None) -> list[dict[str, Any]]:
+        """Return every delivery in the inbox, newest first, page by page; with a contact's key also those for that contact."""
         found: list[dict[str, Any]] = []
-        after: str | None = None
+        cursor: str | None = None
         while True:
-            page = self._get("/inbox", params={"limit": 200} | ({"after": after} if after else {}))
+            page = self._get(
+                "/inbox", params={"limit": "200"} | ({"cursor": cursor} if cursor else {}), contact=contact
+            )
             found += page["deliveries"]
-            after = page.get("next")
-            if not after:
+            cursor = page.get("next_cursor")
+            if not cursor:
                 return found
 
-    def open_delivery(self, delivery_id: str) -> dict[str, Any]:
-        """Return a delivery with its content, as the inbox shows it."""
-        return self._get(f"/inbox/{delivery_id}")
+    def open_delivery(self, delivery_id: str, contact: ContactKey | None = None) -> dict[str, Any]:
+        """Return a delivery with its content, as the inbox shows it; opening it signs the ``opened`` receipt."""
+        return self._get(f"/inbox/{delivery_id}", contact=contact)
+
+    def send_receipt(self, delivery_id: str, state: str, contact: ContactKey | None = None) -> None:
+        """Say what was done with a delivery: ``actioned`` or ``refused``."""
+        path = f"/inbox/{delivery_id}/receipts"
+        response = self._ask("POST", path, json={"state": state}, headers=_contact_headers(contact))
+        if not response.is_success:
+            raise Rejected(f"the gateway answered {response.status_code}", field=path)
 
     def is_ready(self) -> bool:
         """Return whether the gateway answers."""
@@ -58,8 +76,10 @@ class GatewayAccess:
         """Close the connections."""
         self._client.close()
 
-    def _get(self, path: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        response = self._ask("GET", path, params=params)
+    def _get(
+        self, path: str, params: dict[str, str] | None = None, contact: ContactKey | None = None
+    ) -> dict[str, Any]:
+        response = self._ask("GET", path, params=params, headers=_contact_headers(contact))
         if not response.is_success:
             raise Rejected(f"the gateway answered {response.status_code}", field=path)
         answer: dict[str, Any] = response.json()
@@ -73,3 +93,7 @@ class GatewayAccess:
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             raise DependencyUnavailable(f"the gateway of {self.agency} cannot do this now")
         return response
+
+
+def _contact_headers(contact: ContactKey | None) -> dict[str, str]:
+    return {} if contact is None else {"Safelane-Contact": contact.contact, "Safelane-Contact-Key": contact.key}
