@@ -6,7 +6,7 @@ kept on disk, so that a restart cannot be used to go back.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import structlog
 
 from adapters.gateway.durable_files import write_durably
 from adapters.gateway.hub_client import HubClient
+from adapters.gateway.trust import TrustFile, digest_pair
 from schemas.canonical import canonical_bytes, parse_object
 from schemas.directory import Agency, Directory
 from schemas.errors import DependencyUnavailable, IntegrityBroken, MalformedMessage, SafelaneError, Undeliverable
@@ -73,12 +74,13 @@ class DirectoryKeeper:
     def __init__(
         self,
         path: Path,
-        authority_keys: Sequence[VerifyingKeys],
+        trust: TrustFile,
         hub: HubClient | None,
         clock: Callable[[], datetime],
     ) -> None:
         self._path = path
-        self._authority_keys = tuple(authority_keys)
+        self._authority = trust.authority_keys()
+        self._successor = trust.successor
         self._hub = hub
         self._clock = clock
         self._etag: str | None = None
@@ -129,7 +131,8 @@ class DirectoryKeeper:
             raise IntegrityBroken("the hub serves an older directory", field="directory.version")
         if known is not None and verified.version == known.version and verified.digest != known.digest:
             raise IntegrityBroken("two directories under one version", field="directory.version")
-        write_durably(self._path, canonical_bytes({"directory": body["directory"], "keys": body.get("keys", [])}))
+        kept = {name: body[name] for name in ("directory", "keys", "authority") if name in body}
+        write_durably(self._path, canonical_bytes(kept))
         self._known = verified
         if known is None or known.version != verified.version:
             _log.info("directory_accepted", version=verified.version)
@@ -146,7 +149,7 @@ class DirectoryKeeper:
         try:
             signed = canonical_bytes(body["directory"])
             announcements = list(body.get("keys", []))
-            directory = verify_directory(signed, self._authority_keys)
+            directory = verify_directory(signed, self._signers(body))
         except (SafelaneError, KeyError, TypeError, AttributeError):
             raise IntegrityBroken("is not signed by the partnership's authority", field="directory") from None
         if len(announcements) > MAX_KEYS:
@@ -155,6 +158,13 @@ class DirectoryKeeper:
         return VerifiedDirectory(
             directory, digest_object(signed), signing, _read_announcements(directory, signing, announcements)
         )
+
+    def _signers(self, body: Mapping[str, Any]) -> list[VerifyingKeys]:
+        """Return the pairs that may have signed: the pinned authority, and its successor if the pair served has the pinned digest."""
+        served = body.get("authority")
+        if self._successor and isinstance(served, list) and len(served) == 2 and digest_pair(served) == self._successor:
+            return [self._authority, VerifyingKeys.from_jwks(*served)]
+        return [self._authority]
 
 
 def _in_force(directory: Directory, now: datetime) -> bool:

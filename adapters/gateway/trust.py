@@ -1,15 +1,15 @@
 """What an agency trusts before it talks to any server: the authority's keys and the partnership's CA, from a file received out of band."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.canonical import parse_object
+from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
 from schemas.errors import ConfigInvalid, SafelaneError
 from schemas.header import Code
-from schemas.keys import KeyUse, VerifyingKeys, pair_verifying_keys
+from schemas.keys import VerifyingKeys, compute_thumbprint
 
 MAX_TRUST_BYTES = 64 * 1024
 
@@ -23,27 +23,25 @@ class TrustFile(BaseModel):
     authority: tuple[dict[str, Any], dict[str, Any]]
     """The authority's public pair, Ed25519 then ML-DSA-65."""
     thumbprint: str = ""
-    successor: Any = None
-    """The pinned next authority: its public pair, or nothing usable yet (then a change of authority needs a new trust file)."""
+    successor: str = ""
+    """Digest of the next authority's public pair (``digest_pair``), pinned before it is ever needed."""
     ca_pem: str
 
-    def authority_keys(self) -> tuple[VerifyingKeys, ...]:
-        """Return the pairs that may sign a directory: the authority's own and, where it is pinned, its successor's.
+    def authority_keys(self) -> VerifyingKeys:
+        """Return the pair that signs directories and welcomes.
 
         Raises:
             ConfigInvalid: a key is not of its form.
         """
         try:
-            keys = pair_verifying_keys(self.authority, use=KeyUse.AUTHORITY)
-            if (
-                isinstance(self.successor, Sequence)
-                and not isinstance(self.successor, str)
-                and len(self.successor) == 2
-            ):
-                keys += pair_verifying_keys(self.successor, use=KeyUse.AUTHORITY)
+            return VerifyingKeys.from_jwks(*self.authority)
         except SafelaneError:
             raise ConfigInvalid("does not hold the authority's keys", field="trust_file") from None
-        return keys
+
+
+def digest_pair(jwks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the digest by which a pair of public keys is pinned: SHA-256 over its two thumbprints, base64url."""
+    return sha256_base64url(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks]))
 
 
 def read_trust_file(path: Path) -> TrustFile:

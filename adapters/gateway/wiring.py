@@ -99,7 +99,7 @@ def build_parts(
         gateway=config,
         store=store,
         keystore=keystore,
-        keeper=DirectoryKeeper(entry.directory_path, trust.authority_keys(), hub, read_real_clock),
+        keeper=DirectoryKeeper(entry.directory_path, trust, hub, read_real_clock),
         hub=hub,
         outbox=Outbox(store),
         recipients=RecipientBook(store, must_confirm=entry.confirm_new_recipients),
