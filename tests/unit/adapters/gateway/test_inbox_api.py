@@ -1,0 +1,178 @@
+"""The inbox by HTTP: the agency's token, the contact's key, problem+json, and nothing cached."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.gateway.api import inbox as inbox_api
+from adapters.gateway.api.access import LocalAccess
+from adapters.gateway.api.app import create_app
+from adapters.gateway.receiving import Receiving
+from tests.support.receiving import (
+    DELIVERY,
+    RECIPIENT,
+    ReceivingHalf,
+    make_delivery,
+    make_incoming,
+    make_receiving_half,
+    seal_sample,
+)
+
+TOKEN = "t" * 40
+KEY = "k" * 40
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> ReceivingHalf:
+    return make_receiving_half(tmp_path)
+
+
+@pytest.fixture
+async def client(half: ReceivingHalf) -> AsyncIterator[httpx.AsyncClient]:
+    absent: Any = None
+    receiving = Receiving(
+        agency=RECIPIENT,
+        inbox=half.inbox,
+        store=half.inbox_store,
+        outputs=half.outputs,
+        quarantine=half.quarantine,
+        reader=half.reader,
+        consumer=absent,
+        maker=absent,
+        receipts=absent,
+        contact_keys={"lead": KEY.encode()},
+    )
+    gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving)
+    app = create_app(LocalAccess({TOKEN.encode(): gateway}), extra_routers=(inbox_api.router,))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as opened:
+        yield opened
+
+
+async def receive(half: ReceivingHalf, **changes: Any) -> None:
+    await half.reader.take_in(make_incoming(make_delivery(**changes)))
+
+
+async def test_listing_shows_no_content_and_opens_nothing(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    answer = await client.get("/inbox", params={"state": "accepted"})
+    (line,) = answer.json()["deliveries"]
+    assert (line["delivery_id"], line["state"], line["risk"]) == (DELIVERY, "accepted", "high")
+    assert "invented" not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert (await client.get("/inbox", params={"state": "opened"})).json()["deliveries"] == []
+
+
+async def test_reading_gives_the_content_and_signs_opened(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    answer = await client.get(f"/inbox/{DELIVERY}")
+    body = answer.json()
+    assert body["referral"]["sections"][0]["content"]["text"].startswith("invented section-0001")
+    assert [r["state"] for r in body["receipts"]] == ["accepted", "opened"]
+    assert (body["corrects"], body["corrected_by"]) == ([], [])
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_pdf_is_a_pdf(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    answer = await client.get(f"/inbox/{DELIVERY}/pdf")
+    assert answer.headers["Content-Type"] == "application/pdf"
+    assert answer.content.startswith(b"%PDF-")
+
+
+async def test_a_receipt_is_new_once(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    first = await client.post(f"/inbox/{DELIVERY}/receipts", json={"state": "actioned", "person": "sw-1"})
+    again = await client.post(f"/inbox/{DELIVERY}/receipts", json={"state": "actioned"})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert [r["state"] for r in again.json()["receipts"]] == ["accepted", "opened", "actioned"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"state": "refused"}, 422, "reason_code"),
+        ({"state": "accepted"}, 422, "state"),
+        ({"state": "gone"}, 422, "body.state"),
+        ({"state": "opened", "extra": 1}, 422, "body.extra"),
+    ],
+)
+async def test_a_wrong_receipt_is_a_problem_that_names_the_field(
+    client: httpx.AsyncClient, half: ReceivingHalf, body: dict[str, Any], status: int, field: str
+) -> None:
+    await receive(half)
+    answer = await client.post(f"/inbox/{DELIVERY}/receipts", json=body)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["field"] == field
+
+
+async def test_refusing_what_was_actioned_is_a_conflict(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    await client.post(f"/inbox/{DELIVERY}/receipts", json={"state": "actioned"})
+    answer = await client.post(f"/inbox/{DELIVERY}/receipts", json={"state": "refused", "reason_code": "duplicate"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+async def test_a_named_contacts_delivery_needs_that_contacts_key(
+    client: httpx.AsyncClient, half: ReceivingHalf
+) -> None:
+    await receive(half, contact="lead")
+    assert (await client.get("/inbox")).json()["deliveries"] == []
+    assert (await client.get(f"/inbox/{DELIVERY}")).status_code == 404
+    assert (await client.get(f"/inbox/{DELIVERY}/pdf")).status_code == 404
+    assert (await client.post(f"/inbox/{DELIVERY}/receipts", json={"state": "opened"})).status_code == 404
+    assert len(half.inbox_store.list_receipts(DELIVERY)) == 1
+    wrong = await client.get("/inbox", headers={"Safelane-Contact": "lead", "Safelane-Contact-Key": "x" * 40})
+    assert wrong.status_code == 401
+    named = {"Safelane-Contact": "lead", "Safelane-Contact-Key": KEY}
+    assert len((await client.get("/inbox", headers=named)).json()["deliveries"]) == 1
+    assert (await client.get(f"/inbox/{DELIVERY}", headers=named)).status_code == 200
+
+
+@pytest.mark.parametrize("contact", ["", "nobody", "mace-chair"])
+async def test_a_contact_without_configured_key_cannot_be_claimed(client: httpx.AsyncClient, contact: str) -> None:
+    answer = await client.get("/inbox", headers={"Safelane-Contact": contact, "Safelane-Contact-Key": ""})
+    assert answer.status_code == 401
+
+
+async def test_no_token_no_inbox(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/inbox", headers={"Authorization": ""})).status_code == 401
+    assert (await client.get(f"/inbox/{DELIVERY}", headers={"Authorization": "Bearer guess"})).status_code == 401
+
+
+async def test_pages_follow_the_cursor(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    received = half.inbox.read(DELIVERY, None).received
+    for number in range(4):
+        half.inbox.take_in(received.model_copy(update={"delivery_id": f"delivery-000{number}"}), b"")
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get("/inbox", params=params)).json()
+        seen += [line["delivery_id"] for line in page["deliveries"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 5
+    assert (await client.get("/inbox", params={"cursor": "bm9uc2Vuc2U"})).status_code == 422
+    assert (await client.get("/inbox", params={"limit": "0"})).status_code == 422
+
+
+async def test_the_correction_is_listed_beside_the_original(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half)
+    received = half.inbox.read(DELIVERY, None).received
+    changes = {
+        "delivery_id": "delivery-0002",
+        "message_id": "019aaf00-0000-7000-8000-000000000002",
+        "supersedes": seal_sample().manifest.message_id,
+    }
+    half.inbox.take_in(received.model_copy(update=changes), b"")
+    body = (await client.get(f"/inbox/{DELIVERY}")).json()
+    assert [line["delivery_id"] for line in body["corrected_by"]] == ["delivery-0002"]
