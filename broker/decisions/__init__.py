@@ -1,0 +1,20 @@
+"""Need-to-know decisions: Cedar policies over facts; pure, explainable, reproducible (DESIGN, Decisions).
+
+``load_pack`` reads a policy pack; ``DecisionEngine`` decides. Python here resolves facts and reads annotations, and holds no rule.
+"""
+
+from broker.decisions.engine import DecisionEngine
+from broker.decisions.facts import DecisionFacts
+from broker.decisions.pack import DEFAULT_PACK, PolicyPack, load_pack
+from broker.decisions.registers import NO_REGISTERS, Approval, Registers
+
+__all__ = [
+    "DEFAULT_PACK",
+    "NO_REGISTERS",
+    "Approval",
+    "DecisionEngine",
+    "DecisionFacts",
+    "PolicyPack",
+    "Registers",
+    "load_pack",
+]

@@ -1,0 +1,45 @@
+"""The shared decision cases: facts in, outcome per compartment and rule out (FORMATS 2.2)."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broker.decisions import DecisionEngine, load_pack
+from broker.decisions.cases import Case, CaseResult, check_cases, load_cases
+from deploy.authority.partnership import load_partnership
+from schemas.directory import Directory
+
+SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
+CASES = load_cases(SAMPLES / "decision-cases.yaml")
+
+
+def make_directory() -> Directory:
+    parts = load_partnership(SAMPLES / "partnership.yaml")
+    return Directory(
+        version=1,
+        issued_at=datetime(2026, 11, 1, tzinfo=UTC),
+        expires_at=datetime(2027, 11, 1, tzinfo=UTC),
+        **dict(parts),
+    )
+
+
+@pytest.fixture(scope="module")
+def engine() -> DecisionEngine:
+    return DecisionEngine(load_pack(), make_directory())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_case_has_its_expected_decision(engine: DecisionEngine, case: Case) -> None:
+    result: CaseResult = check_cases(engine, [case])[0]
+    assert not result.differences, (case.title, result.differences)
+
+
+def test_all_sixty_eight_are_checked() -> None:
+    assert len(CASES) == 68
+
+
+def test_a_changed_expectation_is_reported_as_a_difference(engine: DecisionEngine) -> None:
+    case = CASES[0]
+    changed = Case(case.id, case.title, case.data, {**case.expect, "outcome": "withheld"})
+    assert check_cases(engine, [changed])[0].differences == (("outcome", "withheld", "delivered"),)
