@@ -1,0 +1,125 @@
+"""The authority's way to the hub: fetch requests that wait, hand in what was signed. Everything handed in carries its own signature."""
+
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from secrets import token_urlsafe
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from deploy.authority.officers import Officer
+from deploy.authority.signing import SignedVersion
+from schemas.canonical import canonical_bytes
+from schemas.errors import ConfigInvalid, DependencyUnavailable, Rejected
+from schemas.jose import sign_jwt
+
+TIMEOUT_SECONDS = 30.0
+TOKEN_LIFETIME = timedelta(minutes=2)
+
+
+class HubRefused(Rejected):
+    """The hub understood and refused; its own reason code is in the detail."""
+
+    code = "hub-refused"
+    public_message = "The hub refused this."
+
+
+class HubLink:
+    """One connection to the hub's API over TLS, trusting the partnership's CA alone."""
+
+    def __init__(
+        self,
+        hub_url: str,
+        ca_pem: str,
+        clock: Callable[[], datetime],
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Take the hub's URL (as its tokens name it), the CA's certificate and the real clock.
+
+        Raises:
+            ConfigInvalid: the CA certificate cannot be read.
+        """
+        try:
+            context = ssl.create_default_context(cadata=ca_pem)
+        except ssl.SSLError:
+            raise ConfigInvalid("the CA certificate cannot be read", field="ca_pem") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.hub_url = hub_url.rstrip("/")
+        self.clock = clock
+        self._client = httpx.Client(
+            base_url=self.hub_url, verify=context, timeout=TIMEOUT_SECONDS, trust_env=False, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def list_pending(self, officer: Officer) -> list[dict[str, Any]]:
+        """Return the enrolment requests that wait: ``enrolment_id``, ``agency``, ``fingerprint``, ``request``, ``created_at``."""
+        pending: list[dict[str, Any]] = self._call("GET", "/v1/enrolments", officer=officer)["pending"]
+        return pending
+
+    def refuse(self, officer: Officer, enrolment_id: str, reason_code: str) -> None:
+        """Refuse a request."""
+        body = canonical_bytes({"reason_code": reason_code})
+        self._call("POST", f"/v1/enrolments/{enrolment_id}/refusal", officer=officer, body=body)
+
+    def publish(self, signed: SignedVersion) -> None:
+        """Hand in a directory version, then the welcomes of those whose keys it holds. Repeating it changes nothing."""
+        self._call("POST", "/v1/directory", body=signed.body)
+        for enrolment_id, welcome in signed.welcomes.items():
+            self._call("POST", f"/v1/enrolments/{enrolment_id}/welcome", body=canonical_bytes(welcome))
+
+    def _call(
+        self, method: str, path: str, *, officer: Officer | None = None, body: bytes | None = None
+    ) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"} if body else {}
+        if officer is not None:
+            token = sign_jwt(
+                f"person:{officer.id}",
+                self.hub_url,
+                officer.api_jwk,
+                jti=token_urlsafe(18),
+                now=self.clock(),
+                lifetime=TOKEN_LIFETIME,
+            )
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            response = self._client.request(method, path, content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise DependencyUnavailable(f"the hub does not answer ({type(error).__name__})", field="hub") from None
+        answer = _read(response)
+        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR and answer.get("retryable"):
+            raise DependencyUnavailable(f"the hub answers {answer.get('code', response.status_code)}", field="hub")
+        if response.is_error:
+            raise HubRefused(f"the hub answers {answer.get('code', response.status_code)}", field=path)
+        return answer
+
+
+def read_ca(trust_file: Path) -> str:
+    """Return the CA certificate (PEM) of a trust file.
+
+    Raises:
+        ConfigInvalid: it cannot be read.
+    """
+    try:
+        return str(json.loads(trust_file.read_text(encoding="utf-8"))["ca_pem"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigInvalid("the trust file cannot be read", field="trust_file") from None
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    try:
+        found = response.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) and isinstance(found, dict) else {}

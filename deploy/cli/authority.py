@@ -1,0 +1,286 @@
+"""``safelane authority``: the partnership's own signing key, on a machine of its own, away from the hub."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.authority.hub_link import HubLink
+    from deploy.authority.officers import Officer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(help="The authority's folder.", envvar=None)]
+HubUrl = Annotated[str, typer.Option("--hub", help="The hub's URL, as agencies call it.")]
+OptionalHubUrl = Annotated[str, typer.Option("--hub", help="The hub's URL; without it nothing is published yet.")]
+OfficerName = Annotated[str, typer.Option("--officer", help="The officer who acts.")]
+TwoOfficers = Annotated[list[str], typer.Option("--officer", help="An officer who signs; give two.")]
+PassphraseFiles = Annotated[
+    list[str] | None,
+    typer.Option("--passphrase-file", help="NAME=PATH of a file with the officer's passphrase, instead of asking."),
+]
+
+
+@app.callback()
+def describe() -> None:
+    """Keep the authority's key: found it, look at enrolments, sign directories, revoke."""
+
+
+@app.command(
+    epilog="Example: safelane authority init authority --partnership partnership.yaml --officer ann@csc.marchshire --officer ben@police.marchshire --ca-certificate ca.pem --ca-key ca.key"
+)
+def init(
+    folder: Folder,
+    *,
+    partnership: Annotated[Path, typer.Option(help="The partnership file (YAML).")],
+    officer: Annotated[list[str], typer.Option(help="NAME@AGENCY; two or more. Any two sign together.")],
+    ca_certificate: Annotated[Path, typer.Option(help="The partnership CA's certificate (PEM).")],
+    ca_key: Annotated[Path, typer.Option(help="The partnership CA's private key (PEM).")],
+    policies: Annotated[
+        Path | None, typer.Option(help="Folder of the policy pack; default: the one that comes along.")
+    ] = None,
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Make the authority's keys, its successor's, and the trust file that every agency pins."""
+    from broker.decisions import DEFAULT_PACK
+    from deploy.authority.founding import TRUST_FILE, NewOfficer, found_authority
+    from deploy.authority.policies import use_policy_pack
+    from deploy.authority.state import save_state
+    from deploy.cli.passphrases import read_passphrases
+
+    names = [_split_officer(entry) for entry in officer]
+    passphrases = read_passphrases([name for name, _ in names], passphrase_file or [], confirm=True)
+    typer.echo("Making keys …", err=True)
+    new = tuple(NewOfficer(name, agency, passphrases[name]) for name, agency in names)
+    state = found_authority(folder, partnership, new, ca_certificate=ca_certificate, ca_key=ca_key)
+    save_state(folder, use_policy_pack(state, policies or DEFAULT_PACK))
+    typer.echo(f"Founded. Agencies pin {folder / TRUST_FILE}; its fingerprint, to be read out by telephone:")
+    typer.echo(f"  {_read_fingerprint(folder)}")
+    typer.echo("Move successor.key.json to a safe in another building.")
+
+
+@app.command(epilog="Example: safelane authority show authority")
+def show(folder: Folder) -> None:
+    """Show the fingerprint, the last version, the officers and who is enrolled."""
+    from deploy.authority.founding import OFFICERS
+    from deploy.authority.officers import list_officers
+    from deploy.authority.state import load_state
+
+    state = load_state(folder)
+    typer.echo(f"fingerprint        {_read_fingerprint(folder)}")
+    typer.echo(f"directory version  {state.directory_version}")
+    typer.echo(f"policy digest      {state.policy_digest}")
+    typer.echo(f"officers           {', '.join(p.id for p in list_officers(folder / OFFICERS))}")
+    for agency_id, entry in sorted(state.enrolled.items()):
+        typer.echo(f"enrolled           {agency_id}{' (revoked)' if entry.revoked_at else ''}")
+
+
+@app.command(
+    epilog="Example: safelane authority set-hub authority --log-origin log.example.org/marchshire --log-verifier-file hub-log.vkey"
+)
+def set_hub(
+    folder: Folder,
+    log_origin: Annotated[str, typer.Option(help="Origin line of the hub's log.")],
+    log_verifier_file: Annotated[Path, typer.Option(help="File with the log's verifier key (C2SP note format).")],
+) -> None:
+    """Name the hub's log and its public key in the next directory version."""
+    from deploy.authority.state import load_state, save_state
+    from schemas.errors import ConfigInvalid
+
+    try:
+        verifier = log_verifier_file.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise ConfigInvalid("cannot be read", field="log-verifier-file") from None
+    state = load_state(folder)
+    save_state(folder, state, hub=state.hub.model_copy(update={"log_origin": log_origin, "log_verifier": verifier}))
+    typer.echo("Set. Sign the next version to publish it.")
+
+
+@app.command(epilog="Example: safelane authority set-policies authority policies/england-2026-09")
+def set_policies(folder: Folder, pack: Annotated[Path, typer.Argument(help="Folder of the policy pack.")]) -> None:
+    """Put a policy pack's matrix and digest into the next directory version."""
+    from deploy.authority.policies import use_policy_pack
+    from deploy.authority.state import load_state, save_state
+
+    state = save_state(folder, use_policy_pack(load_state(folder), pack))
+    typer.echo(f"Set to {state.policy_digest}. Sign the next version to publish it.")
+
+
+@app.command(epilog="Example: safelane authority pending authority --hub https://hub.example.org:8443 --officer ann")
+def pending(folder: Folder, hub: HubUrl, officer: OfficerName, passphrase_file: PassphraseFiles = None) -> None:
+    """List the agencies that ask to join, each with the fingerprint to compare with them by telephone."""
+    from schemas.enrolment import verify_enrolment
+    from schemas.errors import SafelaneError
+
+    someone = _open_officer(folder, officer, passphrase_file)
+    with _open_link(folder, hub) as link:
+        rows = link.list_pending(someone)
+    if not rows:
+        typer.echo("Nobody waits.")
+    for row in rows:
+        try:
+            request = verify_enrolment(row["request"])
+        except SafelaneError as error:
+            typer.echo(f"{row['enrolment_id']}  DOES NOT VERIFY ({error.code})")
+            continue
+        typer.echo(f"{row['enrolment_id']}  {request.agency}  {request.fingerprint()}")
+
+
+@app.command(
+    epilog="Example: safelane authority approve authority enr_Ab3dEf6hIj9k --hub https://hub.example.org:8443 --officer ann"
+)
+def approve(
+    folder: Folder,
+    *,
+    enrolment_id: Annotated[str, typer.Argument(help="The enrolment to approve.")],
+    hub: HubUrl,
+    officer: OfficerName,
+    fingerprint: Annotated[
+        str, typer.Option(help="The fingerprint that the agency read out; without it you are asked.")
+    ] = "",
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Approve a request after the agency read its fingerprint out by telephone; two officers then sign."""
+    from deploy.authority.signing import record_approval
+    from deploy.clock import read_real_clock
+    from schemas.enrolment import verify_enrolment
+    from schemas.errors import NotFound, Rejected
+
+    someone = _open_officer(folder, officer, passphrase_file)
+    with _open_link(folder, hub) as link:
+        row = next((r for r in link.list_pending(someone) if r["enrolment_id"] == enrolment_id), None)
+    if row is None:
+        raise NotFound("no such request waits", field="enrolment_id")
+    request = verify_enrolment(row["request"])
+    if not fingerprint:
+        typer.echo(
+            f"{request.agency} asks to join. Call them on a number that you already have; let them read the fingerprint out."
+        )
+        fingerprint = typer.prompt("Fingerprint")
+    if "".join(fingerprint.split()).lower() != "".join(request.fingerprint().split()):
+        raise Rejected("the fingerprint is another: do not approve, and tell the hub's operator", field="fingerprint")
+    record_approval(folder, someone, enrolment_id, row["request"], now=read_real_clock())
+    typer.echo(f"Approved {request.agency}. It counts once two officers run 'safelane authority sign'.")
+
+
+@app.command(
+    epilog="Example: safelane authority refuse authority enr_Ab3dEf6hIj9k --hub https://hub.example.org:8443 --officer ann"
+)
+def refuse(
+    folder: Folder,
+    *,
+    enrolment_id: Annotated[str, typer.Argument(help="The enrolment to refuse.")],
+    hub: HubUrl,
+    officer: OfficerName,
+    reason: Annotated[str, typer.Option(help="A reason code.")] = "fingerprint_differs",
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Refuse a request; the agency needs a new invitation to ask again."""
+    someone = _open_officer(folder, officer, passphrase_file)
+    with _open_link(folder, hub) as link:
+        link.refuse(someone, enrolment_id, reason)
+    typer.echo("Refused.")
+
+
+@app.command(
+    epilog="Example: safelane authority sign authority --officer ann --officer ben --hub https://hub.example.org:8443"
+)
+def sign(
+    folder: Folder,
+    officer: TwoOfficers,
+    hub: OptionalHubUrl = "",
+    days: Annotated[int, typer.Option(min=1, max=90, help="For how long the version is good.")] = 30,
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Sign the next directory version with everything that was approved; publish it where a hub is given."""
+    from datetime import timedelta
+
+    from deploy.authority.signing import sign_next_version
+    from deploy.cli.passphrases import read_passphrases
+    from deploy.clock import read_real_clock
+
+    passphrases = read_passphrases(officer, passphrase_file or [])
+    signed = sign_next_version(folder, passphrases, now=read_real_clock(), lifetime=timedelta(days=days))
+    typer.echo(f"Signed version {signed.directory.version}, good until {signed.directory.expires_at:%Y-%m-%d}.")
+    typer.echo(f"Newly enrolled: {len(signed.welcomes)}.")
+    _publish(folder, hub)
+
+
+@app.command(epilog="Example: safelane authority publish authority --hub https://hub.example.org:8443")
+def publish(folder: Folder, hub: HubUrl) -> None:
+    """Hand the newest signed version to the hub, again if need be: it changes nothing twice."""
+    _publish(folder, hub)
+
+
+@app.command(
+    epilog="Example: safelane authority revoke authority school.oakfield --officer ann --officer ben --hub https://hub.example.org:8443"
+)
+def revoke(
+    folder: Folder,
+    *,
+    agency: Annotated[str, typer.Argument(help="The agency.")],
+    officer: TwoOfficers,
+    key: Annotated[str, typer.Option(help="Thumbprint of one key; without it the whole agency is revoked.")] = "",
+    hub: OptionalHubUrl = "",
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Revoke an agency, or one key of it, in a version signed at once."""
+    from deploy.authority.directory_building import revoke_agency
+    from deploy.authority.signing import sign_next_version
+    from deploy.authority.state import load_state
+    from deploy.cli.passphrases import read_passphrases
+    from deploy.clock import read_real_clock
+
+    now = read_real_clock()
+    changed = revoke_agency(load_state(folder), agency, now=now, thumbprint=key or None)
+    passphrases = read_passphrases(officer, passphrase_file or [])
+    signed = sign_next_version(folder, passphrases, now=now, changed=changed)
+    typer.echo(f"Signed version {signed.directory.version}: {'one key of ' if key else ''}{agency} is revoked.")
+    _publish(folder, hub)
+
+
+def _publish(folder: Path, hub: str) -> None:
+    from deploy.authority.signing import read_signed
+
+    if not hub:
+        typer.echo("Not published: run 'safelane authority publish' with --hub.")
+        return
+    signed = read_signed(folder)
+    with _open_link(folder, hub) as link:
+        link.publish(signed)
+    typer.echo(f"Published version {signed.directory.version}.")
+
+
+def _open_officer(folder: Path, name: str, files: list[str] | None) -> "Officer":
+    from deploy.authority.founding import OFFICERS
+    from deploy.authority.officers import open_officer
+    from deploy.cli.passphrases import read_passphrases
+
+    return open_officer(folder / OFFICERS, name, read_passphrases([name], files or [])[name])
+
+
+def _open_link(folder: Path, hub: str) -> "HubLink":
+    from deploy.authority.founding import TRUST_FILE
+    from deploy.authority.hub_link import HubLink, read_ca
+    from deploy.clock import read_real_clock
+
+    return HubLink(hub, read_ca(folder / TRUST_FILE), read_real_clock)
+
+
+def _read_fingerprint(folder: Path) -> str:
+    import json
+
+    from deploy.authority.founding import TRUST_FILE
+
+    digest = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))["thumbprint"]
+    return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
+
+
+def _split_officer(entry: str) -> tuple[str, str]:
+    from schemas.errors import ConfigInvalid
+
+    name, separator, agency = entry.partition("@")
+    if not separator or not name or not agency:
+        raise ConfigInvalid("must be NAME@AGENCY", field="officer")
+    return name, agency
