@@ -1,0 +1,137 @@
+"""The hub's configuration: one YAML file, every field described, no environment variables (DESIGN, The house)."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from broker.amqp.settings import AmqpSettings
+from broker.api.settings import ApiSettings
+from schemas.errors import ConfigInvalid
+
+MAX_FILE_BYTES = 256 * 1024
+
+
+class Environment(StrEnum):
+    """Where this runs. Production refuses what only a demonstration or a test may have."""
+
+    PRODUCTION = "production"
+    TEST = "test"
+
+
+class ConfigModel(BaseModel):
+    """Base of the configuration's parts: frozen, and closed to unknown members."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PostgresSettings(ConfigModel):
+    """Connection strings, one a role, each in a file that only the hub's user can read."""
+
+    worker_dsn_file: Path = Field(description="File with the DSN of the role safelane_worker.")
+    api_dsn_file: Path = Field(description="File with the DSN of the role safelane_api.")
+    owner_dsn_file: Path | None = Field(
+        default=None, description="File with the owner's DSN, for migrations alone; absent on machines that only serve."
+    )
+
+    def read_dsn(self, role: str) -> str:
+        """Return the DSN of ``role``: ``worker``, ``api`` or ``owner``.
+
+        Raises:
+            ConfigInvalid: there is no such file, or it cannot be read.
+        """
+        path: Path | None = getattr(self, f"{role}_dsn_file")
+        if path is None:
+            raise ConfigInvalid("is not set", field=f"postgres.{role}_dsn_file")
+        return read_text(path, f"postgres.{role}_dsn_file")
+
+
+class LogSettings(ConfigModel):
+    """The message log's identity."""
+
+    origin: str = Field(min_length=3, max_length=200, description="Origin line of checkpoints (C2SP tlog-checkpoint).")
+    key_file: Path = Field(description="The log's private Ed25519 key (JWK, JSON); no other process has it.")
+    epoch: int = Field(default=1, ge=1, description="Log epoch; the authority opens a new one after a loss.")
+
+
+class WorkerSettings(ConfigModel):
+    """How the intake worker runs."""
+
+    prefetch: int = Field(default=256, ge=1, le=512, description="Messages taken from RabbitMQ before they are acked.")
+    batch_messages: int = Field(default=64, ge=1, le=256, description="Most messages in one transaction.")
+    pool_size: int = Field(default=4, ge=2, le=32, description="Connections to PostgreSQL.")
+
+
+class HubConfig(ConfigModel):
+    """Everything that the hub's programs need to know."""
+
+    environment: Environment = Field(
+        default=Environment.PRODUCTION, description="production, or test (which may set the business clock)."
+    )
+    trust_file: Path = Field(description="The authority's trust file, handed over by the officers: pins their keys.")
+    policy_pack: Path | None = Field(
+        default=None, description="Folder of the Cedar policy pack; absent: the one that comes along."
+    )
+    clock_file: Path | None = Field(
+        default=None, description="File with the business clock's instant; refused in production."
+    )
+    postgres: PostgresSettings = Field(description="PostgreSQL.")
+    amqp: AmqpSettings = Field(description="RabbitMQ, as the hub's own user.")
+    log: LogSettings = Field(description="The message log.")
+    worker: WorkerSettings = Field(default=WorkerSettings(), description="The intake worker.")
+    api: ApiSettings | None = Field(default=None, description="The HTTP API; absent on machines that only run workers.")
+
+
+def load_config(path: Path) -> HubConfig:
+    """Read the hub's configuration; relative paths in it are relative to the file.
+
+    Raises:
+        ConfigInvalid: it cannot be read, or a field breaks a rule; the field is named, never its value.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigInvalid(f"is over {MAX_FILE_BYTES} bytes", field=path.name)
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigInvalid(f"cannot be read ({type(error).__name__})", field=path.name) from None
+    if not isinstance(data, dict):
+        raise ConfigInvalid("must be a mapping", field=path.name)
+    try:
+        config = HubConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigInvalid(f"breaks a rule: {first['type']}", field=f"{path.name}:{where}") from None
+    config = _resolve(config, path.resolve().parent)
+    if config.environment is Environment.PRODUCTION and config.clock_file is not None:
+        raise ConfigInvalid("a clock cannot be set in production", field="clock_file")
+    return config
+
+
+def read_text(path: Path, field: str) -> str:
+    """Return a small text file's content without surrounding space.
+
+    Raises:
+        ConfigInvalid: it cannot be read or is empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigInvalid("cannot be read", field=field) from None
+    if not text:
+        raise ConfigInvalid("is empty", field=field)
+    return text
+
+
+def _resolve(model: Any, folder: Path) -> Any:
+    """Return ``model`` with every relative path below ``folder``."""
+    changes: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, Path) and not value.is_absolute():
+            changes[name] = folder / value
+        elif isinstance(value, BaseModel):
+            changes[name] = _resolve(value, folder)
+    return model.model_copy(update=changes) if changes else model
