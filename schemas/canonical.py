@@ -5,7 +5,6 @@ Writing is RFC 8785 (JCS) for the subset that the contract uses: objects, arrays
 Base64url is RFC 4648 section 5 without padding, and each value has exactly one spelling.
 """
 
-import base64
 import binascii
 import hashlib
 import json
@@ -28,9 +27,9 @@ _DUMP_OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_DATACLASS
 )
-_MAYBE_FRACTION = re.compile(rb"[0-9][.eE][0-9+-]")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _LAST_OF_TWO = frozenset(b"AQgw")
 _LAST_OF_THREE = frozenset(b"AEIMQUYcgkosw048")
@@ -54,7 +53,7 @@ def parse_json(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, field
         canonical = orjson.dumps(value, option=_DUMP_OPTIONS) == data
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         canonical = False  # the careful reader finds the reason
-    if canonical and not (_MAYBE_FRACTION.search(data) and _holds_fraction(value)):
+    if canonical and not _holds_fraction(value):
         return value
     return _parse_slowly(data, field)
 
@@ -84,8 +83,7 @@ def canonical_bytes(value: JsonValue) -> bytes:
         data = orjson.dumps(value, option=_DUMP_OPTIONS)
     except (orjson.JSONEncodeError, RecursionError):
         raise MalformedMessage("holds a value that canonical JSON cannot express") from None
-    # orjson writes NaN and Infinity as null.
-    if (b"null" in data or _MAYBE_FRACTION.search(data)) and _holds_fraction(value):
+    if _holds_fraction(value):
         raise MalformedMessage("numbers must be integers: write a decimal as a string")
     if not data.isascii():
         # orjson sorts keys by UTF-8, RFC 8785 by UTF-16: they differ only above the basic plane.
@@ -95,7 +93,7 @@ def canonical_bytes(value: JsonValue) -> bytes:
 
 def encode_base64url(data: bytes) -> str:
     """Return base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
 
 def decode_base64url(text: str, *, field: str = "") -> bytes:
@@ -117,7 +115,7 @@ def decode_base64url(text: str, *, field: str = "") -> bytes:
 
 def sha256_base64url(data: bytes) -> str:
     """Return the base64url SHA-256 of ``data`` (43 characters)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest())[:43].decode("ascii")
+    return encode_base64url(hashlib.sha256(data).digest())
 
 
 def _check_depth(data: bytes, max_depth: int, field: str) -> None:
@@ -161,11 +159,20 @@ def _parse_slowly(data: bytes, field: str) -> JsonValue:
 
 
 def _holds_fraction(value: JsonValue) -> bool:
-    if isinstance(value, dict):
-        return any(_holds_fraction(member) for member in value.values() if type(member) is not str)
-    if isinstance(value, list | tuple):
-        return any(_holds_fraction(member) for member in value if type(member) is not str)
-    return isinstance(value, float)
+    # This runs on every message, so it is a flat loop over exact types. orjson writes NaN as null: the value is walked, not the text.
+    stack = [[value]]
+    for members in stack:  # grows while it is walked
+        for member in members:
+            kind = type(member)
+            if kind is str or kind is int:
+                continue
+            if kind is dict:
+                stack.append(member.values())
+            elif kind is list or kind is tuple:
+                stack.append(member)
+            elif isinstance(member, float):
+                return True
+    return False
 
 
 def _sorted_by_utf16(value: JsonValue) -> JsonValue:

@@ -258,6 +258,15 @@ class RoutingHeader(HeaderModel):
         entries += [(f"flag:{number}", flag) for number, flag in enumerate(self.flags)]
         return entries
 
+    def entry_names(self) -> set[str]:
+        """Return the names that ``to_entries`` gives its entries, without writing their values."""
+        names = {"case", "policy"}
+        names.update(f"subject:{s.subject_id}" for s in self.subjects)
+        names.update(f"subject-routing:{r.subject_id}" for r in self.routing)
+        names.update(f"delivery:{d.delivery_id}" for d in self.deliveries)
+        names.update(f"flag:{number}" for number in range(len(self.flags)))
+        return names
+
     @classmethod
     def from_entries(cls, entries: Iterable[tuple[str, Any]]) -> "RoutingHeader":
         """Rebuild the header from opened entries; entries of other names (``section:…``) are passed over.
@@ -275,17 +284,19 @@ class RoutingHeader(HeaderModel):
         if len(parts.get("case", ())) != 1 or len(parts.get("policy", ())) != 1:
             raise MalformedMessage("case and policy must be opened exactly once", field="openings")
         try:
-            header = cls(
-                case=CaseFacts.model_validate(parts["case"][0][1]),
-                policy=PolicyFacts.model_validate(parts["policy"][0][1]),
-                subjects=tuple(SubjectFacts.model_validate(v) for _, v in parts.get("subject", ())),
-                routing=tuple(SubjectRouting.model_validate(v) for _, v in parts.get("subject-routing", ())),
-                deliveries=tuple(DeliveryRequest.model_validate(v) for _, v in parts.get("delivery", ())),
-                flags=tuple(str(v) for _, v in parts.get("flag", ())),
+            header = cls.model_validate(
+                {
+                    "case": parts["case"][0][1],
+                    "policy": parts["policy"][0][1],
+                    "subjects": [value for _, value in parts.get("subject", ())],
+                    "routing": [value for _, value in parts.get("subject-routing", ())],
+                    "deliveries": [value for _, value in parts.get("delivery", ())],
+                    "flags": [value for _, value in parts.get("flag", ())],
+                }
             )
         except ValidationError as error:
             raise MalformedMessage("a header entry is not of its form", field=_first_path(error)) from None
-        names = {name for name, _ in header.to_entries()}
+        names = header.entry_names()
         if any(name not in names for name in seen if not name.startswith("section:")):
             raise MalformedMessage("an entry's name and content disagree", field="openings")
         return header

@@ -197,26 +197,24 @@ def read_entries(
 
 
 def _read_header(entries: Mapping[str, tuple[str, Any]]) -> RoutingHeader:
-    grants: dict[str, tuple[str, ...]] = {}
-    rest: list[tuple[str, Any]] = []
+    grants: dict[str, list[str]] = {}
+    rest: dict[str, Any] = {}
     for name, (_, value) in entries.items():
         label, _, delivery_id = name.partition(":")
         if label == "grants":
             if not isinstance(value, list) or not value or any(type(section_id) is not str for section_id in value):
                 raise MalformedMessage("must be a list of section ids", field="grants")
-            grants[delivery_id] = tuple(value)
+            grants[delivery_id] = value
         elif label not in {"section", "keyring"}:
-            rest.append((name, value))
-    header = RoutingHeader.from_entries(rest)
-    if any(delivery.granted_sections for delivery in header.deliveries):
-        raise MalformedMessage("grants are entries of their own", field="delivery.granted_sections")
-    if not grants.keys() <= {delivery.delivery_id for delivery in header.deliveries}:
-        raise UndeclaredEntry("a grant names a delivery that is not declared", field="grants")
-    deliveries = tuple(
-        delivery.model_copy(update={"granted_sections": grants.get(delivery.delivery_id, ())})
-        for delivery in header.deliveries
-    )
-    return header.model_copy(update={"deliveries": deliveries})
+            rest[name] = value
+            if label == "delivery" and (not isinstance(value, dict) or value.get("granted_sections")):
+                raise MalformedMessage("grants are entries of their own", field="delivery.granted_sections")
+    for delivery_id, granted in grants.items():
+        name = f"delivery:{delivery_id}"
+        if name not in rest:
+            raise UndeclaredEntry("a grant names a delivery that is not declared", field="grants")
+        rest[name] = {**rest[name], "granted_sections": granted}
+    return RoutingHeader.from_entries(rest.items())
 
 
 def _check_references(
