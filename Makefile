@@ -3,11 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTEST := .venv/bin/python -m pytest
+# What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-64)
-# The first Python that is new enough; PYTHON=... chooses another.
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
-
 .PHONY: help setup demo up down test check bench faults lock clean
 
 help: ## this list
@@ -15,13 +12,15 @@ help: ## this list
 
 setup: ## install the locked packages into .venv (every other command does it when needed)
 	@[ "$$(cat .venv/.installed 2>/dev/null)" = "$(WANTED)" ] && exit 0; \
-	[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed: apt-get install python3 python3-venv"; exit 1; }; \
-	if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing python3-venv"; \
-	    apt-get install -qy python3-venv >/dev/null || { apt-get -q update && apt-get install -qy python3-venv; }; \
-	  else echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; fi; fi; \
-	echo "Making .venv with $$("$(PYTHON)" --version) and the packages of requirements.lock (once; a minute or two)"; \
-	[ -x .venv/bin/python ] || "$(PYTHON)" -m venv .venv; \
+	for python in $(PYTHON) python3.13 python3.12 python3.11 python3 none; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; \
+	[ "$$python" != none ] || { echo "Python 3.11 or later is needed: apt-get install python3 python3-venv"; exit 1; }; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "First: sudo apt-get install python3-venv"; exit 1; }; \
+	  echo "Installing python3-venv"; \
+	  apt-get install -qy python3-venv || { apt-get -q update && apt-get install -qy python3-venv; }; fi; \
+	echo "Making .venv with $$("$$python" --version) and the packages of requirements.lock (once; a minute or two)"; \
+	[ -x .venv/bin/python ] || "$$python" -m venv .venv; \
 	.venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; \
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .; \
 	echo "$(WANTED)" > .venv/.installed

@@ -3,6 +3,7 @@
 One import of definitions makes any number of agencies at once; importing again changes nothing.
 """
 
+import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from broker.amqp.connection import BrokerRefused, BrokerUnavailable
 from broker.amqp.topology import (
     HUB_USER,
+    SETTLE_SECONDS,
     Exchange,
     Limits,
     Queue,
@@ -42,6 +44,8 @@ class AdministrationSettings(BaseModel):
     ca_file: Path
     vhost: str = "safelane"
     timeout_seconds: float = 20.0
+    settle_seconds: float = SETTLE_SECONDS
+    """Wait after making a queue: see ``SETTLE_SECONDS`` in the topology. Tests that kill nothing set 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ class RabbitAdministration:
     ) -> list[ProvisionedAgency]:
         """Make user, permissions and delivery queue of each agency; ``known`` gives queue names that exist already (by agency).
 
+        Record a new queue's name only after this has returned. When it fails, call again without ``known``: the agency gets another queue, and
+        an empty one that nobody may read is left.
+
         Raises:
             ConfigInvalid: an agency id cannot be a user name.
             BrokerUnavailable, BrokerRefused: the management API does not answer or does not accept us.
@@ -119,7 +126,11 @@ class RabbitAdministration:
         await self._client.aclose()
 
     async def _import(self, definitions: dict[str, Any]) -> None:
+        listed = await self._call("GET", f"/api/queues/{quote(self._settings.vhost, safe='')}?disable_stats=true")
+        known = {queue["name"] for queue in listed}
         await self._call("POST", "/api/definitions", definitions)
+        if any(queue["name"] not in known for queue in definitions["queues"]):
+            await asyncio.sleep(self._settings.settle_seconds)
 
     async def _call(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, missing_is_fine: bool = False

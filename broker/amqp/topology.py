@@ -4,6 +4,7 @@ Every argument is explicit, because defaults differ between versions (3.10 has n
 a quorum queue whose overflow is ``reject-publish`` (rabbitmq.com/docs/quorum-queues, "Dead Lettering").
 """
 
+import asyncio
 import re
 import secrets
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from aiormq.connection import Connection
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from broker.amqp.connection import LINK_ERRORS, BrokerUnavailable, close_quietly, open_connection
@@ -28,6 +30,10 @@ INTAKE_QUEUES: Mapping[str, str] = MappingProxyType({lane: f"safelane.intake.{la
 
 HUB_USER = "hub"
 RESERVED_USERS = frozenset({HUB_USER, "guest", "safelane-admin"})
+
+SETTLE_SECONDS = 2.0
+"""Wait after making a quorum queue, before anyone may rely on it. A lone node that is killed within about a second of the declaration has not
+yet written the queue's name to disk, and never finds the queue again, with all that it had confirmed (seen with 3.10.8)."""
 
 _AGENCY_ID = re.compile(r"[a-z][a-z0-9._:-]{1,79}")
 _SUFFIX_BYTES = 16
@@ -153,11 +159,19 @@ def agency_permissions(queue: str) -> dict[str, str]:
 
 def agency_topic_permissions(agency_id: str) -> dict[str, str]:
     """Return the topics under which an agency may publish; without these RabbitMQ allows every topic."""
-    return {"exchange": INTAKE_EXCHANGE, "write": rf"^({'|'.join(_LANES.values())})\.{re.escape(agency_id)}\.[a-z_]+$", "read": "^$"}
+    return {
+        "exchange": INTAKE_EXCHANGE,
+        "write": rf"^({'|'.join(_LANES.values())})\.{re.escape(agency_id)}\.[a-z_]+$",
+        "read": "^$",
+    }
 
 
-async def declare_topology(settings: AmqpSettings, topology: Topology | None = None) -> None:
+async def declare_topology(
+    settings: AmqpSettings, topology: Topology | None = None, *, settle: float = SETTLE_SECONDS
+) -> None:
     """Declare ``topology`` (default: the hub's own) as the hub's user; declaring again changes nothing.
+
+    Waits ``settle`` seconds when a queue is new: see ``SETTLE_SECONDS``.
 
     Raises:
         BrokerUnavailable: RabbitMQ does not answer, or something of another shape exists under one of the names.
@@ -165,12 +179,15 @@ async def declare_topology(settings: AmqpSettings, topology: Topology | None = N
     wanted = topology or build_topology()
     connection = await open_connection(settings)
     try:
+        known = [await _exists(connection, queue.name) for queue in wanted.queues]
         channel = await connection.channel(timeout=10)
         for exchange in wanted.exchanges:
             await channel.exchange_declare(exchange.name, exchange_type=exchange.kind, durable=True, timeout=10)
         for queue in wanted.queues:
             await channel.queue_declare(queue.name, durable=True, arguments=_table(queue), timeout=30)
             await channel.queue_bind(queue.name, queue.exchange, queue.routing_key, timeout=10)
+        if not all(known):
+            await asyncio.sleep(settle)
     except LINK_ERRORS as error:
         raise BrokerUnavailable("the topology could not be declared") from error
     finally:
@@ -189,6 +206,16 @@ async def read_queue_depth(settings: AmqpSettings, queue: str) -> int | None:
         raise BrokerUnavailable from error
     finally:
         await close_quietly(connection)
+
+
+async def _exists(connection: Connection, queue: str) -> bool:
+    channel = await connection.channel(timeout=10)
+    try:
+        await channel.queue_declare(queue, passive=True, timeout=10)
+    except ChannelNotFoundEntity:  # which closes the channel
+        return False
+    await asyncio.wait_for(channel.close(), timeout=10)
+    return True
 
 
 def _quorum(bounds: Limits, *, messages: int, size: int, origin: str) -> dict[str, str | int]:

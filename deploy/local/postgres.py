@@ -128,7 +128,7 @@ class EmbeddedPostgres:
             "unix_socket_directories = ''\n"
             f"max_connections = {self._max_connections}\n"
             "logging_collector = off\n"
-            "log_min_messages = warning\n"
+            "log_min_messages = log\n"  # everything above ERROR, whose text may quote a value: programs log errors by code
             "log_min_error_statement = panic\n"  # a failing statement may carry a child's data: never into the log
             "log_parameter_max_length_on_error = 0\n"
             "log_error_verbosity = terse\n"

@@ -92,7 +92,7 @@ async def test_full_queue_refuses(rabbit_vhost: RabbitVhost) -> None:
         {"x-queue-type": "quorum", "x-max-length": 5, "x-overflow": "reject-publish"},
     )
     settings = rabbit_vhost.amqp_settings("hub")
-    await declare_topology(settings, Topology((), (small,)))
+    await declare_topology(settings, Topology((), (small,)), settle=0)
     publisher = BatchPublisher(settings)
     refused = 0
     for _ in range(50):  # the limit is enforced with a delay of a few messages
@@ -253,6 +253,6 @@ async def test_missing_queue_is_reported_and_waited_for(rabbit_vhost: RabbitVhos
     with pytest.raises(BrokerUnavailable):
         await consumer.next_batch()
     later = Queue("safelane.later", DELIVERY_EXCHANGE, "safelane.later", {"x-queue-type": "quorum"})
-    await declare_topology(rabbit_vhost.amqp_settings("hub"), Topology((), (later,)))
+    await declare_topology(rabbit_vhost.amqp_settings("hub"), Topology((), (later,)), settle=0)
     assert len(await consumer.next_batch(within=0.1)) == 0
     await consumer.close()

@@ -73,7 +73,8 @@ def postgres(shared_stack: LocalStack) -> LocalStack:
 async def rabbit_vhost(rabbit: LocalStack) -> AsyncIterator[RabbitVhost]:
     """A virtual host of this test's own, on the shared node."""
     vhost = f"test-{uuid.uuid4().hex[:12]}"
-    administration = RabbitAdministration(rabbit.administration_settings(vhost=vhost))
+    settings = rabbit.administration_settings(vhost=vhost).model_copy(update={"settle_seconds": 0.0})
+    administration = RabbitAdministration(settings)
     try:
         await administration.prepare_vhost()
         yield RabbitVhost(stack=rabbit, vhost=vhost, administration=administration)
