@@ -1,0 +1,1 @@
+"""Mappings and defaults of the agency kind: health."""

@@ -1,0 +1,59 @@
+"""What every mapping shares, read once from ``defaults.yaml``: purposes, provisions, headings and the kinds that flags depend on."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from adapters.mapping.model import MappingModel
+from schemas.codes import Compartment
+from schemas.errors import ConfigInvalid
+
+_FILE = Path(__file__).with_name("defaults.yaml")
+
+
+class PurposeRule(MappingModel):
+    """A rule of FORMATS CH-9; what it does not name fits all."""
+
+    kinds: frozenset[str] | None = None
+    roles: frozenset[str] | None = None
+    codes: frozenset[str] | None = None
+    purpose: str
+
+
+class Defaults(MappingModel):
+    """The shared data, checked."""
+
+    purposes: tuple[PurposeRule, ...]
+    art9: dict[str, str]
+    art9_otherwise: str
+    acts: dict[str, str]
+    risk_expected: frozenset[str]
+    tell_preset_no: frozenset[str]
+    headings: dict[str, Compartment]
+
+
+@lru_cache(maxsize=1)
+def load_defaults() -> Defaults:
+    """Return the shared data.
+
+    Raises:
+        ConfigInvalid: the file is not of its form.
+    """
+    try:
+        return Defaults.model_validate(yaml.safe_load(_FILE.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError):
+        raise ConfigInvalid("the shared mapping data cannot be read", field=_FILE.name) from None
+
+
+def find_purpose(kind: str, role: str, code: str) -> str:
+    """Return the purpose of a delivery (FORMATS CH-9); ``kind`` is the original one for an update or correction."""
+    for rule in load_defaults().purposes:
+        if (
+            (rule.kinds is None or kind in rule.kinds)
+            and (rule.roles is None or role in rule.roles)
+            and (rule.codes is None or code in rule.codes)
+        ):
+            return rule.purpose
+    raise ConfigInvalid("no rule gives a purpose", field="purposes")

@@ -1,0 +1,85 @@
+"""Strict CSV (RFC 4180): UTF-8, quotes doubled, one width, the columns of the format and no formula (FORMATS CH-25)."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from adapters.mapping.limits import DOCUMENT, MAX_RECORDS, decode_document
+from schemas.errors import Rejected, TooLarge
+
+HEADER = "(header)"
+ROW = "(row)"
+_QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=,|\r\n|\n|\r|$)')
+_PLAIN = re.compile(r'[^",\r\n]*(?=,|\r\n|\n|\r|$)')
+_ALWAYS_FORMULA = ("=", "@", "\t", "\r")
+_NUMBER_OR_TELEPHONE = re.compile(r"[+-]?[0-9][0-9 ().,-]*")
+
+
+def parse_csv(data: bytes) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the data rows, each a list of raw cells; lines with nothing in them are passed over.
+
+    Raises:
+        Rejected: not UTF-8, or a quote that is misplaced or never closed (the file was cut off).
+    """
+    rows = [row for row in _split_rows(decode_document(data, allow_mark=True)) if row != [""]]
+    if not rows:
+        raise Rejected("there is no header line", field=HEADER)
+    if len(rows) - 1 > MAX_RECORDS:
+        raise TooLarge(f"there are more than {MAX_RECORDS} rows", field=DOCUMENT)
+    return rows[0], rows[1:]
+
+
+def check_header(header: Sequence[str], columns: Sequence[str]) -> None:
+    """Check that the header names the format's columns, each once, in any order.
+
+    Raises:
+        Rejected: a column is missing, unknown or there twice.
+    """
+    if len(header) != len(set(header)):
+        raise Rejected("a column is there twice", field=HEADER)
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise Rejected(f"columns are missing: {', '.join(missing)}", field=HEADER)
+    if len(header) > len(columns):
+        raise Rejected(f"columns that the format does not have: {len(header) - len(columns)}", field=HEADER)
+
+
+def read_row(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """Return a row's cells by column, empty ones left out.
+
+    Raises:
+        Rejected: the row's width is not the header's, or a spreadsheet would run a cell.
+    """
+    if len(cells) != len(header):
+        raise Rejected("the row has another number of cells than the header", field=ROW)
+    for column, cell in zip(header, cells, strict=True):
+        if is_formula(cell):
+            raise Rejected("a cell that a spreadsheet would run", field=column)
+    return {column: cell for column, cell in zip(header, cells, strict=True) if cell.strip()}
+
+
+def is_formula(cell: str) -> bool:
+    """Return whether a spreadsheet would run the cell; ``+`` and ``-`` may begin a number or telephone number."""
+    if cell.startswith(_ALWAYS_FORMULA):
+        return True
+    return cell.startswith(("+", "-")) and not _NUMBER_OR_TELEPHONE.fullmatch(cell.strip())
+
+
+def _split_rows(text: str) -> Iterator[list[str]]:
+    position, row = 0, []
+    while position < len(text):
+        quoted = text[position] == '"'
+        match = (_QUOTED if quoted else _PLAIN).match(text, position)
+        if match is None:
+            raise Rejected("a quote is misplaced or never closed", field=DOCUMENT)
+        row.append(match[1].replace('""', '"') if quoted else match[0])
+        position = match.end()
+        if text.startswith(",", position):
+            position += 1
+            if position == len(text):
+                row.append("")
+            continue
+        position += 2 if text.startswith("\r\n", position) else 1
+        yield row
+        row = []
+    if row:
+        yield row

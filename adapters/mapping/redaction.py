@@ -1,0 +1,87 @@
+"""Redaction: words that may only travel in one compartment are taken out of all others.
+
+A narrative that itself gives a refuge's address, a former name under court order or the informant's name would undo the seal on the
+compartment where it belongs (FORMATS 1.1 ``restricted.words``, CH-6). The mark left behind says nothing of what was there.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pydantic import JsonValue
+
+from adapters.mapping.people import INFORMANT, Person
+from schemas.codes import Compartment
+
+MARK = "[…]"
+_ADDRESS_LABELS = frozenset({"Address", "Line", "Lines", "Postcode", "UPRN"})
+_SHORTEST_NAME = 3
+
+
+class Redactor:
+    """Knows the phrases of one record and the compartment where each may stand."""
+
+    def __init__(self, phrases: Iterable[tuple[str, Compartment]]) -> None:
+        self._patterns = [
+            (re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE), home)
+            for phrase, home in sorted(set(phrases), key=lambda item: (-len(item[0]), item))
+        ]
+
+    def redact(self, value: JsonValue, place: Compartment) -> tuple[JsonValue, set[Compartment]]:
+        """Return the value fit for ``place``, and the compartments where what was taken out belongs (empty: nothing was)."""
+        homes: set[Compartment] = set()
+        patterns = [(pattern, home) for pattern, home in self._patterns if home is not place]
+        return (self._apply(value, patterns, homes), homes) if patterns else (value, homes)
+
+    def _apply(self, value: JsonValue, patterns: Sequence[tuple[re.Pattern[str], Compartment]], homes: set[Compartment]) -> JsonValue:
+        if isinstance(value, str):
+            for pattern, home in patterns:
+                value, count = pattern.subn(MARK, value)
+                if count:
+                    homes.add(home)
+            return value
+        if isinstance(value, list):
+            return [self._apply(item, patterns, homes) for item in value]
+        if isinstance(value, dict):
+            return {key: self._apply(item, patterns, homes) for key, item in value.items()}
+        return value
+
+
+def list_phrases(people: Sequence[Person], sealed: Sequence[JsonValue]) -> list[tuple[str, Compartment]]:
+    """Return the phrases to keep apart: restricted words and sealed addresses (C12), and informants' names (C10).
+
+    An informant's surname that others share is not taken out, only the full name; nor is anything of one who is there in another role too.
+    """
+    phrases = [(word, Compartment.C12) for person in people for word in person.restricted_words]
+    phrases += [(phrase, Compartment.C12) for value in sealed for phrase in _list_address_phrases(value, labelled=False)]
+    others = {name.casefold() for p in people if INFORMANT not in p.roles for name in (p.surname, *(p.name() or "").split()) if name}
+    for person in people:
+        name = person.name()
+        if person.roles != (INFORMANT,) or name is None:
+            continue
+        if len(name) > _SHORTEST_NAME and name.casefold() not in others:
+            phrases.append((name, Compartment.C10))
+        surname = person.surname or _guess_surname(name)
+        if surname is not None and surname.casefold() not in others:
+            phrases.append((surname, Compartment.C10))
+    return phrases
+
+
+def _guess_surname(name: str) -> str | None:
+    """Return the last word of a name written as one text, if it looks like a name."""
+    last = name.split(",")[0].split("(")[0].split()[-1:]
+    return last[0] if last and len(last[0]) > _SHORTEST_NAME and last[0][0].isupper() and len(name.split()) > 1 else None
+
+
+def _list_address_phrases(value: JsonValue, *, labelled: bool) -> list[str]:
+    if isinstance(value, str):
+        telling = any(character.isdigit() for character in value) or len(value.split()) > 1
+        return [value] if labelled and telling else []
+    if isinstance(value, list):
+        return [phrase for item in value for phrase in _list_address_phrases(item, labelled=labelled)]
+    if isinstance(value, dict):
+        return [
+            phrase
+            for label, item in value.items()
+            for phrase in _list_address_phrases(item, labelled=label in _ADDRESS_LABELS)
+        ]
+    return []

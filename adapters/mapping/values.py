@@ -1,0 +1,183 @@
+"""Reading values by field spec: text, codes, dates, moments and conditions, each with its path for the error."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import NamedTuple
+
+from adapters.mapping.model import Condition, FieldSpec, Mapping
+from adapters.mapping.nodes import Node, split_expression
+from schemas.directory import Directory
+from schemas.errors import Rejected
+from schemas.identifiers import parse_identifier
+from schemas.local_time import parse_date, parse_moment
+
+
+class Found(NamedTuple):
+    """A text and the path it was found at (the first of several for a joined one)."""
+
+    text: str
+    path: str
+
+
+@dataclass(slots=True)
+class RecordContext:
+    """One record while it is mapped: its root node, what surrounds it, and the quality flags found on the way."""
+
+    node: Node
+    mapping: Mapping
+    directory: Directory
+    received_at: datetime
+    sender: str | None
+    flags: set[str] = field(default_factory=set)
+
+    @property
+    def test_mode(self) -> bool:
+        """Whether synthetic identifiers are accepted (FORMATS CH-1)."""
+        return self.directory.partnership.test_mode
+
+    def read_moment(self, node: Node, spec: FieldSpec | None) -> datetime | None:
+        """Return the instant of a field; a wall time in doubt raises the flag ``time_ambiguous`` (FORMATS CH-2)."""
+        found = read_field(node, spec)
+        if found is None:
+            return None
+        moment = parse_moment(found.text, field=found.path)
+        if moment.ambiguous:
+            self.flags.add("time_ambiguous")
+        return moment.at
+
+    def read_identifier(self, node: Node, spec: FieldSpec | None, scheme: str) -> Found | None:
+        """Return an identifier in canonical form.
+
+        Raises:
+            Rejected: it is malformed.
+        """
+        found = read_field(node, spec)
+        if found is None:
+            return None
+        return Found(parse_identifier(scheme, found.text, test_mode=self.test_mode, field=found.path), found.path)
+
+
+def read_field(node: Node, spec: FieldSpec | None) -> Found | None:
+    """Return what a spec finds at ``node``, with its codes translated, or none.
+
+    Raises:
+        Rejected: an unknown code, an object where a value belongs, or nothing where something is required.
+    """
+    if spec is None:
+        return None
+    if spec.join:
+        parts = [part for one in spec.join if (part := read_field(node, one)) is not None]
+        return Found(spec.separator.join(part.text for part in parts), parts[0].path) if parts else None
+    for path in spec.path:
+        found = node.first(path)
+        if found is not None and has_text(found):
+            return Found(_translate(found, spec), found.path)
+    if spec.required:
+        raise Rejected("it must be there", field=name_missing(node, spec))
+    return Found(spec.const, node.path) if spec.const is not None else None
+
+
+def read_text(node: Node, spec: FieldSpec | None) -> str | None:
+    """Return the text that a spec finds, or none."""
+    found = read_field(node, spec)
+    return None if found is None else found.text
+
+
+def read_all(node: Node, spec: FieldSpec | None) -> list[Found]:
+    """Return every value of the first path that finds any, with codes translated."""
+    if spec is None:
+        return []
+    for path in spec.path:
+        found = [one for one in node.select(path) if has_text(one)]
+        if found:
+            return [Found(_translate(one, spec), one.path) for one in found]
+    return [Found(spec.const, node.path)] if spec.const is not None else []
+
+
+def read_date(node: Node, spec: FieldSpec | None) -> date | None:
+    """Return the date of a field, or none.
+
+    Raises:
+        Rejected: it is no date.
+    """
+    found = read_field(node, spec)
+    return None if found is None else parse_date(found.text, field=found.path)
+
+
+def read_yes(node: Node, spec: FieldSpec | None) -> bool | None:
+    """Return whether a field whose codes become ``yes`` and ``no`` says yes; none when it is not there."""
+    found = read_field(node, spec)
+    return None if found is None else found.text == "yes"
+
+
+def meets(node: Node, condition: Condition | None) -> bool:
+    """Return whether a record meets a condition; no condition is met."""
+    if condition is None:
+        return True
+    found = [one for one in node.select(condition.path) if isinstance(one.value, dict) or has_text(one)]
+    if condition.absent:
+        return not found
+    if condition.equals is None and condition.begins is None and condition.not_equals is None:
+        return bool(found)
+    return any(_fits(one, condition) for one in found if has_text(one))
+
+
+def has_text(node: Node) -> bool:
+    """Return whether a node holds a value rather than only members."""
+    return not isinstance(node.value, dict) or "#text" in node.value
+
+
+def require(node: Node, path: str, test: Callable[[Node], bool] | None = None) -> None:
+    """Check that a path finds something.
+
+    Raises:
+        Rejected: it does not; the field is the path in the record system's terms.
+    """
+    if not any(test is None or test(one) for one in node.select(path)):
+        raise Rejected("it must be there", field=name_missing(node, path))
+
+
+def _fits(node: Node, condition: Condition) -> bool:
+    text = node.text().casefold()
+    if condition.equals is not None and text not in {one.casefold() for one in condition.equals}:
+        return False
+    if condition.not_equals is not None and text in {one.casefold() for one in condition.not_equals}:
+        return False
+    return condition.begins is None or text.startswith(condition.begins.casefold())
+
+
+def _translate(found: Node, spec: FieldSpec) -> str:
+    text = found.text()
+    if spec.begins is not None:
+        for beginning, value in spec.begins.items():
+            if text.casefold().startswith(beginning.casefold()):
+                return value
+    if spec.table is None:
+        if spec.begins is None:
+            return text
+    elif text in spec.table:
+        return spec.table[text]
+    elif spec.any_case:
+        folded = {key.casefold(): value for key, value in spec.table.items()}
+        if text.casefold() in folded:
+            return folded[text.casefold()]
+    if spec.other is not None:
+        return text if spec.other == "=" else spec.other
+    raise Rejected("a code that the mapping does not know", field=found.path)
+
+
+def name_missing(node: Node, wanted: FieldSpec | str | None) -> str:
+    """Return the path of something that is not there: what is there of it, then the rest as the format writes it."""
+    expression = wanted if isinstance(wanted, str) else wanted.path[0] if wanted is not None and wanted.path else ""
+    base = node.root if expression.startswith("/") else node
+    steps = split_expression(expression.removeprefix("/"))
+    while steps and (found := base.first(steps[0])) is not None:
+        base = found
+        steps = steps[1:]
+    path = base.path
+    for step in steps:
+        name = step.split("[")[0]
+        if not name.startswith("~"):
+            path += name if name.startswith("@") else f".{name}"
+    return path.lstrip(".")
