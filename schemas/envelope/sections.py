@@ -21,8 +21,8 @@ from schemas.envelope.model import (
     SectionDraft,
 )
 from schemas.errors import MalformedMessage
+from schemas.jose.content_encryption import A256GCM
 from schemas.jose.jwe import (
-    A256GCM,
     compact_form,
     decrypt_direct,
     encode_direct_header,

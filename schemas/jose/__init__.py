@@ -1,7 +1,7 @@
 """The narrow JOSE profile: JWS with two signatures, JWE for sections and keyrings, JWT for the API. Built on ``cryptography`` alone."""
 
+from schemas.jose.content_encryption import DecryptionFailed
 from schemas.jose.jwe import (
-    DecryptionFailed,
     compact_form,
     decrypt_direct,
     encode_direct_header,

@@ -5,7 +5,7 @@
   draft-ietf-jose-hpke-pq-pqt (MLKEM768-X25519, SHAKE256, AES-256-GCM). HPKE's ``info`` is the Recipient_structure with no extra info, its ``aad``
   is empty, the encapsulated secret is the header parameter ``ek``.
 
-``jwe_decrypt`` opens any HPKE-9-KE flattened JWE with an AES-GCM content cipher, by whomever it was made.
+``jwe_decrypt`` opens any HPKE-9-KE flattened JWE, by whomever it was made.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,15 +16,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from schemas.canonical import canonical_bytes, decode_base64url, encode_base64url, parse_object
-from schemas.errors import MalformedMessage, Rejected
+from schemas.errors import MalformedMessage
+from schemas.jose.content_encryption import (
+    A256GCM,
+    GCM_IV_BYTES,
+    GCM_TAG_BYTES,
+    KEY_BYTES,
+    DecryptionFailed,
+    open_content,
+)
 from schemas.keys import HPKE_9_KE, load_hybrid_private_key, load_hybrid_public_key
 
 DIRECT = "dir"
-A256GCM = "A256GCM"
 
-_KEY_BYTES = {"A128GCM": 16, "A192GCM": 24, A256GCM: 32}
-_IV_BYTES = 12
-_TAG_BYTES = 16
 _MAX_HEADER_BYTES = 8192
 _MEMBERS = frozenset({"protected", "encrypted_key", "iv", "ciphertext", "tag"})
 _OPTIONAL_MEMBERS = frozenset({"aad", "header", "unprotected"})
@@ -33,25 +37,17 @@ _REFUSED_PARAMETERS = frozenset({"zip", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#
 RandomBytes = Callable[[int], bytes]
 
 
-class DecryptionFailed(Rejected):
-    """It does not open with this key: wrong key, altered bytes or a foreign algorithm; the error never says which."""
-
-    code = "decryption-failed"
-    status = 422
-    public_message = "The message cannot be opened with this key."
-
-
 def encrypt_direct(plaintext: bytes, key: bytes, header: Mapping[str, Any], *, rng: RandomBytes) -> str:
     """Encrypt under ``key`` (32 bytes) as a compact JWE, ``dir`` + ``A256GCM``, with ``header`` added to the protected header."""
     protected = encode_direct_header(header)
-    iv = rng(_IV_BYTES)
+    iv = rng(GCM_IV_BYTES)
     sealed = AESGCM(key).encrypt(iv, plaintext, protected.encode("ascii"))
     parts = (
         protected,
         "",
         encode_base64url(iv),
-        encode_base64url(sealed[:-_TAG_BYTES]),
-        encode_base64url(sealed[-_TAG_BYTES:]),
+        encode_base64url(sealed[:-GCM_TAG_BYTES]),
+        encode_base64url(sealed[-GCM_TAG_BYTES:]),
     )
     return ".".join(parts)
 
@@ -87,10 +83,8 @@ def decrypt_direct(compact: str, key: bytes, *, field: str) -> bytes:
     parts = compact.split(".")
     if len(parts) != 5:
         raise MalformedMessage("is not a compact JWE", field=field)
-    if len(key) != _KEY_BYTES[A256GCM]:
-        raise DecryptionFailed
     iv, ciphertext, tag = (decode_base64url(part, field=field) for part in parts[2:])
-    return _open_gcm(key, iv, ciphertext, tag, parts[0].encode("ascii"))
+    return open_content(A256GCM, key, iv, (ciphertext, tag), parts[0].encode("ascii"))
 
 
 def encrypt_hpke(
@@ -101,7 +95,7 @@ def encrypt_hpke(
     Raises:
         MalformedMessage: the recipient's key is not an HPKE-9-KE key.
     """
-    cek = rng(_KEY_BYTES[A256GCM])
+    cek = rng(KEY_BYTES[A256GCM])
     sealed_key = _suite().encrypt(cek, load_hybrid_public_key(recipient_jwk), _recipient_structure(A256GCM))
     enc_length = KEM.MLKEM768_X25519.enc_length()
     protected = encode_base64url(
@@ -109,44 +103,42 @@ def encrypt_hpke(
             {**header, "alg": HPKE_9_KE, "enc": A256GCM, "kid": kid, "ek": encode_base64url(sealed_key[:enc_length])}
         )
     )
-    iv = rng(_IV_BYTES)
+    iv = rng(GCM_IV_BYTES)
     sealed = AESGCM(cek).encrypt(iv, plaintext, protected.encode("ascii"))
     return {
         "protected": protected,
         "encrypted_key": encode_base64url(sealed_key[enc_length:]),
         "iv": encode_base64url(iv),
-        "ciphertext": encode_base64url(sealed[:-_TAG_BYTES]),
-        "tag": encode_base64url(sealed[-_TAG_BYTES:]),
+        "ciphertext": encode_base64url(sealed[:-GCM_TAG_BYTES]),
+        "tag": encode_base64url(sealed[-GCM_TAG_BYTES:]),
     }
 
 
 def jwe_decrypt(jwe: Mapping[str, Any], private_jwk: Mapping[str, Any]) -> bytes:
-    """Open an HPKE-9-KE flattened JWE (JWE AAD and unprotected headers allowed, AES-GCM content ciphers) and return its plaintext.
+    """Open an HPKE-9-KE flattened JWE (JWE AAD and unprotected headers allowed) and return its plaintext.
 
     Raises:
         MalformedMessage: the JWE or the key is not of the form.
         DecryptionFailed: it does not open with this key.
     """
     header = read_jose_header(jwe)
-    key_bytes = _KEY_BYTES.get(str(header.get("enc")))
-    if header.get("alg") != HPKE_9_KE or key_bytes is None:
-        raise MalformedMessage("must use HPKE-9-KE and an AES-GCM content cipher", field="protected")
+    enc = str(header.get("enc"))
+    if header.get("alg") != HPKE_9_KE or enc not in KEY_BYTES:
+        raise MalformedMessage("must use HPKE-9-KE and a registered content cipher", field="protected")
     ek = decode_base64url(_text(header, "ek"), field="ek")
     if len(ek) != KEM.MLKEM768_X25519.enc_length():
         raise MalformedMessage("is not an encapsulated secret of this suite", field="ek")
     private_key = load_hybrid_private_key(private_jwk)
     encrypted_key = decode_base64url(_text(jwe, "encrypted_key"), field="encrypted_key")
     try:
-        cek = _suite().decrypt(ek + encrypted_key, private_key, _recipient_structure(str(header["enc"])))
+        cek = _suite().decrypt(ek + encrypted_key, private_key, _recipient_structure(enc))
     except (InvalidTag, ValueError):
         raise DecryptionFailed from None
-    if len(cek) != key_bytes:
-        raise DecryptionFailed
     aad = str(jwe.get("protected", "")).encode("ascii")
     if "aad" in jwe:
         aad += b"." + encode_base64url(decode_base64url(_text(jwe, "aad"), field="aad")).encode("ascii")
     iv, ciphertext, tag = (decode_base64url(_text(jwe, name), field=name) for name in ("iv", "ciphertext", "tag"))
-    return _open_gcm(cek, iv, ciphertext, tag, aad)
+    return open_content(enc, cek, iv, (ciphertext, tag), aad)
 
 
 def read_jose_header(jwe: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,15 +184,6 @@ def _read_header(protected: str, field: str) -> dict[str, Any]:
     if header.keys() & _REFUSED_PARAMETERS:
         raise MalformedMessage("holds a header parameter that is refused", field=field)
     return header
-
-
-def _open_gcm(key: bytes, iv: bytes, ciphertext: bytes, tag: bytes, aad: bytes) -> bytes:
-    if len(iv) != _IV_BYTES or len(tag) != _TAG_BYTES:
-        raise DecryptionFailed
-    try:
-        return AESGCM(key).decrypt(iv, ciphertext + tag, aad)
-    except InvalidTag:
-        raise DecryptionFailed from None
 
 
 def _suite() -> Suite:

@@ -1,10 +1,11 @@
-"""Writes the vectors: ``python -m tests.vectors.generate``.
+"""Writes the vectors that are missing: ``python -m tests.vectors.generate``, or all of them with ``--anew``.
 
 Signatures (ML-DSA is hedged) and keyrings (HPKE draws its own randomness) differ in every run, so the files are made once and kept; a test checks that
 each file still gives its result and that no case lacks its file.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,15 +41,18 @@ def build_keys() -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Write every case and the keys anew."""
+def main(*, anew: bool) -> None:
+    """Write the cases that lack a file, or every case ``anew``; remove files without a case."""
     FOLDER.mkdir(exist_ok=True)
+    cases = {f"{vector.name}.json": vector for vector in build_cases()}
     for old in FOLDER.glob("*.json"):
-        old.unlink()
-    for vector in build_cases():
-        (FOLDER / f"{vector.name}.json").write_text(vector.to_json(), encoding="utf-8")
+        if old.name not in cases:
+            old.unlink()
+    for name, vector in cases.items():
+        if anew or not (FOLDER / name).exists():
+            (FOLDER / name).write_text(vector.to_json(), encoding="utf-8")
     KEYS.write_text(json.dumps(build_keys(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(anew="--anew" in sys.argv)

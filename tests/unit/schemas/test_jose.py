@@ -1,12 +1,16 @@
+import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from schemas.canonical import canonical_bytes, encode_base64url
+from schemas.canonical import canonical_bytes, decode_base64url, encode_base64url
 from schemas.errors import MalformedMessage, NotAuthenticated, SignatureInvalid
 from schemas.jose import (
     DecryptionFailed,
@@ -22,6 +26,7 @@ from schemas.jose import (
     verify_jws,
     verify_jwt,
 )
+from schemas.jose.content_encryption import KEY_BYTES, open_content
 from schemas.keys import KeyUse, generate_ed25519_jwk, generate_encryption_jwk, load_hybrid_public_key, public_part
 from tests.support.envelopes import SeededBytes, seeded_signer
 
@@ -57,6 +62,48 @@ def test_ek_and_alg_may_stand_in_the_recipients_unprotected_header() -> None:
         "tag": encode_base64url(sealed[-16:]),
     }
     assert jwe_decrypt(made, jwk) == b"plaintext"
+
+
+@pytest.mark.parametrize("enc", ["A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512", "A128GCM", "A192GCM"])
+def test_jwes_with_other_content_ciphers_open(enc: str) -> None:
+    jwk = generate_encryption_jwk()
+    suite = Suite(KEM.MLKEM768_X25519, KDF.SHAKE256, AEAD.AES_256_GCM)
+    cek = bytes(range(KEY_BYTES[enc]))
+    sealed_key = suite.encrypt(cek, load_hybrid_public_key(jwk), b"JOSE-HPKE rcpt\xff" + enc.encode() + b"\xff")
+    header = {"alg": "HPKE-9-KE", "enc": enc, "ek": encode_base64url(sealed_key[:1120])}
+    aad = encode_base64url(canonical_bytes(header)).encode()
+    if enc.endswith("GCM"):
+        iv = bytes(12)
+        whole = AESGCM(cek).encrypt(iv, b"plaintext", aad)
+        ciphertext, tag = whole[:-16], whole[-16:]
+    else:
+        iv, half = bytes(16), len(cek) // 2
+        encryptor = Cipher(AES(cek[half:]), CBC(iv)).encryptor()
+        ciphertext = encryptor.update(b"plaintext" + bytes([7]) * 7) + encryptor.finalize()
+        signed = aad + iv + ciphertext + (len(aad) * 8).to_bytes(8)
+        tag = hmac.new(cek[:half], signed, "sha" + enc[-3:]).digest()[:half]
+    made = {"protected": aad.decode(), "encrypted_key": encode_base64url(sealed_key[1120:])}
+    made |= {"iv": encode_base64url(iv), "ciphertext": encode_base64url(ciphertext), "tag": encode_base64url(tag)}
+    assert jwe_decrypt(made, jwk) == b"plaintext"
+    for member in ("iv", "ciphertext", "tag"):
+        altered = bytes([decode_base64url(made[member])[0] ^ 1]) + decode_base64url(made[member])[1:]
+        with pytest.raises(DecryptionFailed):
+            jwe_decrypt(made | {member: encode_base64url(altered)}, jwk)
+
+
+def test_cbc_content_agrees_with_rfc_7518_appendix_b() -> None:
+    key = bytes(range(32))
+    plaintext = (
+        b"A cipher system must not be required to be secret, and it must be able to fall into the hands of the enemy "
+        b"without inconvenience"
+    )
+    iv = bytes.fromhex("1af38c2dc2b96ffdd86694092341bc04")
+    aad = b"The second principle of Auguste Kerckhoffs"
+    encryptor = Cipher(AES(key[16:]), CBC(iv)).encryptor()
+    pad = 16 - len(plaintext) % 16
+    ciphertext = encryptor.update(plaintext + bytes([pad]) * pad) + encryptor.finalize()
+    tag = bytes.fromhex("652c3fa36b0a7c5b3219fab3a30bc1c4")
+    assert open_content("A128CBC-HS256", key, iv, (ciphertext, tag), aad) == plaintext
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 5000])
