@@ -1,8 +1,9 @@
 """The hub's configuration: one YAML file, every field described, no environment variables (DESIGN, The house)."""
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -59,9 +60,22 @@ class LogSettings(ConfigModel):
 class WorkerSettings(ConfigModel):
     """How the intake worker runs."""
 
-    prefetch: int = Field(default=256, ge=1, le=512, description="Messages taken from RabbitMQ before they are acked.")
+    processes: int = Field(default=1, ge=1, le=64, description="Worker processes on this machine: one for each core.")
+    prefetch: int = Field(default=256, ge=1, le=256, description="Messages of each lane taken before they are acked.")
     batch_messages: int = Field(default=64, ge=1, le=256, description="Most messages in one transaction.")
-    pool_size: int = Field(default=4, ge=2, le=32, description="Connections to PostgreSQL.")
+    batch_linger_ms: int = Field(default=2, ge=0, le=1000, description="Wait this long for more of a batch (ms).")
+    batches_under_way: int = Field(default=2, ge=1, le=8, description="Batches committed, and published, at once.")
+    pool_size: int = Field(default=6, ge=2, le=32, description="Connections to PostgreSQL.")
+    lease: timedelta = Field(
+        default=timedelta(seconds=60), description="How long a worker may publish what it holds before another does."
+    )
+    offer_again_after: timedelta = Field(
+        default=timedelta(minutes=10), description="Offer a delivery again when no receipt came; doubled each time."
+    )
+    give_up_after: timedelta = Field(
+        default=timedelta(days=14), description="Hand a delivery that nobody takes to a person after this long."
+    )
+    relay_every_seconds: float = Field(default=1.0, gt=0, le=60, description="How often the outbox is looked at (s).")
 
 
 class HubConfig(ConfigModel):
@@ -125,7 +139,10 @@ def read_text(path: Path, field: str) -> str:
     return text
 
 
-def _resolve(model: Any, folder: Path) -> Any:
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _resolve(model: ModelT, folder: Path) -> ModelT:
     """Return ``model`` with every relative path below ``folder``."""
     changes: dict[str, Any] = {}
     for name in type(model).model_fields:

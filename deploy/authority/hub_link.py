@@ -1,10 +1,8 @@
 """The authority's way to the hub: fetch requests that wait, hand in what was signed. Everything handed in carries its own signature."""
 
-import json
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from secrets import token_urlsafe
 from types import TracebackType
 from typing import Any, Self
@@ -103,18 +101,6 @@ class HubLink:
         if response.is_error:
             raise HubRefused(f"the hub answers {answer.get('code', response.status_code)}", field=path)
         return answer
-
-
-def read_ca(trust_file: Path) -> str:
-    """Return the CA certificate (PEM) of a trust file.
-
-    Raises:
-        ConfigInvalid: it cannot be read.
-    """
-    try:
-        return str(json.loads(trust_file.read_text(encoding="utf-8"))["ca_pem"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigInvalid("the trust file cannot be read", field="trust_file") from None
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from schemas.errors import ConfigInvalid, IntegrityBroken, NotFound
 from schemas.jose import encrypt_hpke
 from schemas.keys import SigningKeys, VerifyingKeys, pair_verifying_keys
 from schemas.signed_directory import EncryptionKey, read_key_announcement, sign_directory, verify_directory
+from schemas.trust import TrustFile, parse_trust_file
 
 REQUESTS, APPROVALS, WELCOMES, DIRECTORIES = "requests", "approvals", "welcomes", "directories"
 
@@ -110,10 +111,18 @@ def read_trusted_keys(trust_file: Path) -> tuple[VerifyingKeys, ...]:
     Raises:
         ConfigInvalid: it cannot be read.
     """
+    return read_trust(trust_file).authority_keys()
+
+
+def read_trust(trust_file: Path) -> TrustFile:
+    """Return a trust file.
+
+    Raises:
+        ConfigInvalid: it cannot be read.
+    """
     try:
-        trust = json.loads(trust_file.read_text(encoding="utf-8"))
-        return (VerifyingKeys.from_jwks(*trust["authority"]),)
-    except (OSError, ValueError, KeyError, TypeError):
+        return parse_trust_file(trust_file.read_bytes())
+    except OSError:
         raise ConfigInvalid("the trust file cannot be read", field="trust_file") from None
 
 

@@ -262,18 +262,18 @@ def _open_officer(folder: Path, name: str, files: list[str] | None) -> "Officer"
 
 def _open_link(folder: Path, hub: str) -> "HubLink":
     from deploy.authority.founding import TRUST_FILE
-    from deploy.authority.hub_link import HubLink, read_ca
+    from deploy.authority.hub_link import HubLink
+    from deploy.authority.signing import read_trust
     from deploy.clock import read_real_clock
 
-    return HubLink(hub, read_ca(folder / TRUST_FILE), read_real_clock)
+    return HubLink(hub, read_trust(folder / TRUST_FILE).ca_pem, read_real_clock)
 
 
 def _read_fingerprint(folder: Path) -> str:
-    import json
-
     from deploy.authority.founding import TRUST_FILE
+    from deploy.authority.signing import read_trust
 
-    digest = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))["thumbprint"]
+    digest = read_trust(folder / TRUST_FILE).thumbprint
     return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
 
 

@@ -1,0 +1,133 @@
+"""Builds the API from the hub's configuration, and the little it does in the background."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+
+from broker.amqp.administration import RabbitAdministration
+from broker.api.app import create_app
+from broker.api.context import ApiContext
+from broker.api.metrics import ApiMetrics
+from broker.api.planning import Planner
+from broker.api.provisioning import Provisioner
+from broker.api.readiness import Readiness, build_checks
+from broker.config import HubConfig, read_text
+from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, Registers, load_pack
+from broker.log import LogWriter
+from broker.registry import Registry
+from broker.registry.access import AccessTokens, forget_old_tokens
+from broker.store import open_pool
+from schemas.errors import ConfigInvalid, SafelaneError
+from schemas.header import RoutingHeader
+from schemas.keys import VerifyingKeys
+from schemas.trust import parse_trust_file
+
+UPKEEP_SECONDS = 30.0
+
+Clock = Callable[[], datetime]
+
+log = structlog.get_logger("safelane.api")
+
+
+@asynccontextmanager
+async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[FastAPI]:
+    """Open connections, yield the application, and close everything again.
+
+    Raises:
+        ConfigInvalid: the configuration has no API part, or a file that it names is wrong.
+        StoreUnavailable: PostgreSQL cannot be reached.
+    """
+    settings = config.api
+    if settings is None:
+        raise ConfigInvalid("is not set", field="api")
+    pack = load_pack(config.policy_pack or DEFAULT_PACK)
+    authority_keys = read_authority_keys(config.trust_file)
+    writer = LogWriter(config.log.origin, _read_log_key(config.log.key_file), epoch=config.log.epoch)
+    administration = RabbitAdministration(settings.administration) if settings.administration else None
+    pool = await open_pool(config.postgres.read_dsn("api"), name="safelane-api", most=settings.pool_size)
+    try:
+        registry = Registry(pool, authority_keys, read_clock)
+        provisioner = Provisioner(
+            pool,
+            _provision_with(administration) if administration else None,
+            administration.remove_user if administration else None,
+            read_clock,
+        )
+        context = ApiContext(
+            settings=settings,
+            pool=pool,
+            registry=registry,
+            tokens=AccessTokens(registry, settings.public_url, read_clock),
+            log=writer,
+            planner=Planner(
+                pack.digest, lambda directory: DecisionEngine(pack, directory), business_clock, read_registers
+            ),
+            provisioner=provisioner,
+            readiness=Readiness(build_checks(pool, registry, config.amqp)),
+            metrics=ApiMetrics(),
+            clock=read_clock,
+        )
+        upkeep = asyncio.create_task(keep_up(context))
+        try:
+            yield create_app(context)
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+    finally:
+        if administration:
+            await administration.close()
+        await pool.close()
+
+
+async def keep_up(context: ApiContext) -> None:
+    """Every half minute: finish provisioning that was postponed, forget tokens that are over. Never ends by itself."""
+    while True:
+        try:
+            await context.provisioner.reconcile_quietly(await context.registry.current())
+            async with context.pool.acquire(timeout=10) as connection:
+                await forget_old_tokens(connection, context.clock())
+        except SafelaneError as error:
+            log.warning("upkeep_postponed", code=error.code)
+        except (OSError, TimeoutError) as error:
+            log.warning("upkeep_postponed", code=type(error).__name__)
+        await asyncio.sleep(UPKEEP_SECONDS)
+
+
+def read_authority_keys(trust_file: Path) -> tuple[VerifyingKeys, ...]:
+    """Return the authority's pinned keys.
+
+    Raises:
+        ConfigInvalid: the trust file cannot be read.
+    """
+    return parse_trust_file(read_text(trust_file, "trust_file").encode()).authority_keys()
+
+
+async def read_registers(_header: RoutingHeader, _sender: str) -> Registers:
+    """Return empty registers: nothing is released by a register yet, so what needs a release is held."""
+    return NO_REGISTERS
+
+
+def read_clock() -> datetime:
+    """Return the real time, UTC."""
+    return datetime.now(UTC)
+
+
+def _read_log_key(path: Path) -> dict[str, str]:
+    try:
+        key: dict[str, str] = json.loads(read_text(path, "log.key_file"))
+    except ValueError:
+        raise ConfigInvalid("is not a JWK", field="log.key_file") from None
+    return key
+
+
+def _provision_with(administration: RabbitAdministration) -> Callable[[str, str], Awaitable[None]]:
+    async def provision(agency_id: str, queue: str) -> None:
+        await administration.provision_agency(agency_id, queue=queue)
+
+    return provision

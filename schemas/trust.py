@@ -1,0 +1,49 @@
+"""The trust file: what an agency or the hub pins of its partnership's authority, handed over by the officers and never by the hub."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.canonical import parse_object
+from schemas.errors import ConfigInvalid, MalformedMessage, SafelaneError
+from schemas.header import Code
+from schemas.keys import VerifyingKeys
+
+MAX_TRUST_BYTES = 64 * 1024
+
+
+class TrustFile(BaseModel):
+    """The authority's public pair, the fingerprint that people compare, the pinned successor, and the CA of TLS."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partnership: Code
+    authority: tuple[dict[str, Any], dict[str, Any]]
+    """JWKs: Ed25519, ML-DSA-65."""
+    thumbprint: str
+    """SHA-256 over both thumbprints, hexadecimal; read out by telephone when the file is handed over."""
+    successor: str
+    ca_pem: str
+
+    def authority_keys(self) -> tuple[VerifyingKeys, ...]:
+        """Return the pinned keys, parsed.
+
+        Raises:
+            ConfigInvalid: they are not such keys.
+        """
+        try:
+            return (VerifyingKeys.from_jwks(*self.authority),)
+        except MalformedMessage:
+            raise ConfigInvalid("does not hold the authority's keys", field="trust_file") from None
+
+
+def parse_trust_file(data: bytes) -> TrustFile:
+    """Read a trust file.
+
+    Raises:
+        ConfigInvalid: it is not of the form.
+    """
+    try:
+        return TrustFile.model_validate(parse_object(data, max_bytes=MAX_TRUST_BYTES, field="trust_file"))
+    except (SafelaneError, ValidationError):
+        raise ConfigInvalid("is not a trust file", field="trust_file") from None
