@@ -1,29 +1,21 @@
-"""What intake needs of others, by shape: the directory, the decision engine, clocks, and a hook for each step."""
+"""What intake needs of others, by shape: the directory, the decision engine and the clocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-import asyncpg
-
+from broker.delivery.ports import Clock
 from broker.registry import DirectorySnapshot
+from broker.store.pool import Connection
 from schemas.decision import Decision
 from schemas.header import RoutingHeader
-
-Clock = Callable[[], datetime]
-Observe = Callable[[str], None]
-"""Called with the name of each step that is done. A fault test stops the process there."""
-
-
-def observe_nothing(_step: str) -> None:
-    """The hook of production."""
 
 
 class SnapshotSource(Protocol):
     """Gives the current directory (``broker.registry.Registry``)."""
 
-    async def current(self, connection: asyncpg.Connection | None = None) -> DirectorySnapshot:
+    async def current(self, connection: Connection | None = None) -> DirectorySnapshot:
         """Return the current directory snapshot."""
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import asyncpg
-
 from broker.log.events import NewEvent
+from broker.store.pool import Connection
 from schemas.checkpoint import Checkpoint, sign_checkpoint, write_proof
 from schemas.errors import IntegrityBroken
 from schemas.merkle import HASH_BYTES, Appended, RightEdge, hash_leaf, hash_node
@@ -55,7 +54,7 @@ class LogWriter:
         self._log_jwk = dict(log_jwk)
         self._epoch = epoch
 
-    async def lock(self, connection: asyncpg.Connection) -> RightEdge:
+    async def lock(self, connection: Connection) -> RightEdge:
         """Take the sequencer's lock until the transaction ends and return the tree's right edge.
 
         Raises:
@@ -75,7 +74,7 @@ class LogWriter:
             raise IntegrityBroken("the stored right edge is not that of the last checkpoint", field="log.edge")
         return edge
 
-    async def append(self, connection: asyncpg.Connection, events: Sequence[NewEvent], *, at: datetime) -> LogBatch:
+    async def append(self, connection: Connection, events: Sequence[NewEvent], *, at: datetime) -> LogBatch:
         """Append ``events`` and sign the new checkpoint. The last thing to do in a transaction; payloads go in here too.
 
         Raises:
@@ -85,7 +84,7 @@ class LogWriter:
         return await self.append_locked(connection, await self.lock(connection), events, at=at)
 
     async def append_locked(
-        self, connection: asyncpg.Connection, edge: RightEdge, events: Sequence[NewEvent], *, at: datetime
+        self, connection: Connection, edge: RightEdge, events: Sequence[NewEvent], *, at: datetime
     ) -> LogBatch:
         """Append ``events``, whose payloads are inserted, after ``lock`` gave ``edge`` in this transaction."""
         entries = [event.entry() for event in events]
@@ -127,7 +126,7 @@ def read_edge(size: int, stored: bytes) -> RightEdge:
     return RightEdge(size, hashes)
 
 
-async def insert_payloads(connection: asyncpg.Connection, events: Sequence[NewEvent]) -> None:
+async def insert_payloads(connection: Connection, events: Sequence[NewEvent]) -> None:
     """Insert what the log commits to, before the sequencer's lock: payloads are found by event id, not by position."""
     await connection.copy_records_to_table(
         "log_payloads",
@@ -136,7 +135,7 @@ async def insert_payloads(connection: asyncpg.Connection, events: Sequence[NewEv
     )
 
 
-async def _store_full_tiles(connection: asyncpg.Connection, appended: Appended) -> None:
+async def _store_full_tiles(connection: Connection, appended: Appended) -> None:
     """Store every tile that the batch filled. A partial tile is read from entries and from the tiles below it."""
     level = 0
     before, after = appended.before.size, appended.after.size
@@ -154,7 +153,7 @@ async def _store_full_tiles(connection: asyncpg.Connection, appended: Appended) 
         level += 1
 
 
-async def _read_hashes(connection: asyncpg.Connection, level: int, start: int, count: int) -> list[bytes]:
+async def _read_hashes(connection: Connection, level: int, start: int, count: int) -> list[bytes]:
     """Return ``count`` hashes of tile ``level`` from ``start`` on, which earlier batches completed."""
     if level == 0:
         rows = await connection.fetch(

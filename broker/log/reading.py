@@ -1,8 +1,7 @@
 """Reading the log: checkpoints, and proofs of entries under any checkpoint, from tiles and the leaves that no tile holds yet."""
 
-import asyncpg
-
 from broker.log.append import TILE_WIDTH, root_of_tile
+from broker.store.pool import Connection
 from schemas.checkpoint import write_proof
 from schemas.errors import IntegrityBroken, NotFound
 from schemas.merkle import HASH_BYTES, RightEdge, prove_inclusion
@@ -10,13 +9,13 @@ from schemas.merkle import HASH_BYTES, RightEdge, prove_inclusion
 _TILE_BITS = 8
 
 
-async def read_checkpoint(connection: asyncpg.Connection) -> str | None:
+async def read_checkpoint(connection: Connection) -> str | None:
     """Return the newest checkpoint's note, or none while the log is empty."""
     note: str | None = await connection.fetchval("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1")
     return note
 
 
-async def find_position(connection: asyncpg.Connection, event_id: object) -> int:
+async def find_position(connection: Connection, event_id: object) -> int:
     """Return the position of an event.
 
     Raises:
@@ -28,7 +27,7 @@ async def find_position(connection: asyncpg.Connection, event_id: object) -> int
     return int(position)
 
 
-async def prove_entry(connection: asyncpg.Connection, position: int, *, latest: bool = False) -> str:
+async def prove_entry(connection: Connection, position: int, *, latest: bool = False) -> str:
     """Return the tlog-proof of the entry at ``position``, under the checkpoint of its own batch or, if ``latest``, under the newest.
 
     The proof under its own batch's checkpoint is the same bytes for ever.
@@ -66,7 +65,7 @@ class _Nodes:
         return RightEdge().append(hashes[offset : offset + (1 << height)]).after.root()
 
 
-async def _load_path(connection: asyncpg.Connection, position: int, size: int) -> _Nodes:
+async def _load_path(connection: Connection, position: int, size: int) -> _Nodes:
     """Load the tiles on the way from the leaf to the root, and those at the right edge: a bounded number for each level."""
     nodes = _Nodes()
     tile_level = 0
@@ -78,7 +77,7 @@ async def _load_path(connection: asyncpg.Connection, position: int, size: int) -
     return nodes
 
 
-async def _load_tile(connection: asyncpg.Connection, level: int, tile: int, count: int) -> list[bytes]:
+async def _load_tile(connection: Connection, level: int, tile: int, count: int) -> list[bytes]:
     width = min(TILE_WIDTH, count - tile * TILE_WIDTH)
     stored = await connection.fetchval("SELECT hashes FROM log_tiles WHERE level = $1 AND number = $2", level, tile)
     if stored is not None:

@@ -1,11 +1,11 @@
 """Messages and their deliveries: inserted once, never changed, but for a delivery's state."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
+from broker.store.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class MessageRow:
     received_at: datetime
     directory_version: int
     event_id: UUID
-    body: bytes
+    notice: bytes = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,21 @@ class Known:
     """(sender, referral_id, revision) to the message that had the effect."""
     native_refs: dict[tuple[str, str], UUID]
     """(sender, native reference digest) to the first message with it that belongs to another referral."""
+    bodies_with_batch: dict[UUID, bytes]
+    """``bodies``, to which the messages of the batch itself are added as they are looked at."""
+    refused: frozenset[tuple[str | None, bytes]]
+    """(user, SHA-256 of bytes) of what is in quarantine."""
 
 
 async def find_known(
-    connection: asyncpg.Connection,
+    connection: Connection,
     message_ids: Sequence[UUID],
     effects: Sequence[tuple[str, str, int]],
     native_refs: Sequence[tuple[str, str, str]],
+    refused: Sequence[tuple[str | None, bytes]],
 ) -> Known:
-    """Look up a batch by message id, by (sender, referral_id, revision), and by (sender, native reference digest, referral_id)."""
+    """Look up a batch by message id, by (sender, referral_id, revision), by (sender, native reference digest, referral_id), and
+    what was refused by (user, SHA-256 of bytes)."""
     by_id = await connection.fetch(
         "SELECT message_id, body_sha256 FROM messages WHERE message_id = ANY($1::uuid[])", message_ids
     )
@@ -95,14 +102,23 @@ async def find_known(
         [reference[1] for reference in native_refs],
         [reference[2] for reference in native_refs],
     )
+    in_quarantine = []
+    if refused:
+        in_quarantine = await connection.fetch(
+            "SELECT user_id, body_sha256 FROM quarantine WHERE body_sha256 = ANY($1::bytea[])",
+            [digest for _, digest in refused],
+        )
+    bodies = {row["message_id"]: row["body_sha256"] for row in by_id}
     return Known(
-        bodies={row["message_id"]: row["body_sha256"] for row in by_id},
+        bodies=bodies,
+        bodies_with_batch=dict(bodies),
         effects={(row["sender"], row["referral_id"], row["revision"]): row["message_id"] for row in by_effect},
         native_refs={(row["sender"], row["native_ref_digest"]): row["message_id"] for row in by_reference},
+        refused=frozenset((row["user_id"], row["body_sha256"]) for row in in_quarantine),
     )
 
 
-async def insert_messages(connection: asyncpg.Connection, rows: Iterable[MessageRow]) -> set[UUID]:
+async def insert_messages(connection: Connection, rows: Iterable[MessageRow]) -> set[UUID]:
     """Insert messages and return the ids of those that were new: another worker may have been faster.
 
     Rows go in by id, so that two workers with the same messages never wait for each other in a circle.
@@ -113,10 +129,10 @@ async def insert_messages(connection: asyncpg.Connection, rows: Iterable[Message
     inserted = await connection.fetch(
         "INSERT INTO messages (message_id, sender, referral_id, revision, kind, conversation, supersedes, reseals,"
         " native_ref_digest, repeat_of, body_sha256, manifest_digest, issued_at, expires_at, received_at,"
-        " directory_version, event_id, body)"
+        " directory_version, event_id, notice, body)"
         " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::uuid[],"
         " $8::uuid[], $9::text[], $10::uuid[], $11::bytea[], $12::text[], $13::timestamptz[], $14::timestamptz[],"
-        " $15::timestamptz[], $16::int[], $17::uuid[], $18::bytea[])"
+        " $15::timestamptz[], $16::int[], $17::uuid[], $18::bytea[], $19::bytea[])"
         " ON CONFLICT DO NOTHING RETURNING message_id",
         *(
             [getattr(row, column) for row in ordered]
@@ -138,6 +154,7 @@ async def insert_messages(connection: asyncpg.Connection, rows: Iterable[Message
                 "received_at",
                 "directory_version",
                 "event_id",
+                "notice",
                 "body",
             )
         ),
@@ -145,7 +162,7 @@ async def insert_messages(connection: asyncpg.Connection, rows: Iterable[Message
     return {row["message_id"] for row in inserted}
 
 
-async def insert_deliveries(connection: asyncpg.Connection, rows: Iterable[DeliveryRow]) -> None:
+async def insert_deliveries(connection: Connection, rows: Iterable[DeliveryRow]) -> None:
     """Insert the deliveries of messages that this transaction inserted."""
     await connection.copy_records_to_table(
         "deliveries",
@@ -154,10 +171,18 @@ async def insert_deliveries(connection: asyncpg.Connection, rows: Iterable[Deliv
     )
 
 
-async def read_body(connection: asyncpg.Connection, message_id: UUID) -> bytes | None:
+async def read_body(connection: Connection, message_id: UUID) -> bytes | None:
     """Return a message's sealed bytes, or none."""
     body: bytes | None = await connection.fetchval("SELECT body FROM messages WHERE message_id = $1", message_id)
     return body
+
+
+async def find_notices(connection: Connection, message_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, bytes]]:
+    """Return message id to (event, notice): what its sender was told."""
+    rows = await connection.fetch(
+        "SELECT message_id, event_id, notice FROM messages WHERE message_id = ANY($1::uuid[])", message_ids
+    )
+    return {row["message_id"]: (row["event_id"], row["notice"]) for row in rows}
 
 
 _DELIVERY_COLUMNS = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
+from broker.store.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,19 @@ _INSERTED = (
 )
 
 
-async def insert_outbox(connection: asyncpg.Connection, rows: Iterable[OutboxRow]) -> None:
+async def insert_outbox(connection: Connection, rows: Iterable[OutboxRow]) -> None:
     """Insert rows; their ``due_at`` is the end of the inserting worker's lease."""
     await connection.copy_records_to_table(
         "outbox", columns=_INSERTED, records=[tuple(getattr(row, column) for column in _INSERTED) for row in rows]
     )
 
 
-async def claim_due(
-    connection: asyncpg.Connection, now: datetime, lease_until: datetime, most: int
-) -> list[OutboxRow]:
+async def claim_due(connection: Connection, now: datetime, lease_until: datetime, most: int) -> list[OutboxRow]:
     """Lease up to ``most`` rows that are due, and count the attempt. Rows that another worker holds are passed over."""
     rows = await connection.fetch(
-        "WITH due AS (SELECT outbox_id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)"
+        "WITH due AS (SELECT outbox_id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)"  # noqa: S608 (constant names)
         " UPDATE outbox o SET due_at = $2, attempts = o.attempts + 1 FROM due WHERE o.outbox_id = due.outbox_id"
-        f" RETURNING {', '.join(f'o.{column}' for column in _INSERTED)}",  # noqa: S608 (constant names)
+        f" RETURNING {', '.join(f'o.{column}' for column in _INSERTED)}",
         now,
         lease_until,
         most,
@@ -67,13 +65,13 @@ async def claim_due(
     return [OutboxRow(**dict(row)) for row in rows]
 
 
-async def finish(connection: asyncpg.Connection, outbox_ids: Sequence[UUID]) -> None:
+async def finish(connection: Connection, outbox_ids: Sequence[UUID]) -> None:
     """Remove rows that need no more: confirmed notices and receipts, deliveries with a receipt."""
     await connection.execute("DELETE FROM outbox WHERE outbox_id = ANY($1::uuid[])", outbox_ids)
 
 
 async def postpone(
-    connection: asyncpg.Connection, outbox_ids: Sequence[UUID], due_at: Sequence[datetime], *, offered: bool
+    connection: Connection, outbox_ids: Sequence[UUID], due_at: Sequence[datetime], *, offered: bool
 ) -> None:
     """Make rows due again at ``due_at``; ``offered`` says that RabbitMQ confirmed them, so that attempts begin anew."""
     await connection.execute(
@@ -86,7 +84,7 @@ async def postpone(
     )
 
 
-async def finish_delivery(connection: asyncpg.Connection, message_ids: Sequence[UUID], delivery_ids: Sequence[str]) -> None:
+async def finish_delivery(connection: Connection, message_ids: Sequence[UUID], delivery_ids: Sequence[str]) -> None:
     """Remove deliveries whose recipient has sent a receipt."""
     await connection.execute(
         "DELETE FROM outbox o USING unnest($1::uuid[], $2::text[]) AS done (message_id, delivery_id)"
@@ -96,7 +94,7 @@ async def finish_delivery(connection: asyncpg.Connection, message_ids: Sequence[
     )
 
 
-async def count_waiting(connection: asyncpg.Connection, now: datetime) -> dict[str, tuple[int, int]]:
+async def count_waiting(connection: Connection, now: datetime) -> dict[str, tuple[int, int]]:
     """Return kind to (rows, rows overdue)."""
     rows = await connection.fetch(
         "SELECT kind, count(*) AS rows, count(*) FILTER (WHERE due_at <= $1) AS overdue FROM outbox GROUP BY kind", now

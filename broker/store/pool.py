@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from schemas.errors import DependencyUnavailable
+
+Connection = asyncpg.Connection | PoolConnectionProxy
+"""A connection, from a pool or not."""
 
 COMMAND_TIMEOUT_SECONDS = 20.0
 CONNECT_TIMEOUT_SECONDS = 10.0

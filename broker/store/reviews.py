@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from broker.store.pool import Connection
+
 _QUARANTINE_SHOWN = (
     "quarantine_id, user_id, claimed_id, type, queue, code, detail, field, security, seen, first_at, last_at, event_id, state,"
     " decided_by, decided_at, decision_reason, octet_length(body) AS body_bytes"
@@ -46,7 +48,7 @@ class QuarantineRow:
     event_id: UUID
 
 
-async def insert_holds(connection: asyncpg.Connection, rows: Iterable[HoldRow]) -> None:
+async def insert_holds(connection: Connection, rows: Iterable[HoldRow]) -> None:
     """Insert holds of deliveries that this transaction inserted."""
     columns = ("message_id", "delivery_id", "owner", "row", "reason", "created_at", "deadline_at")
     await connection.copy_records_to_table(
@@ -54,7 +56,7 @@ async def insert_holds(connection: asyncpg.Connection, rows: Iterable[HoldRow]) 
     )
 
 
-async def insert_quarantine(connection: asyncpg.Connection, rows: Iterable[QuarantineRow]) -> set[UUID]:
+async def insert_quarantine(connection: Connection, rows: Iterable[QuarantineRow]) -> set[UUID]:
     """Keep messages that were not taken in; return the ids of those that are new. The same bytes of the same user are counted, once more open."""
     inserted = set()
     for row in sorted(rows, key=lambda r: (r.user_id or "", r.body_sha256)):
@@ -83,7 +85,16 @@ async def insert_quarantine(connection: asyncpg.Connection, rows: Iterable[Quara
     return inserted
 
 
-async def list_quarantine(connection: asyncpg.Connection, *, state: str | None, most: int) -> list[dict[str, Any]]:
+async def count_again(connection: Connection, keys: Sequence[tuple[str | None, bytes]], at: datetime) -> None:
+    """Count messages that came again after they were refused."""
+    await connection.executemany(
+        "UPDATE quarantine SET seen = seen + 1, last_at = $3,"
+        " state = CASE state WHEN 'replaying' THEN 'open' ELSE state END WHERE user_id IS NOT DISTINCT FROM $1 AND body_sha256 = $2",
+        [(user_id, digest, at) for user_id, digest in sorted(keys, key=lambda key: (key[0] or "", key[1]))],
+    )
+
+
+async def list_quarantine(connection: Connection, *, state: str | None, most: int) -> list[dict[str, Any]]:
     """Return what is in quarantine, newest first, without bodies."""
     rows = await connection.fetch(
         f"SELECT {_QUARANTINE_SHOWN} FROM quarantine WHERE $1::text IS NULL OR state = $1"  # noqa: S608 (constant names)
@@ -94,7 +105,7 @@ async def list_quarantine(connection: asyncpg.Connection, *, state: str | None, 
     return [dict(row) for row in rows]
 
 
-async def read_quarantine(connection: asyncpg.Connection, quarantine_id: UUID) -> dict[str, Any] | None:
+async def read_quarantine(connection: Connection, quarantine_id: UUID) -> dict[str, Any] | None:
     """Return one quarantined message, without its body, or none."""
     row = await connection.fetchrow(
         f"SELECT {_QUARANTINE_SHOWN} FROM quarantine WHERE quarantine_id = $1",  # noqa: S608 (constant names)
@@ -104,7 +115,7 @@ async def read_quarantine(connection: asyncpg.Connection, quarantine_id: UUID) -
 
 
 async def take_quarantined(
-    connection: asyncpg.Connection, quarantine_id: UUID, *, state: str, by: str, at: datetime, reason: str
+    connection: Connection, quarantine_id: UUID, *, state: str, by: str, at: datetime, reason: str
 ) -> asyncpg.Record | None:
     """Decide an open message of the quarantine and return it with its body, or none if it is not there or decided already."""
     return await connection.fetchrow(
@@ -119,7 +130,23 @@ async def take_quarantined(
     )
 
 
-async def list_overdue_holds(connection: asyncpg.Connection, now: datetime, most: int) -> Sequence[asyncpg.Record]:
+async def list_replaying(connection: Connection, most: int) -> Sequence[asyncpg.Record]:
+    """Return messages that a person sent back to intake, with their bodies."""
+    return await connection.fetch(
+        "SELECT quarantine_id, user_id, claimed_id, type, queue, body FROM quarantine WHERE state = 'replaying'"
+        " ORDER BY decided_at LIMIT $1",
+        most,
+    )
+
+
+async def finish_replay(connection: Connection, quarantine_id: UUID) -> None:
+    """Close a replayed message, unless it was refused again and is open."""
+    await connection.execute(
+        "UPDATE quarantine SET state = 'replayed' WHERE quarantine_id = $1 AND state = 'replaying'", quarantine_id
+    )
+
+
+async def list_overdue_holds(connection: Connection, now: datetime, most: int) -> Sequence[asyncpg.Record]:
     """Return open holds whose deadline has passed, the longest overdue first."""
     return await connection.fetch(
         "SELECT message_id, delivery_id, owner, \"row\", deadline_at FROM holds WHERE state = 'open' AND deadline_at <= $1"

@@ -71,6 +71,7 @@ CREATE TABLE messages (
   received_at timestamptz NOT NULL,
   directory_version integer NOT NULL,
   event_id uuid NOT NULL,
+  notice bytea NOT NULL,
   body bytea NOT NULL,
   UNIQUE (sender, referral_id, revision)
 );
@@ -112,6 +113,7 @@ CREATE TABLE receipts (
   at timestamptz NOT NULL,
   received_at timestamptz NOT NULL,
   event_id uuid NOT NULL,
+  notice bytea NOT NULL,
   body bytea NOT NULL,
   FOREIGN KEY (message_id, delivery_id) REFERENCES deliveries,
   UNIQUE NULLS NOT DISTINCT (message_id, delivery_id, previous)
@@ -119,6 +121,7 @@ CREATE TABLE receipts (
 
 CREATE TABLE signed_objects (
   object_digest text PRIMARY KEY,
+  notice bytea NOT NULL,
   type text NOT NULL,
   sender text NOT NULL,
   message_id uuid,
@@ -141,7 +144,7 @@ CREATE TABLE outbox (
   offers integer NOT NULL DEFAULT 0,
   due_at timestamptz NOT NULL,
   created_at timestamptz NOT NULL,
-  CHECK ((kind = 'delivery') = (body IS NULL)),
+  CHECK (kind <> 'delivery' OR body IS NULL),
   CHECK (kind <> 'delivery' OR (message_id IS NOT NULL AND delivery_id IS NOT NULL))
 );
 CREATE INDEX outbox_due ON outbox (due_at);
@@ -180,7 +183,7 @@ CREATE TABLE quarantine (
   first_at timestamptz NOT NULL,
   last_at timestamptz NOT NULL,
   event_id uuid NOT NULL,
-  state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replayed', 'rejected')),
+  state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'replaying', 'replayed', 'rejected')),
   decided_by text,
   decided_at timestamptz,
   decision_reason text,

@@ -1,0 +1,162 @@
+"""The dispatcher: publishes what is committed, and settles its rows of the outbox. It sends nothing that is not in the outbox.
+
+A notice or forwarded receipt is done when RabbitMQ has confirmed it. A delivery is only offered: its row stays, due again later and later, until a
+receipt removes it. What RabbitMQ did not confirm is due again soon, with jitter. A crash anywhere leaves a row whose lease runs out.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import asyncpg
+import structlog
+
+from broker.amqp.frames import Outgoing
+from broker.amqp.publisher import BatchPublisher, Outcome
+from broker.amqp.topology import DELIVERY_EXCHANGE, HUB_USER
+from broker.delivery.ports import Clock, Observe
+from broker.delivery.queues import QueueNames
+from broker.store import outbox
+from broker.store.outbox import OutboxRow
+from broker.store.pool import Connection, translate_errors
+from schemas.errors import DependencyUnavailable
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchTimes:
+    """When what is due again. A retry waits ``retry_first`` doubled each time up to ``retry_most``; an offer likewise; each with jitter."""
+
+    lease: timedelta = timedelta(seconds=60)
+    retry_first: timedelta = timedelta(seconds=2)
+    retry_most: timedelta = timedelta(minutes=10)
+    offer_first: timedelta = timedelta(minutes=10)
+    offer_most: timedelta = timedelta(hours=6)
+
+    def after_failure(self, attempts: int) -> timedelta:
+        """Return how long to wait after failed attempt number ``attempts`` (from 0)."""
+        return _backed_off(self.retry_first, self.retry_most, attempts)
+
+    def after_offer(self, offers: int) -> timedelta:
+        """Return how long a receipt may take after offer number ``offers`` (from 0) before the delivery is offered again."""
+        return _backed_off(self.offer_first, self.offer_most, offers)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A row of the outbox with the body to publish."""
+
+    row: OutboxRow
+    body: bytes = field(repr=False)
+
+    @property
+    def amqp_id(self) -> str:
+        """The AMQP message id: unique among what is in flight, whatever ids senders choose."""
+        if self.row.kind == "delivery":
+            return f"{self.row.message_id}/{self.row.delivery_id}"
+        return f"{self.row.kind}/{self.row.outbox_id}"
+
+
+class Dispatcher:
+    """Publishes parcels over one publisher and settles them."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        publisher: BatchPublisher,
+        queues: QueueNames,
+        clock: Clock,
+        times: DispatchTimes,
+        observe: Observe,
+    ) -> None:
+        """Take the pool, the publisher, queue names, the real clock, intervals and the step hook."""
+        self._pool = pool
+        self._publisher = publisher
+        self._queues = queues
+        self._clock = clock
+        self._times = times
+        self._observe = observe
+
+    async def publish(self, parcels: Sequence[Parcel]) -> int:
+        """Publish ``parcels``, whose rows this process holds on lease, and settle them. Return how many RabbitMQ confirmed.
+
+        A broken connection is no error: the rows are due again later.
+        """
+        outgoing, outcomes = [], {}
+        for parcel in parcels:
+            queue = self._queues.find(parcel.row.recipient)
+            if queue is None:
+                outcomes[parcel.amqp_id] = Outcome.UNROUTABLE
+                continue
+            outgoing.append(
+                Outgoing(
+                    delivery_id=parcel.amqp_id,
+                    exchange=DELIVERY_EXCHANGE,
+                    routing_key=queue,
+                    body=parcel.body,
+                    user_id=HUB_USER,
+                    type=parcel.row.kind,
+                    sent_at_epoch=int(self._clock().timestamp()),
+                )
+            )
+        try:
+            outcomes |= await self._publisher.publish_batch(outgoing)
+        except DependencyUnavailable as error:
+            _log.warning("dispatch.broker-unavailable", code=error.code, parcels=len(outgoing))
+        self._observe("published")
+        await self._settle(parcels, outcomes)
+        self._observe("settled")
+        return sum(1 for outcome in outcomes.values() if outcome is Outcome.CONFIRMED)
+
+    async def _settle(self, parcels: Sequence[Parcel], outcomes: dict[str, Outcome]) -> None:
+        now = self._clock()
+        done, offered, failed = [], [], []
+        for parcel in parcels:
+            if outcomes.get(parcel.amqp_id) is not Outcome.CONFIRMED:
+                failed.append(parcel.row)
+            elif parcel.row.kind == "delivery":
+                offered.append(parcel.row)
+            else:
+                done.append(parcel.row)
+        if failed:
+            _log.warning("dispatch.not-confirmed", parcels=len(failed))
+        with translate_errors():
+            async with self._pool.acquire(timeout=10) as connection:
+                if done:
+                    await outbox.finish(connection, [row.outbox_id for row in done])
+                if offered:
+                    await self._postpone(
+                        connection,
+                        offered,
+                        [now + self._times.after_offer(row.offers) for row in offered],
+                        offered=True,
+                    )
+                if failed:
+                    await self._postpone(
+                        connection,
+                        failed,
+                        [now + self._times.after_failure(row.attempts) for row in failed],
+                        offered=False,
+                    )
+
+    async def _postpone(
+        self, connection: Connection, rows: Sequence[OutboxRow], due_at: list[datetime], *, offered: bool
+    ) -> None:
+        await outbox.postpone(connection, [row.outbox_id for row in rows], due_at, offered=offered)
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait ``seconds`` (give or take a tenth), or until ``stop``."""
+    try:
+        await asyncio.wait_for(stop.wait(), timeout=seconds * random.uniform(0.9, 1.1))  # noqa: S311 (jitter, not a secret)
+    except TimeoutError:
+        return
+
+
+def _backed_off(first: timedelta, most: timedelta, times: int) -> timedelta:
+    jitter = random.uniform(0.75, 1.25)  # noqa: S311 (jitter, not a secret)
+    return min(most, first * (1 << min(times, 20))) * jitter

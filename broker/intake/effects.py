@@ -1,0 +1,120 @@
+"""Everything that one batch adds to the store and the log, gathered before the transaction, and what leaves after it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from broker.amqp.consumer import Incoming
+from broker.delivery.bodies import join_evidence
+from broker.delivery.dispatch import Parcel
+from broker.log import LogBatch, NewEvent
+from broker.log.events import new_event_id
+from broker.store.messages import DeliveryRow, MessageRow
+from broker.store.outbox import OutboxRow
+from broker.store.receipts import ObjectRow, ReceiptRow
+from broker.store.reviews import HoldRow, QuarantineRow
+from schemas.envelope import DeliveryParts, encode_delivery
+from schemas.errors import IntegrityBroken
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Something to publish, whose proof is not known yet: delivery parts, or the base of a notice or forwarded receipt."""
+
+    row: OutboxRow
+    event: int
+    """Number of its event in the batch."""
+    content: DeliveryParts | bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What one batch adds. ``now`` is the real time, ``lease_until`` the end of this worker's lease on what it will publish."""
+
+    now: datetime
+    lease_until: datetime
+    messages: list[MessageRow] = field(default_factory=list)
+    deliveries: list[DeliveryRow] = field(default_factory=list)
+    holds: list[HoldRow] = field(default_factory=list)
+    quarantine: list[QuarantineRow] = field(default_factory=list)
+    receipts: list[ReceiptRow] = field(default_factory=list)
+    objects: list[ObjectRow] = field(default_factory=list)
+    events: list[NewEvent] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    repeats: list[OutboxRow] = field(default_factory=list)
+    """Notices to send again, of events that are logged: the relay builds them."""
+    deferred: list[Incoming] = field(default_factory=list)
+    """Receipts that came before their predecessors."""
+    refused_again: list[tuple[str | None, bytes]] = field(default_factory=list)
+
+    def log(self, event: NewEvent) -> int:
+        """Add an event and return its number in the batch."""
+        self.events.append(event)
+        return len(self.events) - 1
+
+    def send(
+        self,
+        kind: str,
+        recipient: str,
+        event: int,
+        content: DeliveryParts | bytes,
+        *,
+        message_id: UUID | None = None,
+        delivery_id: str | None = None,
+        stored: bytes | None = None,
+    ) -> None:
+        """Add something to publish. ``stored`` is what the outbox keeps of it: none where it can be made again from its message."""
+        row = OutboxRow(
+            outbox_id=new_event_id(),
+            kind=kind,
+            recipient=recipient,
+            message_id=message_id,
+            delivery_id=delivery_id,
+            event_id=self.events[event].event_id,
+            body=stored,
+            created_at=self.now,
+            due_at=self.lease_until,
+        )
+        self.drafts.append(Draft(row, event, content))
+
+    def repeat(self, recipient: str, event_id: UUID, stored: bytes) -> None:
+        """Send a notice again whose event is logged already; it is due at once, for the relay."""
+        self.repeats.append(
+            OutboxRow(
+                outbox_id=new_event_id(),
+                kind="notice",
+                recipient=recipient,
+                message_id=None,
+                delivery_id=None,
+                event_id=event_id,
+                body=stored,
+                created_at=self.now,
+                due_at=self.now,
+            )
+        )
+
+    @property
+    def outbox(self) -> list[OutboxRow]:
+        """Rows of the outbox that the batch adds."""
+        return [*(draft.row for draft in self.drafts), *self.repeats]
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to store."""
+        return not (self.events or self.repeats or self.refused_again)
+
+
+def build_parcels(events: Sequence[NewEvent], drafts: Sequence[Draft], batch: LogBatch) -> list[Parcel]:
+    """Return what to publish, each with its event and proof. Call it only after COMMIT is certain: no log, no release."""
+    parcels = []
+    for draft in drafts:
+        event = events[draft.event]
+        if event.salt is None:
+            raise IntegrityBroken("an event about a referral is not salted", field="event")
+        proof = batch.proof(draft.event)
+        if isinstance(draft.content, DeliveryParts):
+            body = encode_delivery(draft.content, event.event, event.salt, proof)
+        else:
+            body = join_evidence(draft.content, event.event, event.salt, proof)
+        parcels.append(Parcel(draft.row, body))
+    return parcels

@@ -1,0 +1,191 @@
+"""Builds the worker: the one place that knows which objects there are. The API has a wiring of its own (``broker.api.wiring``)."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import structlog
+
+from broker.amqp.consumer import BatchConsumer
+from broker.amqp.publisher import BatchPublisher
+from broker.amqp.topology import INTAKE_QUEUES, declare_topology
+from broker.config import HubConfig, read_text
+from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, Registers, load_pack
+from broker.delivery.dispatch import Dispatcher, DispatchTimes
+from broker.delivery.ports import Observe, observe_nothing
+from broker.delivery.queues import QueueNames
+from broker.delivery.relay import Relay
+from broker.intake.batch import Intake
+from broker.intake.ports import Times
+from broker.intake.replaying import Replayer
+from broker.intake.worker import IntakeLoop
+from broker.log import LogWriter
+from broker.registry import DirectorySnapshot, Registry
+from broker.store.pool import open_pool
+from schemas.errors import ConfigInvalid, DependencyUnavailable
+from schemas.keys import KeyUse, VerifyingKeys, require_use
+
+_log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def read_real_clock() -> datetime:
+    """Return now, UTC."""
+    return datetime.now(UTC)
+
+
+class Deciders:
+    """Gives the decision engine of a directory version, built once for each version."""
+
+    def __init__(self, pack: PolicyPack) -> None:
+        """Keep the pack; the engine refuses a directory that names another."""
+        self._pack = pack
+        self._engine: DecisionEngine | None = None
+
+    def __call__(self, snapshot: DirectorySnapshot, /) -> tuple[DecisionEngine, Registers]:
+        """Return the engine of this snapshot's directory, and the registers."""
+        if self._engine is None or self._engine.directory is not snapshot.directory:
+            self._engine = DecisionEngine(self._pack, snapshot.directory)
+        return self._engine, NO_REGISTERS
+
+
+class Worker:
+    """A hub worker: intake, relay and replays over one pool and two connections to RabbitMQ."""
+
+    def __init__(self, config: HubConfig, business_clock: Clock, observe: Observe) -> None:
+        """Keep the configuration, the business clock and the step hook; ``open`` connects."""
+        self._config = config
+        self._business = business_clock
+        self._observe = observe
+        self._stop = asyncio.Event()
+        self._pool: asyncpg.Pool | None = None
+        self.loop: IntakeLoop | None = None
+
+    async def run(self) -> None:
+        """Work until ``stop``. What is away is waited for.
+
+        Raises:
+            ConfigInvalid: the configuration is wrong.
+            IntegrityBroken: something must not be released on; the process must end and be looked at.
+        """
+        config, settings = self._config, self._config.worker
+        log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
+        pack = load_pack(config.policy_pack or DEFAULT_PACK)
+        authority = read_authority_keys(config.trust_file)
+        pool = self._pool = await self._open_pool(config.postgres.read_dsn("worker"))
+        if pool is None:
+            return
+        publisher = BatchPublisher(config.amqp.model_copy(update={"name": "safelane-hub-publish"}))
+        consumer = BatchConsumer(
+            config.amqp.model_copy(update={"name": "safelane-hub-consume"}),
+            tuple(INTAKE_QUEUES.values()),
+            prefetch=settings.prefetch,
+        )
+        queues = QueueNames()
+        times = DispatchTimes(lease=settings.lease, offer_first=settings.offer_again_after)
+        dispatcher = Dispatcher(
+            pool=pool, publisher=publisher, queues=queues, clock=read_real_clock, times=times, observe=self._observe
+        )
+        intake = Intake(
+            pool=pool,
+            log=log,
+            snapshots=Registry(pool, authority, read_real_clock),
+            deciders=Deciders(pack),
+            queues=queues,
+            times=Times(read_real_clock, self._business),
+            lease=settings.lease,
+            observe=self._observe,
+        )
+        relay = Relay(
+            pool=pool,
+            dispatcher=dispatcher,
+            queues=queues,
+            log=log,
+            clock=read_real_clock,
+            business_clock=self._business,
+            times=times,
+            give_up_after=settings.give_up_after,
+        )
+        self.loop = IntakeLoop(
+            consumer=consumer,
+            intake=intake,
+            dispatcher=dispatcher,
+            observe=self._observe,
+            batch_messages=settings.batch_messages,
+            batch_linger_seconds=settings.batch_linger_ms / 1000,
+            most_under_way=settings.batches_under_way,
+        )
+        replayer = Replayer(pool, intake, dispatcher)
+        try:
+            await self._declare_topology()
+            _log.info("worker.started", policy_digest=pack.digest)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.loop.run(self._stop))
+                tasks.create_task(relay.run(self._stop, every_seconds=settings.relay_every_seconds))
+                tasks.create_task(replayer.run(self._stop, every_seconds=settings.relay_every_seconds))
+        finally:
+            await consumer.close()
+            await publisher.close()
+            await asyncio.wait_for(pool.close(), timeout=10)
+
+    def stop(self) -> None:
+        """Ask the worker to finish what is under way and end."""
+        self._stop.set()
+
+    async def _open_pool(self, dsn: str) -> asyncpg.Pool | None:
+        while not self._stop.is_set():
+            try:
+                return await open_pool(dsn, name="safelane-worker", most=self._config.worker.pool_size)
+            except DependencyUnavailable as error:
+                _log.warning("worker.waiting", code=error.code)
+                await asyncio.sleep(1)
+        return None
+
+    async def _declare_topology(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await declare_topology(self._config.amqp)
+            except DependencyUnavailable as error:
+                _log.warning("worker.waiting", code=error.code)
+                await asyncio.sleep(1)
+            else:
+                return
+
+
+def build_worker(config: HubConfig, clock: Clock | None = None, *, observe: Observe = observe_nothing) -> Worker:
+    """Return a worker; ``clock`` is the business clock (none: the real one). ``await worker.run()`` runs it until ``worker.stop()``."""
+    return Worker(config, clock or read_real_clock, observe)
+
+
+def read_log_key(path: Path) -> dict[str, Any]:
+    """Read the log's private key.
+
+    Raises:
+        ConfigInvalid: it cannot be read, or is no log key.
+    """
+    try:
+        jwk = json.loads(read_text(path, "log.key_file"))
+    except ValueError:
+        raise ConfigInvalid("is not JSON", field="log.key_file") from None
+    if not isinstance(jwk, dict) or "d" not in jwk:
+        raise ConfigInvalid("is not a private key", field="log.key_file")
+    require_use(jwk, KeyUse.LOG)
+    return jwk
+
+
+def read_authority_keys(path: Path) -> tuple[VerifyingKeys, ...]:
+    """Read the pinned authority keys of a trust file.
+
+    Raises:
+        ConfigInvalid: it cannot be read.
+    """
+    try:
+        first, second = json.loads(read_text(path, "trust_file"))["authority"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigInvalid("is not a trust file", field="trust_file") from None
+    return (VerifyingKeys.from_jwks(first, second),)
