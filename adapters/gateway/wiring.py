@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from adapters.channels.folder_in import FolderWatcher
 from adapters.gateway.agency import AgencyGateway
 from adapters.gateway.api import inbox as inbox_api
@@ -43,16 +45,18 @@ def read_real_clock() -> datetime:
 def build_gateway(
     config: GatewayConfig,
     *,
-    clock: Clock = read_real_clock,
+    clock: Clock | None = None,
     observe: Observe = observe_nothing,
     only: str | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> Gateway:
-    """Build the gateway. ``clock`` is the business clock; the real one is always the machine's. ``only``: this agency alone.
+    """Build the gateway. ``clock`` is an injected business clock; the real one is always the machine's. ``only``: this agency alone.
+    ``transport`` stands in for the network between gateway and hub, in tests.
 
     Raises:
         ConfigInvalid: something is missing, unreadable or not enrolled.
     """
-    if config.environment == "production" and clock is not read_real_clock:
+    if config.environment == "production" and clock is not None:
         raise ConfigInvalid("production runs on the real clock", field="clock_file")
     trust = read_trust_file(config.trust_file)
     chosen = [a for a in config.agencies if only is None or a.agency == only]
@@ -60,7 +64,9 @@ def build_gateway(
     loops: dict[str, Loop] = {}
     tokens: dict[bytes, AgencyGateway] = {}
     for entry in chosen:
-        gateway = build_agency(config, entry, trust, clock=clock, observe=observe)
+        gateway = build_agency(
+            config, entry, trust, clock=clock or read_real_clock, observe=observe, transport=transport
+        )
         agencies[entry.agency] = gateway
         tokens[_read_token(entry)] = gateway
         if entry.drop_folder is not None:
@@ -72,7 +78,13 @@ def build_gateway(
 
 
 def build_agency(
-    config: GatewayConfig, entry: AgencyConfig, trust: TrustFile, *, clock: Clock, observe: Observe
+    config: GatewayConfig,
+    entry: AgencyConfig,
+    trust: TrustFile,
+    *,
+    clock: Clock,
+    observe: Observe,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AgencyGateway:
     """Build one agency's gateway.
 
@@ -80,18 +92,25 @@ def build_agency(
         ConfigInvalid: its keystore, certificate or route is missing (enrol it first), or a mapping is not of its form.
     """
     keystore = open_keystore(entry)
-    parts = build_parts(config, entry, trust, keystore, clock=clock, observe=observe)
+    hub = build_hub_client(config, entry, trust, keystore, transport=transport)
+    parts = build_parts(config, entry, trust, keystore, hub=hub, clock=clock, observe=observe)
     sender = Sender(parts)
     intake = DocumentIntake(parts, load_mappings(entry), sender.wake)
     return AgencyGateway(parts, intake, sender, Upkeep(parts), build_receiving(parts))
 
 
 def build_parts(
-    config: GatewayConfig, entry: AgencyConfig, trust: TrustFile, keystore: Keystore, *, clock: Clock, observe: Observe
+    config: GatewayConfig,
+    entry: AgencyConfig,
+    trust: TrustFile,
+    keystore: Keystore,
+    *,
+    hub: HubClient,
+    clock: Clock,
+    observe: Observe,
 ) -> AgencyParts:
     """Build what both halves share."""
     store = GatewayStore(entry.store_path, keystore.store_key())
-    hub = build_hub_client(config, entry, trust, keystore)
     settings, queue = _read_amqp(entry, trust)
     return AgencyParts(
         agency=entry.agency,
@@ -122,7 +141,14 @@ def open_keystore(entry: AgencyConfig) -> Keystore:
     return Keystore.open(entry.keystore_path, entry.agency, kek)
 
 
-def build_hub_client(config: GatewayConfig, entry: AgencyConfig, trust: TrustFile, keystore: Keystore) -> HubClient:
+def build_hub_client(
+    config: GatewayConfig,
+    entry: AgencyConfig,
+    trust: TrustFile,
+    keystore: Keystore,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> HubClient:
     """Build an agency's client of the hub's API."""
     return HubClient(
         config.hub_url,
@@ -131,6 +157,7 @@ def build_hub_client(config: GatewayConfig, entry: AgencyConfig, trust: TrustFil
         api_key=keystore.api_key,
         clock=read_real_clock,
         timeout=config.sending.request_timeout,
+        transport=transport,
     )
 
 
