@@ -1,0 +1,109 @@
+"""``safelane hub``: run the hub's API and workers, look at its state, invite agencies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Config = Annotated[Path, typer.Option("--config", help="The hub's configuration file (YAML).")]
+
+
+@app.callback()
+def describe() -> None:
+    """Run the hub: the HTTP API, the workers, and what an operator needs to see."""
+
+
+@app.command(epilog="Example: safelane hub init --config hub.yaml")
+def init(config: Config = Path("hub.yaml")) -> None:
+    """Bring the database to the newest schema (as its owner) and declare RabbitMQ's topology. Running it again changes nothing."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.hub_programs import prepare_hub
+
+    revision = asyncio.run(prepare_hub(load_config(config)))
+    typer.echo(f"The database is at {revision}; RabbitMQ has the hub's queues.")
+
+
+@app.command(epilog="Example: safelane hub serve --config hub.yaml")
+def serve(config: Config = Path("hub.yaml")) -> None:
+    """Serve the HTTP API until it is told to stop (SIGTERM or Ctrl-C)."""
+    from broker.config import load_config
+    from deploy.hub_programs import run_api
+    from deploy.program_logs import set_up_logs
+
+    set_up_logs()
+    run_api(load_config(config), on_listening=lambda url: typer.echo(f"Listening on {url}", err=True))
+
+
+@app.command(epilog="Example: safelane hub worker --config hub.yaml")
+def worker(config: Config = Path("hub.yaml")) -> None:
+    """Take referrals in, decide, log and deliver, until it is told to stop. Start one for each processor."""
+    from broker.config import load_config
+    from deploy.hub_programs import run_worker
+    from deploy.program_logs import set_up_logs
+
+    set_up_logs()
+    run_worker(load_config(config))
+
+
+@app.command(epilog="Example: safelane hub status --config hub.yaml")
+def status(config: Config = Path("hub.yaml")) -> None:
+    """Show whether each part is ready and what is waiting. Exit code 3 if a part is not ready."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.cli import EXIT_UNAVAILABLE
+    from deploy.hub_status import read_status
+
+    report = asyncio.run(read_status(load_config(config)))
+    for check in report.checks:
+        typer.echo(f"{check.name:22} {'ready' if check.ready else 'NOT READY: ' + check.code}")
+    for name, value in report.facts.items():
+        typer.echo(f"{name:22} {value}")
+    if not all(check.ready for check in report.checks):
+        raise typer.Exit(EXIT_UNAVAILABLE)
+
+
+@app.command(epilog="Example: safelane hub agencies --config hub.yaml")
+def agencies(config: Config = Path("hub.yaml")) -> None:
+    """List the agencies of the signed directory: enrolled or not, keys, queue."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.hub_status import list_agencies
+
+    rows = asyncio.run(list_agencies(load_config(config)))
+    for row in rows:
+        typer.echo(f"{row.agency:28} {row.state:10} {row.encryption_keys} encryption keys  {row.queue}")
+    typer.echo(f"{len(rows)} agencies, {sum(row.state == 'enrolled' for row in rows)} enrolled.")
+
+
+@app.command(epilog="Example: safelane hub invite school.oakfield --config hub.yaml --out oakfield.invitation.json")
+def invite(
+    agency: Annotated[str, typer.Argument(help="The agency to invite; it must be in the directory.")],
+    *,
+    config: Config = Path("hub.yaml"),
+    hours: Annotated[int, typer.Option(min=1, max=336, help="For how long the invitation is good.")] = 72,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the invitation to this file; without it, to the terminal.")
+    ] = None,
+) -> None:
+    """Make a one-time invitation; give it to the agency by a safe way. It says nothing about whom to trust: the officers' trust file does."""
+    import asyncio
+    import json
+    from datetime import timedelta
+
+    from broker.config import load_config
+    from deploy.authority.key_file import write_private
+    from deploy.hub_status import make_invitation
+
+    invitation = asyncio.run(make_invitation(load_config(config), agency, timedelta(hours=hours)))
+    text = json.dumps(invitation, indent=1)
+    if out is None:
+        typer.echo(text)
+        return
+    write_private(out, text.encode())
+    typer.echo(f"Invitation for {agency}, good until {invitation['expires_at']}: {out}")

@@ -1,0 +1,129 @@
+"""Runs the hub's programs: the API under uvicorn with TLS 1.3, and the worker. Crash-only: killing either at any instant is safe."""
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Callable
+
+import uvicorn
+
+from broker.amqp.topology import declare_topology
+from broker.api.wiring import open_api
+from broker.config import HubConfig
+from broker.store import upgrade_database
+from deploy.clock import build_business_clock
+from schemas.errors import ConfigInvalid
+
+KEEP_ALIVE_SECONDS = 15
+GRACE_SECONDS = 10
+MAX_HEADER_BYTES = 16 * 1024
+
+
+async def prepare_hub(config: HubConfig) -> str:
+    """Migrate the database as its owner, declare RabbitMQ's topology, and return the schema's revision.
+
+    Raises:
+        ConfigInvalid: the owner's DSN is not set.
+        DependencyUnavailable: PostgreSQL or RabbitMQ does not answer.
+    """
+    revision = await upgrade_database(config.postgres.read_dsn("owner"))
+    await declare_topology(config.amqp)
+    return revision
+
+
+def run_api(config: HubConfig, *, on_listening: Callable[[str], None]) -> None:
+    """Serve the API until SIGTERM or SIGINT; ``on_listening`` is told the address.
+
+    Raises:
+        ConfigInvalid: the configuration is wrong, or a certificate cannot be read.
+        DependencyUnavailable: PostgreSQL cannot be reached at the start.
+    """
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(serve_api(config, on_listening=on_listening))
+
+
+async def serve_api(config: HubConfig, *, on_listening: Callable[[str], None]) -> None:
+    """Serve the API in the running loop."""
+    settings = config.api
+    if settings is None:
+        raise ConfigInvalid("is not set", field="api")
+    business_clock = build_business_clock(config.clock_file, config.environment)
+    async with open_api(config, business_clock) as application:
+        server_config = uvicorn.Config(
+            application,
+            host=settings.listen_host,
+            port=settings.listen_port,
+            http="h11",
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            ws="none",
+            lifespan="off",
+            ssl_certfile=str(settings.certificate_file),
+            ssl_keyfile=str(settings.key_file),
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=settings.concurrent_requests,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        _load_tls(server_config)
+        server = _AnnouncingServer(server_config, on_listening)
+        await server.serve()
+
+
+def run_worker(config: HubConfig) -> None:
+    """Run one worker until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigInvalid: the configuration is wrong.
+    """
+    from broker.wiring import build_worker
+
+    business_clock = build_business_clock(config.clock_file, config.environment)
+
+    async def run() -> None:
+        built = build_worker(config, business_clock)
+        worker = await built if asyncio.iscoroutine(built) else built
+        task = asyncio.ensure_future(worker.run())
+        loop = asyncio.get_running_loop()
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(stop, task.cancel)
+        await asyncio.gather(task, return_exceptions=False)
+
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        try:
+            runner.run(run())
+        except asyncio.CancelledError:
+            return
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Says where it listens, once it does: with port 0 nobody else knows."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start listening, then say so."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        for server in self.servers:
+            host, port = server.sockets[0].getsockname()[:2]
+            self._on_listening(f"https://{host}:{port}")
+
+
+def _load_tls(server_config: uvicorn.Config) -> None:
+    try:
+        server_config.load()
+    except (OSError, ssl.SSLError):
+        raise ConfigInvalid("the certificate or its key cannot be read", field="api.certificate_file") from None
+    if server_config.ssl is None:
+        raise ConfigInvalid("the API is served over TLS only", field="api.certificate_file")
+    server_config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
