@@ -27,6 +27,7 @@ _EXTENSIONS = {
     "text/plain": "txt",
     "application/json": "json",
 }
+_DATA_FIELDS = ("data_b64", "data", "b64")
 _SAFE_NAME = re.compile(r"^[A-Za-z0-9_-]{1,80}$")
 
 
@@ -82,7 +83,7 @@ def list_attachments(referral: ReceivedReferral) -> list[dict[str, Any]]:
 
 
 def _read_attachment(attachment: dict[str, Any]) -> bytes | None:
-    encoded = attachment.get("data") or attachment.get("b64") or attachment.get("content")
+    encoded = next((v for k in _DATA_FIELDS if (v := attachment.get(k))), None)
     if not isinstance(encoded, str):
         return None
     try:

@@ -30,7 +30,7 @@ class ReceivedSection(ReceivedModel):
     media_type: str
     content: Any
     attachments: tuple[dict[str, Any], ...] = ()
-    """Attachments of this heading; ``data`` is base64."""
+    """Attachments of this heading (``schemas.referral.Attachment``); ``data_b64`` is base64."""
 
 
 class DeskContact(ReceivedModel):

@@ -21,6 +21,9 @@ _MONTHS = (
 )
 _INSTANT = re.compile(r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$")
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_BRITISH = re.compile(
+    r"^(\d{1,2})/(\d{1,2})/(\d{4})(?: (\d{2}):(\d{2}))?$"
+)  # day first; a time is local (FORMATS part 1)
 
 
 def write_date(day: date) -> str:
@@ -45,24 +48,21 @@ def write_instant(moment: datetime, zone: ZoneInfo = LONDON) -> str:
 
 
 def write_if_date(text: str, zone: ZoneInfo = LONDON) -> str:
-    """Return ``text`` written for people if it is wholly an ISO date or instant with an offset; otherwise unchanged."""
+    """Return ``text`` written for people if it is wholly a date or an instant (ISO with offset, or day first); otherwise unchanged."""
     try:
         if _INSTANT.match(text):
             return write_instant(datetime.fromisoformat(text), zone)
         if _DATE.match(text):
             return write_date(date.fromisoformat(text))
+        if british := _BRITISH.match(text):
+            return _write_british(british, zone)
     except ValueError:
         return text
     return text
 
 
-def write_span(seconds: float) -> str:
-    """Return how long is left, "in 23 hours" or "2 days ago", by whole hours or days."""
-    hours = abs(seconds) / 3600
-    if hours < 1:
-        size = "less than an hour"
-    elif hours < 48:
-        size = f"{int(hours)} hour{'s' if int(hours) != 1 else ''}"
-    else:
-        size = f"{int(hours // 24)} days"
-    return f"in {size}" if seconds >= 0 else f"{size} ago"
+def _write_british(found: re.Match[str], zone: ZoneInfo) -> str:
+    day, month, year = (int(part) for part in found.groups()[:3])
+    if found[4] is None:
+        return write_date(date(year, month, day))
+    return write_instant(datetime(year, month, day, int(found[4]), int(found[5]), tzinfo=zone), zone)

@@ -7,6 +7,7 @@ It is made from the received referral alone, so it cannot hint at what was not s
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
@@ -16,7 +17,7 @@ from adapters.channels.pdf import blocks
 from adapters.channels.pdf.blocks import make_band, make_pairs, make_paragraph, make_rows
 from adapters.channels.pdf.dates import write_instant
 from adapters.channels.pdf.fonts import register_fonts
-from adapters.channels.pdf.rows import Row, list_rows
+from adapters.channels.pdf.rows import Row, index_names, list_rows, read_summary
 from adapters.channels.pdf.words import Words, load_words
 from adapters.gateway.received import INCIDENT, ReceivedReferral, ReceivedSection
 from schemas.codes import COMPARTMENT_TITLES, Compartment, Form, RiskGrade
@@ -24,11 +25,53 @@ from schemas.codes import COMPARTMENT_TITLES, Compartment, Form, RiskGrade
 _FRAME_PADDING = 6.0  # points, reportlab's own
 _WIDTH = A4[0] - 36 * mm
 _DETAIL_ORDER = tuple(
-    Compartment(f"C{n:02}") for n in (1, 14, 6, 4, 5, 15, 2, 3, 7, 8, 13, 16, 9, 10, 11, 12, 17)
+    Compartment(f"C{n:02}") for n in (1, 4, 6, 5, 15, 14, 2, 3, 7, 8, 13, 16, 9, 10, 11, 12, 17)
 )  # fmt: skip
-_FIRST_PAGE_ROWS = {Compartment.C04: 3, Compartment.C06: 6}
-_MACHINE_ONLY = frozenset({"data", "b64", "content", "sha256"})
+_FIRST_PAGE = (
+    (Compartment.C04, "What happened", 3, blocks.BODY),
+    (Compartment.C06, "The child's words", 6, blocks.QUOTE),
+    (Compartment.C14, "Before you contact anyone", 8, blocks.BODY),
+)
+_MACHINE_ONLY = frozenset({"data", "data_b64", "b64", "content", "sha256"})
 _SHORT = 420  # characters of an account on the first page; the whole of it follows in its section
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What is printed and with which words. ``names``: references of people to their names, from this delivery alone."""
+
+    referral: ReceivedReferral
+    words: Words
+    names: dict[str, str]
+
+    def list_rows(self, section: ReceivedSection) -> list[Row]:
+        """Return all rows of a section."""
+        return list_rows(section.content, self.words, names=self.names)
+
+    def list_short_rows(self, section: ReceivedSection) -> list[Row]:
+        """Return the sender's short version if there is one, else the rows that have text."""
+        summary = read_summary(section.content)
+        if summary:
+            return [Row("", summary)]
+        return [row for row in self.list_rows(section) if row.text and row.depth == 0]
+
+    def list_open(self, compartment: Compartment) -> list[ReceivedSection]:
+        """Return the sections of a compartment that hold content, not pointers."""
+        return [s for s in self.referral.sections if s.compartment is compartment and s.form is not Form.POINTER]
+
+    def name_subject(self, subject_id: str, number: int) -> str:
+        """Return "Child 1, aged 10 to 12"."""
+        subject = next((s for s in self.referral.subjects if s.subject_id == subject_id), None)
+        if subject is None:
+            return f"Subject {number}"
+        kind = self.words.name_code(self.words.subject_types, subject.type)
+        if subject.type == "person":
+            kind = "Adult" if subject.age_band == "adult" else "Child"
+        which = f" {number}" if len(self.referral.subjects) > 1 else ""
+        age = ""
+        if subject.age_band and kind == "Child":
+            age = f", {self.words.name_code(self.words.age_bands, subject.age_band)}"
+        return f"{kind}{which}{age}"
 
 
 def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
@@ -55,7 +98,8 @@ def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
     )
     footer = f"Confidential. Delivery {referral.delivery_id}"
     numbered = type("PageCanvas", (blocks.NumberedCanvas,), {"footer": footer})
-    document.build(list(_list_story(referral, chosen)), canvasmaker=numbered)
+    page = _Page(referral, chosen, index_names(s.content for s in referral.sections))
+    document.build(list(_list_story(page)), canvasmaker=numbered)
     return out.getvalue()
 
 
@@ -68,7 +112,8 @@ def _write_title(referral: ReceivedReferral, words: Words) -> str:
     return kind
 
 
-def _list_story(referral: ReceivedReferral, words: Words) -> Iterator[Flowable]:
+def _list_story(page: _Page) -> Iterator[Flowable]:
+    referral, words = page.referral, page.words
     yield make_paragraph(words.notice, blocks.SMALL)
     yield Spacer(1, 3)
     yield make_paragraph(_write_title(referral, words), blocks.TITLE)
@@ -76,9 +121,9 @@ def _list_story(referral: ReceivedReferral, words: Words) -> Iterator[Flowable]:
     yield _make_risk_band(referral, words)
     yield Spacer(1, 5)
     yield from make_pairs(_list_facts(referral, words), _WIDTH)
-    yield from _list_summary(referral, words)
+    yield from _list_summary(page)
     yield from _list_first_steps(referral, words)
-    yield from _list_details(referral, words)
+    yield from _list_details(page)
     yield from _list_own_view(referral, words)
 
 
@@ -126,46 +171,25 @@ def _list_facts(referral: ReceivedReferral, words: Words) -> list[Row]:
     return rows
 
 
-def _list_summary(referral: ReceivedReferral, words: Words) -> Iterator[Flowable]:
-    identity = referral.find_section(Compartment.C01)
+def _list_summary(page: _Page) -> Iterator[Flowable]:
+    identity = page.referral.find_section(Compartment.C01)
     yield make_paragraph("Who this is about", blocks.HEADING)
     if identity is None or identity.form is Form.POINTER:
         yield make_paragraph("The sender has not sent identity details to your role. Ask the sender who this is about.")
-    for number, subject in enumerate(referral.subjects, start=1):
-        yield from _list_identity(referral, words, subject.subject_id, number)
-    for compartment, heading in ((Compartment.C04, "What happened"), (Compartment.C06, "The child's words")):
-        sections = [s for s in referral.sections if s.compartment is compartment and s.form is not Form.POINTER]
-        texts = [t for s in sections for t in _list_texts(s, words)]
-        if not texts:
-            continue
-        yield make_paragraph(heading, blocks.HEADING)
-        style = blocks.QUOTE if compartment is Compartment.C06 else blocks.BODY
-        yield from make_rows(
-            [Row(r.label, _shorten(r.text), r.note) for r in texts[: _FIRST_PAGE_ROWS[compartment]]], _WIDTH, style
-        )
+    for number, subject in enumerate(page.referral.subjects, start=1):
+        yield from _list_identity(page, subject.subject_id, number)
+    for compartment, heading, most, style in _FIRST_PAGE:
+        rows = [row for s in page.list_open(compartment) for row in page.list_short_rows(s)[:most]]
+        if rows:
+            yield make_paragraph(heading, blocks.HEADING)
+            yield from make_rows([Row(r.label, _shorten(r.text), r.note) for r in rows], _WIDTH, style)
 
 
-def _list_identity(referral: ReceivedReferral, words: Words, subject_id: str, number: int) -> Iterator[Flowable]:
-    yield make_paragraph(_name_subject(referral, words, subject_id, number), blocks.SUBHEADING)
-    for section in referral.sections_about(subject_id):
-        if section.compartment is Compartment.C01 and section.form is not Form.POINTER:
-            yield from make_pairs(list_rows(section.content, words), _WIDTH)
-
-
-def _name_subject(referral: ReceivedReferral, words: Words, subject_id: str, number: int) -> str:
-    subject = next((s for s in referral.subjects if s.subject_id == subject_id), None)
-    if subject is None:
-        return f"Subject {number}"
-    kind = words.name_code(words.subject_types, subject.type)
-    if subject.type == "person":
-        kind = "Adult" if subject.age_band == "adult" else "Child"
-    which = f" {number}" if len(referral.subjects) > 1 else ""
-    age = words.name_code(words.age_bands, subject.age_band) if subject.age_band and kind == "Child" else ""
-    return f"{kind}{which}{f', {age}' if age else ''}"
-
-
-def _list_texts(section: ReceivedSection, words: Words) -> list[Row]:
-    return [row for row in list_rows(section.content, words) if row.text and row.depth == 0]
+def _list_identity(page: _Page, subject_id: str, number: int) -> Iterator[Flowable]:
+    yield make_paragraph(page.name_subject(subject_id, number), blocks.SUBHEADING)
+    for section in page.list_open(Compartment.C01):
+        if section.subject == subject_id:
+            yield from make_pairs(page.list_rows(section), _WIDTH)
 
 
 def _shorten(text: str) -> str:
@@ -199,12 +223,13 @@ def _list_first_steps(referral: ReceivedReferral, words: Words) -> Iterator[Flow
     yield from make_rows(rows or [Row("Sender", referral.sender_name or referral.sender)], _WIDTH)
 
 
-def _list_details(referral: ReceivedReferral, words: Words) -> Iterator[Flowable]:
+def _list_details(page: _Page) -> Iterator[Flowable]:
+    referral = page.referral
     yield Spacer(1, 8)
     yield HRFlowable(width="100%", thickness=1.2, color=blocks.INK)
     groups = [(INCIDENT, "The whole case")]
     for number, subject in enumerate(referral.subjects, start=1):
-        groups.append((subject.subject_id, _name_subject(referral, words, subject.subject_id, number)))
+        groups.append((subject.subject_id, page.name_subject(subject.subject_id, number)))
     for subject_id, heading in groups:
         sections = sorted(referral.sections_about(subject_id), key=lambda s: _DETAIL_ORDER.index(s.compartment))
         sections = [s for s in sections if s.compartment is not Compartment.C01 or subject_id == INCIDENT]
@@ -213,17 +238,18 @@ def _list_details(referral: ReceivedReferral, words: Words) -> Iterator[Flowable
         yield CondPageBreak(35 * mm)
         yield make_paragraph(heading, blocks.HEADING)
         for section in sections:
-            yield from _list_section(section, words)
+            yield from _list_section(page, section)
 
 
-def _list_section(section: ReceivedSection, words: Words) -> Iterator[Flowable]:
+def _list_section(page: _Page, section: ReceivedSection) -> Iterator[Flowable]:
     yield CondPageBreak(18 * mm)
     yield make_paragraph(COMPARTMENT_TITLES[section.compartment], blocks.SUBHEADING)
+    words = page.words
     note = words.form_notes.get(section.form)
     if note:
         yield make_paragraph(note, blocks.NOTE)
     style = blocks.QUOTE if section.compartment is Compartment.C06 else blocks.BODY
-    yield from make_rows(list_rows(section.content, words), _WIDTH, style)
+    yield from make_rows(page.list_rows(section), _WIDTH, style)
     for attachment in section.attachments:
         told = {
             k: v for k, v in attachment.items() if isinstance(v, str) and len(v) <= _SHORT and k not in _MACHINE_ONLY

@@ -31,6 +31,7 @@ class Words(BaseModel):
     your_view: str
     basis: dict[str, str]
     person_category: dict[str, str]
+    labels: dict[str, str]
     acronyms: tuple[str, ...]
 
     def name_code(self, group: dict[str, str], code: str) -> str:
@@ -39,6 +40,8 @@ class Words(BaseModel):
 
     def label_field(self, name: str) -> str:
         """Return a field's name as a label: ``first_language`` and ``firstLanguage`` become "First language"."""
+        if name in self.labels:
+            return self.labels[name]
         words = _CAMEL.sub(" ", name.replace("_", " ").replace("-", " ").replace(".", ", ")).split()
         if not words:
             return ""

@@ -7,7 +7,7 @@ import pytest
 from adapters.channels.pdf.bidi import lay_out_lines, order_line
 from adapters.channels.pdf.dates import write_if_date, write_instant
 from adapters.channels.pdf.fonts import REGULAR, has_glyph, measure_text, register_fonts, replace_missing
-from adapters.channels.pdf.rows import Row, list_rows
+from adapters.channels.pdf.rows import Row, index_names, list_rows
 from adapters.channels.pdf.words import load_words
 
 WORDS = load_words()
@@ -27,7 +27,7 @@ def test_instants_are_written_in_local_time(moment: tuple[int, int, int, int, in
     assert write_instant(datetime(*moment, tzinfo=UTC)) == written
 
 
-@pytest.mark.parametrize("text", ["2026-13-40", "2026-11-17T09:00", "17/11/2026", "rang at 2026-11-17"])
+@pytest.mark.parametrize("text", ["2026-13-40", "2026-11-17T09:00", "31/13/2026", "rang at 2026-11-17"])
 def test_text_that_names_no_instant_is_left_alone(text: str) -> None:
     assert write_if_date(text) == text
 
@@ -36,7 +36,7 @@ def test_a_statement_prints_its_metadata_as_a_note() -> None:
     content = [
         {"label": "said", "text": "It was loud.", "basis": "hearsay", "person_category": "witness", "handling": "C"}
     ]
-    assert list_rows(content, WORDS) == [Row("Said", "It was loud.", "told by someone else · witness · handling: C")]
+    assert list_rows(content, WORDS) == [Row("Said", "It was loud.", "told by someone else · witness · handling C")]
 
 
 def test_unknown_shapes_lose_nothing() -> None:
@@ -51,8 +51,46 @@ def test_unknown_shapes_lose_nothing() -> None:
 
 def test_a_missing_value_with_its_reason_is_one_row() -> None:
     assert list_rows({"nhs_number": {"reason_absent": "not found"}}, WORDS) == [
-        Row("NHS number", "reason absent: not found")
+        Row("NHS number", "not recorded because: not found")
     ]
+
+
+def test_british_dates_are_day_first_and_local() -> None:
+    assert write_if_date("03/09/1981") == "3 September 1981"
+    assert write_if_date("16/07/2026 19:40") == "16 July 2026, 7:40pm"
+
+
+def test_a_part_prints_its_short_version_once_and_names_people() -> None:
+    part = {
+        "heading": "Incident",
+        "summary": "A plate was thrown.",
+        "statements": [
+            {"label": "Short account", "value": "A plate was thrown.", "basis": "fact"},
+            {"label": "Injury", "value": {"Of": "N1", "Site": "arm"}, "basis": "fact", "person_ref": "N1"},
+            {"label": "Circulation", "value": "A"},
+            {"label": "Circulation", "value": "B"},
+            {"label": "Grading", "value": "x", "basis": "intelligence", "handling": {"grading": "B", "code": "C"}},
+        ],
+    }
+    assert list_rows(part, WORDS, names={"N1": "Siân Ŵyn"}) == [
+        Row("In short", "A plate was thrown."),
+        Row("Injury", "Of: Siân Ŵyn (N1); Site: arm"),
+        Row("Circulation", "A; B"),
+        Row("Grading", "x", "intelligence · handling grading B · handling code C"),
+    ]
+
+
+def test_names_come_from_these_contents_alone() -> None:
+    statements = [
+        {"label": "Surname", "value": "Sampleford", "person_ref": "N1"},
+        {"label": "Forenames", "value": "Siân", "person_ref": "N1"},
+        {"label": "Parent", "value": {"Reference": "N2", "Surname": "Sampleford", "Forenames": "Ann"}},
+        {"label": "Other", "value": {"Reference": "N3"}},
+    ]
+    assert index_names(iter([{"statements": statements}, "text", {}])) == {
+        "N1": "Siân Sampleford",
+        "N2": "Ann Sampleford",
+    }
 
 
 @pytest.mark.parametrize("name", ["Siân Ŵyn Llŷr", "Łukasz Żółć", "Zoë Çelik İğdır", "محمد", "Ольга", "שרה"])
