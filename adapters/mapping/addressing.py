@@ -223,9 +223,14 @@ def make_code(text: str | None) -> str | None:
 
 def _find_bodies(context: RecordContext, node: Node, specs: tuple[OrganisationSpec, ...]) -> list[Agency]:
     for spec in specs:
-        value = read_organisation(context, node, spec)
+        schemes = spec.scheme.split("|")
+        if len(schemes) == 1:
+            value = read_organisation(context, node, spec)
+        else:
+            found = node.first(spec.path)
+            value = found.text().upper() if found is not None and not isinstance(found.value, dict) else None
         if value is not None:
-            return [a for a in context.directory.agencies if a.identifiers.get(spec.scheme) == value]
+            return [a for a in context.directory.agencies if any(a.identifiers.get(scheme) == value for scheme in schemes)]
     return []
 
 

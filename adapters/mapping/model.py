@@ -27,6 +27,7 @@ class FieldSpec(MappingModel):
         const: the value when no path finds anything.
         join: further specs whose values are joined by ``separator`` (then ``path`` is not used).
         begins: beginnings of text to values, tried in order, for formats that hide a code in prose.
+        pattern: regular expression; a text without a match is as if it were not there, one with a match counts by its first group.
         required: reject the record, at the first path, when nothing is found.
     """
 
@@ -38,6 +39,7 @@ class FieldSpec(MappingModel):
     join: tuple["FieldSpec", ...] = ()
     separator: str = " "
     begins: dict[str, str] | None = None
+    pattern: str | None = None
     required: bool = False
 
     @model_validator(mode="before")
@@ -53,7 +55,10 @@ class FieldSpec(MappingModel):
 
 
 class Condition(MappingModel):
-    """A test on the record: the path finds something, with one of the values or beginning where they are given."""
+    """A test: the path finds something, with one of the values or beginning where they are given.
+
+    ``absent``: it finds nothing. ``not_equals``: nothing that it finds has one of these values (nothing at all will do).
+    """
 
     path: str
     equals: tuple[str, ...] | None = None
@@ -66,8 +71,8 @@ class Condition(MappingModel):
     def _accept_short_forms(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"path": value}
-        if isinstance(value, dict) and isinstance(value.get("equals"), str):
-            return {**value, "equals": (value["equals"],)}
+        if isinstance(value, dict):
+            return {k: (v,) if k in {"equals", "not_equals"} and isinstance(v, str) else v for k, v in value.items()}
         return value
 
 
@@ -111,7 +116,10 @@ class KindRule(MappingModel):
 
 
 class OrganisationSpec(MappingModel):
-    """An organisation named by an identifier; the first spec that finds a value counts. ``scheme`` is the directory's."""
+    """An organisation named by an identifier; the first spec that finds a value counts.
+
+    ``scheme`` is the directory's; several with ``|`` between when the format does not say which.
+    """
 
     path: str
     scheme: str

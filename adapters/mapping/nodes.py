@@ -44,7 +44,9 @@ class Node:
             yield self
 
     def member(self, name: str) -> "Node | None":
-        """Return the member of that name, or none."""
+        """Return the member of that name, or none; ``~self`` is the node itself, so that it can be filtered."""
+        if name == "~self":
+            return self
         if not isinstance(self.value, dict) or self.value.get(name) is None:
             return None
         if name.startswith("@"):

@@ -1,6 +1,6 @@
 """Reading values by field spec: text, codes, dates, moments and conditions, each with its path for the error."""
 
-from collections.abc import Callable
+import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from adapters.mapping.nodes import Node, split_expression
 from schemas.directory import Directory
 from schemas.errors import Rejected
 from schemas.identifiers import parse_identifier
-from schemas.local_time import parse_date, parse_moment
+from schemas.local_time import join_wall_time, parse_date, parse_moment, parse_wall_time
 
 
 class Found(NamedTuple):
@@ -38,10 +38,16 @@ class RecordContext:
 
     def read_moment(self, node: Node, spec: FieldSpec | None) -> datetime | None:
         """Return the instant of a field; a wall time in doubt raises the flag ``time_ambiguous`` (FORMATS CH-2)."""
-        found = read_field(node, spec)
-        if found is None:
-            return None
-        moment = parse_moment(found.text, field=found.path)
+        if spec is not None and len(spec.join) == 2 and (clock := read_field(node, spec.join[1])) is not None:
+            day = read_field(node, spec.join[0])
+            if day is None:
+                return None
+            moment = join_wall_time(parse_date(day.text, field=day.path), parse_wall_time(clock.text, field=clock.path))
+        else:
+            found = read_field(node, spec)
+            if found is None:
+                return None
+            moment = parse_moment(found.text, field=found.path)
         if moment.ambiguous:
             self.flags.add("time_ambiguous")
         return moment.at
@@ -71,8 +77,8 @@ def read_field(node: Node, spec: FieldSpec | None) -> Found | None:
         return Found(spec.separator.join(part.text for part in parts), parts[0].path) if parts else None
     for path in spec.path:
         found = node.first(path)
-        if found is not None and has_text(found):
-            return Found(_translate(found, spec), found.path)
+        if found is not None and has_text(found) and (text := _translate(found, spec)) is not None:
+            return Found(text, found.path)
     if spec.required:
         raise Rejected("it must be there", field=name_missing(node, spec))
     return Found(spec.const, node.path) if spec.const is not None else None
@@ -91,7 +97,7 @@ def read_all(node: Node, spec: FieldSpec | None) -> list[Found]:
     for path in spec.path:
         found = [one for one in node.select(path) if has_text(one)]
         if found:
-            return [Found(_translate(one, spec), one.path) for one in found]
+            return [Found(text, one.path) for one in found if (text := _translate(one, spec)) is not None]
     return [Found(spec.const, node.path)] if spec.const is not None else []
 
 
@@ -118,7 +124,10 @@ def meets(node: Node, condition: Condition | None) -> bool:
     found = [one for one in node.select(condition.path) if isinstance(one.value, dict) or has_text(one)]
     if condition.absent:
         return not found
-    if condition.equals is None and condition.begins is None and condition.not_equals is None:
+    if condition.not_equals is not None:
+        barred = {one.casefold() for one in condition.not_equals}
+        return not any(one.text().casefold() in barred for one in found if has_text(one))
+    if condition.equals is None and condition.begins is None:
         return bool(found)
     return any(_fits(one, condition) for one in found if has_text(one))
 
@@ -128,27 +137,35 @@ def has_text(node: Node) -> bool:
     return not isinstance(node.value, dict) or "#text" in node.value
 
 
-def require(node: Node, path: str, test: Callable[[Node], bool] | None = None) -> None:
-    """Check that a path finds something.
+def require(node: Node, path: str) -> None:
+    """Check that a path finds something, in every item of a list on the way.
 
     Raises:
-        Rejected: it does not; the field is the path in the record system's terms.
+        Rejected: it does not; the field is the first member that is not there, in the record system's terms.
     """
-    if not any(test is None or test(one) for one in node.select(path)):
-        raise Rejected("it must be there", field=name_missing(node, path))
+    present = [node]
+    for step in split_expression(path):
+        following = []
+        for one in present:
+            found = one.select(step)
+            if not found:
+                raise Rejected("it must be there", field=name_missing(one, step))
+            following += found
+        present = following
 
 
 def _fits(node: Node, condition: Condition) -> bool:
     text = node.text().casefold()
     if condition.equals is not None and text not in {one.casefold() for one in condition.equals}:
         return False
-    if condition.not_equals is not None and text in {one.casefold() for one in condition.not_equals}:
-        return False
     return condition.begins is None or text.startswith(condition.begins.casefold())
 
 
-def _translate(found: Node, spec: FieldSpec) -> str:
+def _translate(found: Node, spec: FieldSpec) -> str | None:
     text = found.text()
+    if spec.pattern is not None:
+        match = re.search(spec.pattern, text)
+        return None if match is None else match[match.lastindex or 0]
     if spec.begins is not None:
         for beginning, value in spec.begins.items():
             if text.casefold().startswith(beginning.casefold()):
@@ -168,16 +185,13 @@ def _translate(found: Node, spec: FieldSpec) -> str:
 
 
 def name_missing(node: Node, wanted: FieldSpec | str | None) -> str:
-    """Return the path of something that is not there: what is there of it, then the rest as the format writes it."""
+    """Return the path of something that is not there: what is there of it, then the first member that is not."""
     expression = wanted if isinstance(wanted, str) else wanted.path[0] if wanted is not None and wanted.path else ""
     base = node.root if expression.startswith("/") else node
-    steps = split_expression(expression.removeprefix("/"))
-    while steps and (found := base.first(steps[0])) is not None:
+    for step in split_expression(expression.removeprefix("/")):
+        found = base.first(step)
+        if found is None:
+            name = step.split("[")[0]
+            return (base.path + name if name.startswith("@") else f"{base.path}.{name}").strip(".")
         base = found
-        steps = steps[1:]
-    path = base.path
-    for step in steps:
-        name = step.split("[")[0]
-        if not name.startswith("~"):
-            path += name if name.startswith("@") else f".{name}"
-    return path.lstrip(".")
+    return base.path
