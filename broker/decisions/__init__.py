@@ -3,6 +3,7 @@
 ``load_pack`` reads a policy pack; ``DecisionEngine`` decides. Python here resolves facts and reads annotations, and holds no rule.
 """
 
+from broker.decisions.clocks import Clock, start_clocks
 from broker.decisions.engine import DecisionEngine
 from broker.decisions.facts import DecisionFacts
 from broker.decisions.pack import DEFAULT_PACK, PolicyPack, load_pack
@@ -12,9 +13,11 @@ __all__ = [
     "DEFAULT_PACK",
     "NO_REGISTERS",
     "Approval",
+    "Clock",
     "DecisionEngine",
     "DecisionFacts",
     "PolicyPack",
     "Registers",
     "load_pack",
+    "start_clocks",
 ]

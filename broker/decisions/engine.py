@@ -6,11 +6,12 @@ whether the role may have its sections. Which policy decided is read from annota
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from broker.decisions.clocks import Clock, start_clocks
 from broker.decisions.facts import DecisionFacts
 from broker.decisions.header_facts import build_facts
 from broker.decisions.matrix import NO_CELL, Row
@@ -121,6 +122,10 @@ class DecisionEngine:
             decided_at=facts.decided_at,
             valid_until=facts.valid_until,
         )
+
+    def start_clocks(self, header: RoutingHeader, decisions: Sequence[Decision], received_at: datetime) -> list[Clock]:
+        """Return the clocks that a decided referral starts (``broker.decisions.clocks``)."""
+        return start_clocks(header, decisions, self.directory, received_at, rules=self.pack.clock_rules)
 
     def find_row(self, facts: DecisionFacts) -> Row | None:
         """Return the matrix row that serves these facts, or none; a row that the signed directory lacks does not count."""

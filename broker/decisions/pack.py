@@ -14,6 +14,7 @@ from typing import Any
 import cedarpy
 import yaml
 
+from broker.decisions.clocks import ClockRules, parse_clock_rules
 from broker.decisions.matrix import Matrix, parse_matrix
 from broker.decisions.purposes import Purposes, parse_purposes
 from schemas.codes import CompartmentResult
@@ -60,6 +61,7 @@ class PolicyPack:
     policy_text: str
     matrix: Matrix
     purposes: Purposes
+    clock_rules: ClockRules
     fallback: Policy
     about: Mapping[str, Any]
 
@@ -87,12 +89,20 @@ def load_pack(folder: Path | str = DEFAULT_PACK) -> PolicyPack:
         about=about,
         matrix=parse_matrix(_read_yaml(files, "matrix.yaml")),
         purposes=parse_purposes(_read_yaml(files, "purposes.yaml")),
+        clock_rules=parse_clock_rules(_read_yaml(files, "clocks.yaml")),
         digest=_digest_files(files),
     )
 
 
 def build_pack(
-    *, schema_text: str, policy_text: str, about: Mapping[str, Any], matrix: Matrix, purposes: Purposes, digest: str
+    *,
+    schema_text: str,
+    policy_text: str,
+    about: Mapping[str, Any],
+    matrix: Matrix,
+    purposes: Purposes,
+    clock_rules: ClockRules,
+    digest: str,
 ) -> PolicyPack:
     """Validate the parts of a pack and join them; ``load_pack`` reads them from a folder.
 
@@ -124,6 +134,7 @@ def build_pack(
         policy_text=policy_text,
         matrix=matrix,
         purposes=purposes,
+        clock_rules=clock_rules,
         fallback=fallback,
         about=about,
     )

@@ -1,0 +1,226 @@
+"""Which clocks a referral starts, and when each is due (FORMATS CH-20). Which kinds start which clock is data of the pack, how long local policy."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from schemas import calendars
+from schemas.codes import DeliveryOutcome
+from schemas.decision import Decision
+from schemas.directory import Directory
+from schemas.errors import ConfigInvalid
+from schemas.header import RoutingHeader
+
+ANY = "any"
+NEXT_REVIEW = "next_review"
+NEXT_SCHOOL_DAY = "next_school_day"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A clock that runs: UTC instants; ``recipients`` are the agencies that it binds (none: it binds no recipient)."""
+
+    clock: str
+    starts_at: datetime
+    due_at: datetime
+    extendable_to: datetime | None = None
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRule:
+    """One line of ``clocks.yaml``."""
+
+    clock: str
+    kinds: frozenset[str] | None
+    events: frozenset[str] | None
+    starts: str
+    due: str | None
+    binds: frozenset[str] | None
+    """Roles; empty for any role; none if it binds no recipient."""
+    requires: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRules:
+    """All lines, and the kinds that start none."""
+
+    rules: tuple[ClockRule, ...]
+    start_none: frozenset[str]
+
+
+def parse_clock_rules(data: Mapping[str, Any]) -> ClockRules:
+    """Read the content of ``clocks.yaml``.
+
+    Raises:
+        ConfigInvalid: a line lacks a part, or names an instant or due rule that does not exist.
+    """
+    try:
+        rules = tuple(
+            ClockRule(
+                clock=str(line["clock"]),
+                kinds=None if line["kinds"] == ANY else frozenset(line["kinds"]),
+                events=frozenset(line["events"]) if "events" in line else None,
+                starts=str(line["starts"]),
+                due=line.get("due"),
+                binds=None if "binds" not in line else frozenset(() if line["binds"] == ANY else line["binds"]),
+                requires=line.get("requires"),
+            )
+            for line in data["clocks"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigInvalid(
+            f"lacks a part or has one of the wrong sort ({type(error).__name__})", field="clocks.yaml"
+        ) from None
+    if any(r.starts not in _STARTS or r.due not in {None, NEXT_REVIEW, NEXT_SCHOOL_DAY} for r in rules):
+        raise ConfigInvalid("names an instant or due rule that does not exist", field="clocks.yaml")
+    return ClockRules(rules, frozenset(data.get("start_none", ())))
+
+
+def start_clocks(
+    header: RoutingHeader,
+    decisions: Sequence[Decision],
+    directory: Directory,
+    received_at: datetime,
+    *,
+    rules: ClockRules,
+) -> list[Clock]:
+    """Return the clocks that a referral starts when it is received and decided.
+
+    Args:
+        header: the verified header.
+        decisions: the decision on each delivery; a clock that binds a recipient starts only when something was delivered to it.
+        directory: for calendars, bank holidays, time zone and the numbers of local policy.
+        received_at: the logged instant of receipt.
+        rules: the pack's table.
+    """
+    if header.case.kind in rules.start_none:
+        return []
+    clocks: list[Clock] = []
+    for rule in rules.rules:
+        if not _applies(rule, header):
+            continue
+        starts_at = _STARTS[rule.starts](header, received_at, ZoneInfo(directory.partnership.timezone))
+        bound = _find_bound(rule, decisions)
+        if starts_at is None or bound == ():
+            continue
+        clocks += _run(rule, header, directory, starts_at.astimezone(UTC), bound or ())
+    return clocks
+
+
+def find_due(
+    setting: Mapping[str, Any], starts_at: datetime, directory: Directory, *, grade: str = ""
+) -> datetime | None:
+    """Return when a period that local policy sets is over, or none if the setting says nothing.
+
+    A setting is ``{hours}``, ``{working_days}``, ``{days}`` or ``{months}``, or one of these for each grade, with ``otherwise``.
+    """
+    if grade in setting or "otherwise" in setting:
+        setting = setting.get(grade, setting.get("otherwise", {}))
+    zone = ZoneInfo(directory.partnership.timezone)
+    if "hours" in setting:
+        return calendars.due_after_hours(starts_at, setting["hours"])
+    if "working_days" in setting:
+        return calendars.due_after_working_days(
+            starts_at,
+            setting["working_days"],
+            closes=_read_closing(directory),
+            bank_holidays=_list_bank_holidays(directory),
+            zone=zone,
+        )
+    if "days" in setting:
+        return calendars.due_after_days(starts_at, setting["days"], zone)
+    if "months" in setting:
+        return calendars.due_after_months(starts_at, setting["months"], zone)
+    return None
+
+
+def _applies(rule: ClockRule, header: RoutingHeader) -> bool:
+    if rule.kinds is not None and header.case.kind not in rule.kinds:
+        return False
+    if rule.events is not None and header.case.missing_event not in rule.events:
+        return False
+    embargo = header.policy.embargo
+    return rule.requires is None or (embargo is not None and embargo.active)
+
+
+def _find_bound(rule: ClockRule, decisions: Iterable[Decision]) -> tuple[str, ...] | None:
+    """Return the agencies that the clock binds and that got something, in order; none if it binds no recipient."""
+    if rule.binds is None:
+        return None
+    got = [
+        d.recipient
+        for d in decisions
+        if d.outcome is DeliveryOutcome.DELIVERED and (not rule.binds or d.role in rule.binds)
+    ]
+    return tuple(dict.fromkeys(got))
+
+
+def _run(
+    rule: ClockRule, header: RoutingHeader, directory: Directory, starts_at: datetime, bound: tuple[str, ...]
+) -> list[Clock]:
+    if rule.due == NEXT_SCHOOL_DAY:
+        return [c for agency in bound if (c := _run_to_school_day(rule, directory, starts_at, agency)) is not None]
+    setting = directory.local_policy.get("clocks", {}).get(rule.clock, {})
+    if rule.due == NEXT_REVIEW:
+        due_at = header.case.risk.next_review_due_at
+    else:
+        due_at = find_due(setting, starts_at, directory, grade=header.case.risk.grade.value)
+    if due_at is None:
+        return []
+    more = setting.get("extendable_by_hours")
+    longest = due_at + timedelta(hours=more) if more is not None else None
+    return [Clock(rule.clock, starts_at, due_at.astimezone(UTC), longest, bound)]
+
+
+def _run_to_school_day(rule: ClockRule, directory: Directory, starts_at: datetime, agency_id: str) -> Clock | None:
+    agency = directory.find_agency(agency_id)
+    school = next((c for c in directory.calendars if agency and c.id == agency.calendar), None)
+    if school is None:
+        return None
+    zone = ZoneInfo(directory.partnership.timezone)
+    due_at = calendars.find_next_school_start(starts_at, school, _list_bank_holidays(directory), zone)
+    return Clock(rule.clock, starts_at, due_at, None, (agency_id,)) if due_at else None
+
+
+def _list_bank_holidays(directory: Directory) -> frozenset[Any]:
+    return frozenset(h.date for h in directory.bank_holidays)
+
+
+def _read_closing(directory: Directory) -> time:
+    """Return the local time at which a working-day clock falls due (local policy ``office_closes``)."""
+    try:
+        return time.fromisoformat(directory.local_policy["office_closes"])
+    except (KeyError, TypeError, ValueError):
+        raise ConfigInvalid("must be a time of day HH:MM", field="local_policy.office_closes") from None
+
+
+def _find_stated(name: str, header: RoutingHeader, _received_at: datetime, _zone: ZoneInfo) -> datetime | None:
+    found: datetime | None = getattr(header.policy.clocks, name)
+    return found
+
+
+def _find_change(header: RoutingHeader, _received_at: datetime, zone: ZoneInfo) -> datetime | None:
+    day = header.policy.clocks.offender_change_on
+    return calendars.start_of_day(day, zone) if day else None
+
+
+def _find_embargo_start(header: RoutingHeader, received_at: datetime, _zone: ZoneInfo) -> datetime | None:
+    embargo = header.policy.embargo
+    return (embargo.last_review_at or embargo.set_at or received_at) if embargo else None
+
+
+_STARTS: dict[str, Callable[[RoutingHeader, datetime, ZoneInfo], datetime | None]] = {
+    "received": lambda header, received_at, zone: received_at,
+    "incident": partial(_find_stated, "incident_at"),
+    "police_protection": partial(_find_stated, "police_protection_at"),
+    "place_of_safety": partial(_find_stated, "place_of_safety_at"),
+    "found": partial(_find_stated, "found_at"),
+    "discovered": partial(_find_stated, "discovered_at"),
+    "offender_change": _find_change,
+    "assessed": lambda header, received_at, zone: header.case.risk.assessed_at or received_at,
+    "embargo": _find_embargo_start,
+}
