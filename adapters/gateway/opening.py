@@ -18,7 +18,7 @@ from adapters.gateway.directory_keeper import VerifiedDirectory
 from adapters.gateway.received import DeskContact, ReceivedReferral, ReceivedSection
 from schemas.checkpoint import NoteVerifier
 from schemas.codes import DeliveryOutcome
-from schemas.directory import Directory
+from schemas.directory import Agency, Directory
 from schemas.envelope import DeliveryTampered, OpenedSection
 from schemas.envelope.delivery import VerifiedDelivery, open_delivery, parse_delivery, verify_delivery
 from schemas.errors import MalformedMessage, Rejected, SafelaneError
@@ -158,9 +158,7 @@ def _build_received(
         manifest_digest=verified.manifest_digest,
         sender=manifest.sender,
         sender_name=sender.name,
-        sender_contacts=tuple(
-            DeskContact(post=c.post, name=c.name, phone=c.phone, email=c.email) for c in sender.contacts[:2]
-        ),
+        sender_contacts=_choose_contacts(sender),
         recipient=request.agency,
         recipient_name=own.name,
         role=request.role,
@@ -178,6 +176,12 @@ def _build_received(
         decision_leaf=verified.decision_leaf,
         witnessed=False,
     )
+
+
+def _choose_contacts(sender: Agency) -> tuple[DeskContact, ...]:
+    """Return whom to ring: the first two contacts of the sender's first role, which is its front door."""
+    front = [c for c in sender.contacts if set(sender.roles[:1]) & set(c.roles)] or list(sender.contacts)
+    return tuple(DeskContact(post=c.post, name=c.name, phone=c.phone, email=c.email) for c in front[:2])
 
 
 def _build_section(section: OpenedSection) -> ReceivedSection:

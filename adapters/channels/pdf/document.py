@@ -33,6 +33,7 @@ _FIRST_PAGE = (
     (Compartment.C14, "Before you contact anyone", 8, blocks.BODY),
 )
 _MACHINE_ONLY = frozenset({"data", "data_b64", "b64", "content", "sha256"})
+_POINTER_FIELDS = frozenset({"heading", "held_by", "note"})
 _SHORT = 420  # characters of an account on the first page; the whole of it follows in its section
 
 
@@ -43,6 +44,7 @@ class _Page:
     referral: ReceivedReferral
     words: Words
     names: dict[str, str]
+    subject_names: dict[str, str]
 
     def list_rows(self, section: ReceivedSection) -> list[Row]:
         """Return all rows of a section."""
@@ -71,7 +73,15 @@ class _Page:
         age = ""
         if subject.age_band and kind == "Child":
             age = f", {self.words.name_code(self.words.age_bands, subject.age_band)}"
-        return f"{kind}{which}{age}"
+        name = f": {self.subject_names[subject_id]}" if subject_id in self.subject_names else ""
+        return f"{kind}{which}{age}{name}"
+
+    def label_row(self, section: ReceivedSection, row: Row) -> Row:
+        """Return the row as the first page shows it: shortened, and with the child's name where there are several."""
+        label = row.label
+        if len(self.referral.subjects) > 1 and section.subject in self.subject_names:
+            label = f"{self.subject_names[section.subject]}: {label[:1].lower()}{label[1:]}".rstrip(": ")
+        return Row(label, _shorten(row.text), row.note)
 
 
 def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
@@ -98,9 +108,20 @@ def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
     )
     footer = f"Confidential. Delivery {referral.delivery_id}"
     numbered = type("PageCanvas", (blocks.NumberedCanvas,), {"footer": footer})
-    page = _Page(referral, chosen, index_names(s.content for s in referral.sections))
+    page = _Page(referral, chosen, index_names(s.content for s in referral.sections), _name_subjects(referral))
     document.build(list(_list_story(page)), canvasmaker=numbered)
     return out.getvalue()
+
+
+def _name_subjects(referral: ReceivedReferral) -> dict[str, str]:
+    """Return subject id to name, as far as this delivery says it."""
+    found: dict[str, str] = {}
+    for section in referral.sections:
+        if section.compartment is Compartment.C01 and section.subject != INCIDENT:
+            names = list(index_names(iter([section.content])).values())
+            if len(names) == 1:
+                found[section.subject] = names[0]
+    return found
 
 
 def _write_title(referral: ReceivedReferral, words: Words) -> str:
@@ -179,10 +200,10 @@ def _list_summary(page: _Page) -> Iterator[Flowable]:
     for number, subject in enumerate(page.referral.subjects, start=1):
         yield from _list_identity(page, subject.subject_id, number)
     for compartment, heading, most, style in _FIRST_PAGE:
-        rows = [row for s in page.list_open(compartment) for row in page.list_short_rows(s)[:most]]
+        rows = [page.label_row(s, r) for s in page.list_open(compartment) for r in page.list_short_rows(s)[:most]]
         if rows:
             yield make_paragraph(heading, blocks.HEADING)
-            yield from make_rows([Row(r.label, _shorten(r.text), r.note) for r in rows], _WIDTH, style)
+            yield from make_rows(rows, _WIDTH, style)
 
 
 def _list_identity(page: _Page, subject_id: str, number: int) -> Iterator[Flowable]:
@@ -248,6 +269,8 @@ def _list_section(page: _Page, section: ReceivedSection) -> Iterator[Flowable]:
     note = words.form_notes.get(section.form)
     if note:
         yield make_paragraph(note, blocks.NOTE)
+    if section.form is Form.POINTER and isinstance(section.content, dict) and section.content.keys() <= _POINTER_FIELDS:
+        return
     style = blocks.QUOTE if section.compartment is Compartment.C06 else blocks.BODY
     yield from make_rows(page.list_rows(section), _WIDTH, style)
     for attachment in section.attachments:

@@ -147,7 +147,7 @@ def _write_lines(value: Any, words: Words, *, is_code: bool = False, level: int 
             text = f"({text})"
         if key in _PRINCIPAL:
             lines.append(text)
-        elif len(text) <= _SHORT_VALUE and "\n" not in text:
+        elif len(text) <= _SHORT_VALUE and "\n" not in text and not text.endswith((".", "!", "?")):
             side.append(f"{words.label_field(key)}: {text}")
         else:
             lines.append(f"{words.label_field(key)}: {text}")
