@@ -2,7 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 
+from schemas.canonical import decode_base64url
 from schemas.errors import MalformedMessage
 from schemas.keys import (
     KeyUse,
@@ -34,8 +36,6 @@ def test_thumbprint_of_rfc_8037_appendix_a3() -> None:
 def test_hybrid_seed_expands_as_in_the_draft() -> None:
     jwk = DRAFT["private_jwk"]
     load_hybrid_private_key(jwk)
-    from schemas.canonical import decode_base64url
-
     again = generate_encryption_jwk(seed=decode_base64url(jwk["priv"]))
     assert again["kid"] == jwk["kid"]
 
@@ -123,3 +123,15 @@ def test_private_keys_do_not_show_in_repr() -> None:
     keys, jwks = SigningKeys.generate()
     assert jwks[0]["d"] not in repr(keys)
     assert "PrivateKey" not in repr(keys)
+
+
+def test_ml_dsa_65_agrees_with_the_examples_of_rfc_9964() -> None:
+    path = Path(__file__).parents[2] / "vectors/ml_dsa/ml-dsa-65.json"
+    example = json.loads(path.read_text(encoding="utf-8"))
+    jwk = generate_ml_dsa_65_jwk(KeyUse.SIGNING, seed=decode_base64url(example["priv"]))
+    assert jwk["kid"] == example["thumbprint"]
+    pair = VerifyingKeys.from_jwks(generate_ed25519_jwk(KeyUse.SIGNING), jwk)
+    signed = example["signed"].encode()
+    pair.ml_dsa_65.verify(decode_base64url(example["signature"]), signed)
+    with pytest.raises(InvalidSignature):
+        pair.ml_dsa_65.verify(decode_base64url(example["signature"]), signed + b"x")
