@@ -186,11 +186,9 @@ def _split_statements(script: str) -> list[str]:
     """Split a migration script; a statement ends where SQLite says that it is complete."""
     statements: list[str] = []
     pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
+    for piece in script.split(";"):
+        pending += f"{piece};"
         if sqlite3.complete_statement(pending):
             statements.append(pending.strip())
             pending = ""
-    if pending.strip():
-        statements.append(pending.strip())
-    return statements
+    return [statement for statement in statements if statement != ";"]
