@@ -435,4 +435,4 @@ class Mapping(MappingModel):
     always_present: tuple[Compartment, ...] = ()
     ask_nhs_number: bool = True
     ignore: tuple[str, ...] = ()
-    """Paths that are read by nobody on purpose (layout, repeats), so that they are not reported as unmapped."""
+    """Patterns of paths that nobody reads on purpose (layout, repeats), so that they are not reported as unmapped."""

@@ -1,6 +1,7 @@
 """What of a record nobody read: field paths for the sender's diagnostics, so that a mapping that forgets a field is noticed."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from adapters.mapping.model import Mapping
@@ -10,14 +11,13 @@ _MOST_LISTED = 50
 
 
 def list_unread(node: Node, mapping: Mapping) -> tuple[str, ...]:
-    """Return the paths of values that the mapping read neither themselves nor as part of something; sorted, at most 50, indexes removed."""
-    ignored = set(mapping.ignore)
-    unread = {
-        pattern
-        for path in _walk(node.value, node.path, node.seen)
-        if (pattern := _strip_indexes(path)) not in ignored and not any(pattern.startswith(f"{one}.") for one in ignored)
-    }
-    return tuple(sorted(unread)[:_MOST_LISTED])
+    """Return the paths of values that the mapping read neither themselves nor as part of something; sorted, at most 50, indexes removed.
+
+    A pattern of the mapping's ``ignore`` covers the paths that it matches and all below them.
+    """
+    patterns = [form for one in mapping.ignore for form in (one, f"{one}.*", f"{one}@*")]
+    unread = {_strip_indexes(path) for path in _walk(node.value, node.path, node.seen)}
+    return tuple(sorted(path for path in unread if not any(fnmatchcase(path, form) for form in patterns)))[:_MOST_LISTED]
 
 
 def _walk(value: Any, path: str, seen: set[str]) -> Iterator[str]:
