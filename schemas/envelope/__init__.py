@@ -1,14 +1,12 @@
 """The envelope: seal, parse, verify, redact, open (DESIGN, The envelope)."""
 
+from schemas.envelope.addendum import KeyringAddendum, open_addendum, seal_addendum_keyring
 from schemas.envelope.delivery import (
-    DeliveryParts,
     UnverifiedDelivery,
     VerifiedDelivery,
-    encode_delivery,
     open_delivery,
     open_sections,
     parse_delivery,
-    redact_for,
     verify_delivery,
 )
 from schemas.envelope.errors import (
@@ -32,6 +30,7 @@ from schemas.envelope.model import (
     SectionDescriptor,
     SectionDraft,
 )
+from schemas.envelope.redaction import DeliveryParts, encode_delivery, redact_for
 from schemas.envelope.seal import seal
 from schemas.envelope.verify import UnverifiedEnvelope, VerifiedEnvelope, parse_envelope, verify_envelope
 
@@ -43,6 +42,7 @@ __all__ = [
     "DigestMismatch",
     "EnvelopeDraft",
     "ForeignKeyring",
+    "KeyringAddendum",
     "KeyringDescriptor",
     "LabelMismatch",
     "Manifest",
@@ -59,12 +59,14 @@ __all__ = [
     "VerifiedDelivery",
     "VerifiedEnvelope",
     "encode_delivery",
+    "open_addendum",
     "open_delivery",
     "open_sections",
     "parse_delivery",
     "parse_envelope",
     "redact_for",
     "seal",
+    "seal_addendum_keyring",
     "verify_delivery",
     "verify_envelope",
 ]

@@ -1,24 +1,23 @@
-"""Deliveries: what the hub cuts out of a verified envelope for one recipient, and how the recipient verifies and opens it.
+"""Deliveries: how a recipient verifies and opens what the hub cut out of an envelope for it.
 
 The hub can only narrow: every entry that it forwards was signed by the sender, every section and keyring is bound to a signed digest, and the log's
 proof shows that exactly these sections were released. A dropped, added or swapped section is refused.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
-from schemas.canonical import decode_base64url, encode_base64url, parse_object, sha256_base64url
+from schemas.canonical import decode_base64url, parse_object, sha256_base64url
 from schemas.checkpoint import Checkpoint, InclusionProof, NoteVerifier, read_proof, verify_proof
+from schemas.envelope.addendum import KeyringAddendum, open_addendum
 from schemas.envelope.entries import check_digests, read_openings
 from schemas.envelope.errors import DeliveryTampered, DigestMismatch, ForeignKeyring, ProofInvalid, UndeclaredEntry
 from schemas.envelope.model import (
     CLOCK_SKEW,
-    INCIDENT,
     MAX_ENVELOPE_BYTES,
     MAX_SECTIONS,
     REFERRAL_TYP,
@@ -29,7 +28,6 @@ from schemas.envelope.model import (
 )
 from schemas.envelope.sections import check_keyring, check_section, keyring_binding, open_keyring, open_section
 from schemas.envelope.verify import (
-    VerifiedEnvelope,
     read_claimed_sender,
     read_entries,
     read_manifest,
@@ -42,20 +40,10 @@ from schemas.jose.jws import verify_jws
 from schemas.keys import VerifyingKeys
 from schemas.log_entry import commit_event
 from schemas.objects.events import DecidedEvent
+from schemas.objects.signed import verify_object
 
 _VERIFIED = object()
 _DELIVERY_MEMBERS = frozenset({"manifest", "openings", "sections", "keyring", "decision", "proof"})
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryParts:
-    """What one recipient may have of an envelope: the parts as the sender sealed them, never written anew."""
-
-    delivery_id: str
-    manifest_jws: Mapping[str, Any] = field(repr=False)
-    openings: tuple[str, ...] = field(repr=False)
-    sections: Mapping[str, str] = field(repr=False)
-    keyring: Mapping[str, str] | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +54,7 @@ class UnverifiedDelivery:
     openings: tuple[str, ...] = field(repr=False)
     sections: Mapping[str, str] = field(repr=False)
     keyring: Mapping[str, str] | None = field(repr=False)
+    addendum: str | None = field(repr=False)
     event: bytes = field(repr=False)
     salt: bytes = field(repr=False)
     proof: InclusionProof = field(repr=False)
@@ -91,6 +80,7 @@ class VerifiedDelivery:
     descriptors: Mapping[str, SectionDescriptor]
     sections: Mapping[str, str] = field(repr=False)
     keyring: Mapping[str, str] | None = field(repr=False)
+    addendum: KeyringAddendum | None = field(repr=False)
     keyring_kid: str | None
     decision: DecidedEvent
     decision_leaf: str
@@ -105,48 +95,6 @@ class VerifiedDelivery:
             raise TypeError("only verify_delivery makes a VerifiedDelivery")
 
 
-def redact_for(verified: VerifiedEnvelope, delivery_id: str, section_ids: Iterable[str]) -> DeliveryParts:
-    """Cut out what one delivery may have: ``section_ids`` must be among the sections that the sender granted it.
-
-    Raises:
-        UndeclaredEntry: there is no such delivery, or a section is not granted to it: the hub can only narrow.
-    """
-    request = next((d for d in verified.header.deliveries if d.delivery_id == delivery_id), None)
-    chosen = sorted(set(section_ids))
-    if request is None:
-        raise UndeclaredEntry("there is no such delivery", field="delivery_id")
-    if not set(request.granted_sections).issuperset(chosen):
-        raise UndeclaredEntry("a section is not granted to this delivery", field="sections")
-    subjects = sorted({verified.descriptors[section_id].subject for section_id in chosen} - {INCIDENT})
-    names = ["case", f"delivery:{delivery_id}", *(f"subject:{subject}" for subject in subjects)]
-    names += [f"section:{section_id}" for section_id in chosen]
-    keyring = verified.keyrings.get(delivery_id) if chosen else None
-    if keyring is not None:
-        names.append(f"keyring:{delivery_id}")
-    return DeliveryParts(
-        delivery_id=delivery_id,
-        manifest_jws=verified.manifest_jws,
-        openings=tuple(verified.openings[name] for name in names),
-        sections={section_id: verified.sections[section_id] for section_id in chosen},
-        keyring=keyring,
-    )
-
-
-def encode_delivery(parts: DeliveryParts, event: bytes, salt: bytes, proof: str) -> bytes:
-    """Return a delivery's body: the parts, the decision's event and salt, and the tlog-proof text of its leaf."""
-    return orjson.dumps(
-        {
-            "decision": {"event": encode_base64url(event), "salt": encode_base64url(salt)},
-            "keyring": parts.keyring,
-            "manifest": parts.manifest_jws,
-            "openings": parts.openings,
-            "proof": proof,
-            "sections": parts.sections,
-        },
-        option=orjson.OPT_SORT_KEYS,
-    )
-
-
 def parse_delivery(body: bytes) -> UnverifiedDelivery:
     """Read a delivery's outer form strictly. Nothing in it is believed.
 
@@ -155,17 +103,20 @@ def parse_delivery(body: bytes) -> UnverifiedDelivery:
         MalformedMessage: not strict JSON of the form.
     """
     members = parse_object(body, max_bytes=MAX_ENVELOPE_BYTES, field="delivery")
-    if members.keys() != _DELIVERY_MEMBERS or not isinstance(members["proof"], str):
+    if members.keys() - {"addendum"} != _DELIVERY_MEMBERS or not isinstance(members["proof"], str):
         raise MalformedMessage("is not of the form of a delivery", field="delivery")
     decision = read_map(members["decision"], "decision", 2, str)
     if decision.keys() != {"event", "salt"}:
         raise MalformedMessage("must hold event and salt", field="decision")
-    keyring = members["keyring"]
+    keyring, addendum = members["keyring"], members.get("addendum")
+    if "addendum" in members and not isinstance(addendum, str):
+        raise MalformedMessage("must be the text of a signed object", field="addendum")
     return UnverifiedDelivery(
         manifest=read_map(members["manifest"], "manifest", 2, object),
         openings=read_opening_list(members["openings"]),
         sections=read_map(members["sections"], "sections", MAX_SECTIONS, str),
         keyring=None if keyring is None else read_map(keyring, "keyring", 8, str),
+        addendum=addendum,
         event=decode_base64url(decision["event"], field="decision.event"),
         salt=decode_base64url(decision["salt"], field="decision.salt"),
         proof=read_proof(members["proof"]),
@@ -216,7 +167,12 @@ def verify_delivery(
     if manifest.issued_at > now + CLOCK_SKEW or decision.at > now + CLOCK_SKEW:
         raise DeliveryTampered("is from the future", field="manifest.issued_at")
     _check_sections(unverified, descriptors, manifest, decision)
-    kid = _check_keyring(unverified, keyrings, manifest, request, kids)
+    addendum = _verify_addendum(unverified, sender_keys, decision)
+    kid = (
+        _check_keyring(unverified, keyrings, manifest, request) if addendum is None else addendum.keyring_descriptor.kid
+    )
+    if kid is not None and kid not in kids:
+        raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
     if kid != decision.keyring_kid:
         raise DeliveryTampered("the decision names another key", field="decision.keyring_kid")
     return VerifiedDelivery(
@@ -228,6 +184,7 @@ def verify_delivery(
         descriptors=descriptors,
         sections=unverified.sections,
         keyring=unverified.keyring,
+        addendum=addendum,
         keyring_kid=kid,
         decision=decision,
         decision_leaf=sha256_base64url(commit_event(unverified.event, unverified.salt)),
@@ -247,6 +204,8 @@ def open_delivery(verified: VerifiedDelivery, private_jwks: Mapping[str, Mapping
         DigestMismatch: a key or content is not the one that was signed.
         LabelMismatch: a section's content says other than its descriptor.
     """
+    if verified.addendum is not None:
+        return open_sections(verified, open_addendum(verified.addendum, private_jwks, allowed=list(verified.sections)))
     if verified.keyring is None or verified.keyring_kid is None:
         return []
     if verified.keyring_kid not in private_jwks:
@@ -316,7 +275,6 @@ def _check_keyring(
     keyrings: Mapping[str, KeyringDescriptor],
     manifest: Manifest,
     request: DeliveryRequest,
-    kids: Collection[str],
 ) -> str | None:
     if unverified.keyring is None:
         if unverified.sections:
@@ -330,6 +288,29 @@ def _check_keyring(
         check_keyring(unverified.keyring, descriptor, binding)
     except SafelaneError as error:
         raise DeliveryTampered(error.detail, field=error.field) from None
-    if descriptor.kid not in kids:
-        raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
     return descriptor.kid
+
+
+def _verify_addendum(
+    unverified: UnverifiedDelivery, sender_keys: Sequence[VerifyingKeys], decision: DecidedEvent
+) -> KeyringAddendum | None:
+    if unverified.addendum is None:
+        return None
+    payload = verify_object("keyring_addendum", unverified.addendum.encode("utf-8"), sender_keys)
+    try:
+        addendum = KeyringAddendum.model_validate(payload)
+    except ValidationError:
+        raise MalformedMessage("is not of its form", field="addendum") from None
+    told = (addendum.manifest_digest, addendum.message_id, addendum.sender, addendum.delivery_id, addendum.recipient)
+    about = (
+        decision.manifest_digest,
+        decision.message_id,
+        decision.sender,
+        decision.delivery_id,
+        decision.recipient,
+    )
+    if told != about or unverified.keyring is not None:
+        raise DeliveryTampered("the addendum is about another delivery", field="addendum")
+    if not set(addendum.sections).issuperset(decision.released):
+        raise DeliveryTampered("a section is not in the addendum", field="sections")
+    return addendum

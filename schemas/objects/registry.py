@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from schemas.envelope.addendum import KeyringAddendum
 from schemas.errors import MalformedMessage
 from schemas.keys import VerifyingKeys
 from schemas.objects.approval import Approval
 from schemas.objects.consent import Consent
 from schemas.objects.control import ControlAdapter
 from schemas.objects.correspondence import Recall, Request
-from schemas.objects.keyring_addendum import KeyringAddendum
 from schemas.objects.receipt import NegativeReceipt, Receipt
 from schemas.objects.signed import verify_object
 

@@ -52,7 +52,14 @@ def decide(verified: VerifiedEnvelope, delivery_id: str, released: Sequence[str]
 
 
 def log_and_deliver(
-    verified: VerifiedEnvelope, event: DecidedEvent, *, before: int = 3, log_name: str = "hub", origin: str = ORIGIN
+    verified: VerifiedEnvelope,
+    event: DecidedEvent,
+    *,
+    before: int = 3,
+    log_name: str = "hub",
+    origin: str = ORIGIN,
+    addendum: bytes | None = None,
+    added: Sequence[str] = (),
 ) -> bytes:
     """Log the event after ``before`` other leaves, sign the checkpoint and return the delivery's body."""
     salt = SeededBytes(f"salt {event.delivery_id}")(32)
@@ -61,5 +68,5 @@ def log_and_deliver(
     appended = RightEdge().append(others).after.append([leaf, hash_leaf(b"after")])
     note = sign_checkpoint(Checkpoint(origin, appended.after.size, appended.after.root()), seeded_log_jwk(log_name))
     proof = write_proof(before, appended.prove_inclusion(before), note)
-    parts = redact_for(verified, event.delivery_id, event.released)
-    return encode_delivery(parts, event.to_bytes(), salt, proof)
+    parts = redact_for(verified, event.delivery_id, event.released, added=added)
+    return encode_delivery(parts, event.to_bytes(), salt, proof, addendum=addendum)

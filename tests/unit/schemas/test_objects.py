@@ -11,6 +11,7 @@ from schemas.envelope import (
     seal,
     verify_envelope,
 )
+from schemas.envelope.addendum import KeyringAddendum, open_addendum, seal_addendum_keyring
 from schemas.envelope.sections import open_section
 from schemas.errors import Conflict, MalformedMessage, SignatureInvalid
 from schemas.header import SubjectToken
@@ -21,7 +22,6 @@ from schemas.objects.consent import Capacity, Consent
 from schemas.objects.control import DeletionConfirmedControl, EncryptionKeyControl
 from schemas.objects.correspondence import Recall, Request, RequestStep
 from schemas.objects.events import DecidedEvent, commit_rest
-from schemas.objects.keyring_addendum import KeyringAddendum, open_addendum, seal_addendum_keyring
 from schemas.objects.receipt import NegativeReceipt, Receipt, check_next_receipt
 from schemas.objects.registry import OBJECT_FORMS, read_object
 from tests.support.deliveries import decide

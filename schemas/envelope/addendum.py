@@ -1,4 +1,7 @@
-"""Late release: the sender's gateway verifies an approval, then seals the keys of held sections to one delivery. The hub never holds a key."""
+"""Late release: the sender's gateway verifies an approval, then seals the keys of held sections to one delivery. The hub never holds a key.
+
+The hub answers an addendum with one more delivery that carries it, the sections that it adds, and a decision of its own.
+"""
 
 from collections.abc import Mapping, Sequence
 from secrets import token_bytes
