@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from adapters.gateway.durable_files import write_durably
 from adapters.gateway.hub_client import HubClient
 from adapters.gateway.keystore import Keystore, write_new_key_file
 from adapters.gateway.route import write_route
-from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, load_pack
+from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, load_pack
 from deploy.authority.partnership import load_partnership
 from deploy.local.pki import Pki
 from schemas.canonical import parse_object
@@ -32,6 +33,11 @@ SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
 HUB_URL = "https://hub.example.org:8443"
 PEPPER = b"p" * 32
 MAX = 32 * 1024 * 1024
+
+
+@cache
+def _load_pack() -> PolicyPack:
+    return load_pack(DEFAULT_PACK)
 
 
 def fill_keystore(folder: Path, agency: str, now: datetime) -> Keystore:
@@ -61,8 +67,7 @@ class StubHub:
     @classmethod
     def make(cls, ca_pem: str, business_clock: Callable[[], datetime]) -> "StubHub":
         authority, jwks = SigningKeys.generate(KeyUse.AUTHORITY)
-        pack = load_pack(DEFAULT_PACK)
-        return cls(authority, jwks, ca_pem, business_clock, matrix=pack.matrix.to_directory_rows())
+        return cls(authority, jwks, ca_pem, business_clock, matrix=_load_pack().matrix.to_directory_rows())
 
     def trust(self) -> dict[str, Any]:
         return {
@@ -142,7 +147,7 @@ class StubHub:
         )
 
     def _plan(self, question: dict[str, Any], sender: str) -> dict[str, Any]:
-        engine = DecisionEngine(load_pack(DEFAULT_PACK), self.directory())
+        engine = DecisionEngine(_load_pack(), self.directory())
         header = RoutingHeader.model_validate(question["header"])
         now = self.business_clock()
         decisions = engine.decide_all(header, sender=sender, registers=NO_REGISTERS, now=now)
