@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from adapters.gateway.deadlines import reckon_deadlines
 from adapters.gateway.directory_keeper import VerifiedDirectory
 from adapters.gateway.received import DeskContact, ReceivedReferral, ReceivedSection
 from schemas.checkpoint import NoteVerifier
@@ -171,7 +172,9 @@ def _build_received(
         supersedes=manifest.supersedes,
         issued_at=manifest.issued_at,
         received_at=received_at,
-        deadlines=(),
+        deadlines=reckon_deadlines(
+            verified.case, role=request.role, recipient=request.agency, starts_at=decision.at, directory=directory
+        ),
         decision=decision.model_dump(mode="json", exclude={"rest"}, exclude_none=True),
         decision_leaf=verified.decision_leaf,
         witnessed=False,

@@ -80,7 +80,8 @@ class _Page:
         """Return the row as the first page shows it: shortened, and with the child's name where there are several."""
         label = row.label
         if len(self.referral.subjects) > 1 and section.subject in self.subject_names:
-            label = f"{self.subject_names[section.subject]}: {label[:1].lower()}{label[1:]}".rstrip(": ")
+            first_name = self.subject_names[section.subject].split()[0]
+            label = f"{first_name}: {label[:1].lower()}{label[1:]}".rstrip(": ")
         return Row(label, _shorten(row.text), row.note)
 
 

@@ -4,6 +4,7 @@ The contract's parts hold statements (``schemas.referral.Statement``): a label a
 weigh is printed (hearsay, intelligence, a suspect, handling). Content of any other shape is printed by its own field names.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ _SILENT = frozenset({"heading", "compartment", "subject_ref", "attachments"})
 _CODE_FIELDS = frozenset({"code", "source_value", "sub_code"})
 _PRINCIPAL = frozenset({"Said", "Done", "Account", "said", "text"})
 """Fields whose value speaks for itself and is printed without its name."""
+_CODE_WORDS = re.compile(r"^[a-z]+(_[a-z]+)+$")
 _DEEPEST = 6
 _SHORT_VALUE = 48
 
@@ -67,6 +69,8 @@ def write_scalar(value: Any, *, is_code: bool = False) -> str:
         return str(value)
     if not is_code and value in {"Y", "N"}:
         return "Yes" if value == "Y" else "No"
+    if _CODE_WORDS.match(value):
+        return value.replace("_", " ")  # a code of the contract, such as parent_carer
     return write_if_date(value.strip())
 
 

@@ -57,6 +57,9 @@ def test_a_missing_value_with_its_reason_is_one_row() -> None:
 
 def test_british_dates_are_day_first_and_local() -> None:
     assert write_if_date("03/09/1981") == "3 September 1981"
+    assert write_if_date("14MAR2015") == write_if_date("14 mar 2015") == write_if_date("14-Mar-2015") == "14 March 2015"
+    assert write_if_date("2026-07-16 09:10") == "16 July 2026, 9:10am"
+    assert write_if_date("12 ABC 2015") == "12 ABC 2015"
     assert write_if_date("16/07/2026 19:40") == "16 July 2026, 7:40pm"
 
 
