@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -68,7 +69,9 @@ async def serve_api(config: HubConfig, *, on_listening: Callable[[str], None]) -
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         _load_tls(server_config)
-        server = _AnnouncingServer(server_config, on_listening)
+        server = _ApiServer(server_config, on_listening)
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(stop, server.stop)
         await server.serve()
 
 
@@ -82,28 +85,33 @@ def run_worker(config: HubConfig) -> None:
 
     business_clock = build_business_clock(config.clock_file, config.environment)
 
+    worker = build_worker(config, business_clock)
+
     async def run() -> None:
-        built = build_worker(config, business_clock)
-        worker = await built if asyncio.iscoroutine(built) else built
-        task = asyncio.ensure_future(worker.run())
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(stop, task.cancel)
-        await asyncio.gather(task, return_exceptions=False)
+            loop.add_signal_handler(stop, worker.stop)
+        await worker.run()
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        try:
-            runner.run(run())
-        except asyncio.CancelledError:
-            return
+        runner.run(run())
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """Says where it listens, once it does: with port 0 nobody else knows."""
+class _ApiServer(uvicorn.Server):
+    """Says where it listens, once it does (with port 0 nobody else knows), and ends with exit code 0 when it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, on_listening: Callable[[str], None]) -> None:
         super().__init__(config)
         self._on_listening = on_listening
+
+    def stop(self) -> None:
+        """Finish the requests under way and end."""
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the loop: uvicorn would raise them again after its orderly end."""
+        yield
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start listening, then say so."""
