@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -45,6 +46,11 @@ class EmbeddedPostgres:
         """Return the superuser's connection string."""
         password = read_or_make_secret(self._folder / "superuser.secret")
         return f"postgresql://{_SUPERUSER}:{password}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def data_folder(self) -> Path:
+        """Folder of the server's data files."""
+        return self._home(_service_account()) / "data"
 
     def start(self) -> None:
         """Initialise when new, start, and return when it takes connections; safe after a kill.
@@ -140,7 +146,10 @@ class EmbeddedPostgres:
         if account is None or _reachable_by_others(self._folder):
             return self._folder
         outside = self._outside_home()
-        outside.mkdir(parents=True, exist_ok=True, mode=0o711)
+        outside.mkdir(exist_ok=True, mode=0o711)
+        found = outside.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise ConfigInvalid(f"{outside} belongs to somebody else: have it removed", field="postgres")
         return outside
 
     def _outside_home(self) -> Path:
@@ -191,12 +200,16 @@ def _environment() -> dict[str, str]:
 
 
 async def _ensure_database(dsn: str) -> None:
-    for attempt in range(100):
+    for attempt in range(300):
         try:
             connection = await asyncpg.connect(dsn, timeout=10)
             break
-        except (asyncpg.CannotConnectNowError, OSError) as error:  # recovering from a crash
-            if attempt == 99:
+        except (
+            asyncpg.CannotConnectNowError,
+            asyncpg.PostgresConnectionError,
+            OSError,
+        ) as error:  # recovering from a crash
+            if attempt == 299:
                 raise StartFailed("PostgreSQL does not finish its recovery") from error
             await asyncio.sleep(0.1)
     try:

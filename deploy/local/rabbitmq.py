@@ -9,8 +9,11 @@ import os
 import re
 import shutil
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
+
+import httpx
 
 from broker.amqp.administration import AdministrationSettings
 from broker.amqp.topology import hub_permissions
@@ -120,9 +123,24 @@ class EmbeddedRabbit:
         self._node.launch([str(server)], env=self._environment(), cwd=self._folder)
 
     def await_ready(self, *, seconds: float = 60.0) -> None:
-        """Wait until AMQP and management ports answer; raise ``StartFailed`` when they do not."""
-        ports = (self._ports["amqps"], self._ports["management"])
-        self._node.await_ready(lambda: all(accepts_connections(port) for port in ports), seconds=seconds)
+        """Wait until AMQP answers and the virtual host is there; raise ``StartFailed`` when that takes longer than ``seconds``."""
+        self._node.await_ready(lambda: accepts_connections(self.port) and self._knows_vhost(), seconds=seconds)
+
+    def _knows_vhost(self) -> bool:
+        """Return whether the definitions are loaded: ports may open a moment before."""
+        admin = self.administration_settings()
+        context = ssl.create_default_context(cafile=str(admin.ca_file))
+        try:
+            answer = httpx.get(
+                f"{admin.url}/api/vhosts/{admin.vhost}",
+                auth=(admin.user, admin.password.get_secret_value()),
+                verify=context,
+                timeout=2,
+                trust_env=False,
+            )
+        except httpx.HTTPError:
+            return False
+        return answer.is_success
 
     def stop(self) -> None:
         """Stop the node in order, then epmd."""

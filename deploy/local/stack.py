@@ -121,6 +121,11 @@ class LocalStack:
         """Return what runs."""
         return StackStatus(rabbitmq_pid=self.rabbitmq.pid, postgres_pid=self.postgres.pid)
 
+    @property
+    def data_folders(self) -> tuple[Path, ...]:
+        """Folders that hold everything that the servers have written: data, write-ahead logs, logs. For searching."""
+        return (self.rabbitmq.folder, self.postgres.data_folder, self.root / "postgres")
+
     def credential(self, name: str) -> Credential:
         """Return the TLS client certificate of ``name``: an agency id, or ``hub``."""
         return self.pki.issue_client(name)
