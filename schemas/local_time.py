@@ -12,14 +12,18 @@ from schemas.codes import AgeBand
 from schemas.errors import Rejected
 
 LONDON = ZoneInfo("Europe/London")
-_MONTHS = {m: n for n, m in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}
+_MONTHS = {
+    m: n for n, m in enumerate(("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"), 1)
+}
 _DATE_FORMS = (
     re.compile(r"(?P<d>[0-9]{1,2})/(?P<m>[0-9]{1,2})/(?P<y>[0-9]{4})"),
     re.compile(r"(?P<y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})"),
     re.compile(r"(?P<d>[0-9]{1,2})(?P<s>[ -]?)(?P<mon>[A-Za-z]{3})(?P=s)(?P<y>[0-9]{4})"),
     re.compile(r"(?P<y>[0-9]{4})(?P<m>[0-9]{2})(?P<d>[0-9]{2})"),
 )
-_ISO_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
+_ISO_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})"
+)
 _WALL_TIME = re.compile(r"(?P<h>[0-9]{2}):(?P<min>[0-9]{2})(:(?P<sec>[0-9]{2}))?")
 _ADULT_AGE = 18
 _BANDS = (

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 
 from adapters.mapping.defaults import find_purpose
-from adapters.mapping.model import AddresseeSpec, CirculationSpec, ConflictSpec, OrganisationSpec, PerformerSpec, TokenSpec
+from adapters.mapping.model import AddresseeSpec, CirculationSpec, ConflictSpec, PerformerSpec, TokenSpec
 from adapters.mapping.nodes import Node
 from adapters.mapping.people import Person
+from adapters.mapping.specs import OrganisationSpec
 from adapters.mapping.values import Found, RecordContext, meets, read_text
 from schemas.directory import Agency, Contact, Directory
 from schemas.errors import Rejected
@@ -63,7 +64,9 @@ class Addresses:
         if self._spec.performers is not None:
             entries += [self._resolve_performer(node) for node in self._context.node.select(self._spec.performers)]
         if not entries:
-            raise Rejected("there is nobody to send it to", field=(self._spec.path or self._spec.performers or "").split("[")[0])
+            raise Rejected(
+                "there is nobody to send it to", field=(self._spec.path or self._spec.performers or "").split("[")[0]
+            )
         return tuple(entries)
 
     def resolve_code(self, code: str) -> list[tuple[str, str]]:
@@ -81,7 +84,9 @@ class Addresses:
             ]
         if addressee.find == "placing":
             places = list(dict.fromkeys(p.identifiers["placing"] for p in self._subjects if "placing" in p.identifiers))
-            return [self._resolve_area(addressee, place) for place in places] or [(make_unresolved("code", code), addressee.role)]
+            return [self._resolve_area(addressee, place) for place in places] or [
+                (make_unresolved("code", code), addressee.role)
+            ]
         if addressee.find == "area":
             return [self._resolve_area(addressee, self._area)]
         agency = find_by_role(self._directory, addressee.role, self._area, elsewhere=True)
@@ -117,7 +122,8 @@ class Addresses:
         if self._spec.carer is None:
             return from_people
         stated = [
-            parse_identifier("ofsted_urn", node.text(), field=node.path) for node in self._context.node.select(self._spec.carer)
+            parse_identifier("ofsted_urn", node.text(), field=node.path)
+            for node in self._context.node.select(self._spec.carer)
         ]
         return list(dict.fromkeys(stated)) or from_people
 
@@ -230,7 +236,9 @@ def _find_bodies(context: RecordContext, node: Node, specs: tuple[OrganisationSp
             found = node.first(spec.path)
             value = found.text().upper() if found is not None and not isinstance(found.value, dict) else None
         if value is not None:
-            return [a for a in context.directory.agencies if any(a.identifiers.get(scheme) == value for scheme in schemes)]
+            return [
+                a for a in context.directory.agencies if any(a.identifiers.get(scheme) == value for scheme in schemes)
+            ]
     return []
 
 

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from adapters.mapping.facts import find_heading
-from adapters.mapping.model import AttachmentSpec, AttributeSpec, ContentSpec
+from adapters.mapping.model import AttachmentSpec, ContentSpec
 from adapters.mapping.nodes import Node
 from adapters.mapping.people import FAMILY, INFORMANT, SUBJECT, SUSPECT, WITNESS, Person
 from adapters.mapping.redaction import Redactor
+from adapters.mapping.specs import AttributeSpec
 from adapters.mapping.values import Found, RecordContext, has_text, meets, read_all
 from schemas.codes import Compartment, SubjectType
 from schemas.errors import Rejected
 from schemas.ethnicity import EthnicityRecord
+from schemas.local_time import parse_date
 from schemas.referral import Attachment, Handling, Part, PersonCategory, Statement, StatementBasis
 
 C = Compartment
@@ -93,7 +95,9 @@ class ContentBuilder:
         if person.is_subject:
             self.add(C.C13, person.ref, _say("Ethnicity", value, person, PersonCategory.VICTIM))
         elif FAMILY & set(person.roles):
-            self.add(C.C13, self._find_relative(person), _say("Ethnicity of a relative", value, person, PersonCategory.OTHER))
+            self.add(
+                C.C13, self._find_relative(person), _say("Ethnicity of a relative", value, person, PersonCategory.OTHER)
+            )
         else:
             place = _ALL_TO.get(person.roles[0])
             if place is not None:
@@ -169,7 +173,9 @@ class ContentBuilder:
         return parts
 
     def _read_group(self, person: Person, group: dict[str, AttributeSpec]) -> dict[str, JsonValue]:
-        return {label: value for label, spec in group.items() if (value := _read_attribute(person.node, spec)) is not None}
+        return {
+            label: value for label, spec in group.items() if (value := _read_attribute(person.node, spec)) is not None
+        }
 
     def _add_subject(self, person: Person, groups: dict[str, dict[str, JsonValue]]) -> None:
         category = PersonCategory.VICTIM if person.is_person else None
@@ -186,10 +192,12 @@ class ContentBuilder:
             category = PersonCategory.CONVICTED
         if role == SUSPECT and person.is_subject:
             return
-        value: dict[str, JsonValue] = {"Reference": person.ref, **_describe_relations(person)}
+        value: dict[str, JsonValue] = {**_describe(person)}
         for sort, group in groups.items():
             if sort in _KEPT_APART and role != INFORMANT and group:
-                self.add(_KEPT_APART[sort], None, _say(f"{role.title()} {person.ref}: {sort}", dict(group), person, category))
+                self.add(
+                    _KEPT_APART[sort], None, _say(f"{role.title()} {person.ref}: {sort}", dict(group), person, category)
+                )
             else:
                 value.update(group)
         self.add(_ALL_TO[role], None, _say(role.title(), value, person, category))
@@ -197,16 +205,19 @@ class ContentBuilder:
     def _add_family(self, person: Person, role: str, groups: dict[str, dict[str, JsonValue]]) -> None:
         subject = self._find_relative(person)
         if role in FAMILY:
-            identity = {"Reference": person.ref, **_describe_relations(person), **groups.get("identity", {})}
+            identity = {**_describe(person), **groups.get("identity", {})}
             self.add(C.C03, subject, _say(role.title(), identity, person, PersonCategory.OTHER))
         for sort, group in groups.items():
             if not group or sort == "identity":
                 continue
-            if sort == "contact" and person.is_suspect:  # FORMATS CH-6: not of a suspect, whose contact details are in C09
+            if (
+                sort == "contact" and person.is_suspect
+            ):  # FORMATS CH-6: not of a suspect, whose contact details are in C09
                 continue
             place = _ROLE_ROUTES.get((role, sort), _FAMILY_ROUTES[sort])
             relation = {} if role not in FAMILY else _describe_relations(person)
-            self.add(place, subject, _say(f"{role.title()} {person.ref}", {**relation, **group}, person, PersonCategory.OTHER))
+            title = f"{role.title()} {person.ref}" if person.spec.ref is not None else role.title()
+            self.add(place, subject, _say(title, {**relation, **group}, person, PersonCategory.OTHER))
 
     def _find_relative(self, person: Person) -> str | None:
         """Return the subject to whom alone a relative belongs, or none when it is not said or is several."""
@@ -243,6 +254,11 @@ def _say(label: str, value: JsonValue, person: Person, category: PersonCategory 
     return Statement(label=label, value=value, person_ref=person.ref, person_category=category)
 
 
+def _describe(person: Person) -> dict[str, JsonValue]:
+    reference: dict[str, JsonValue] = {"Reference": person.ref} if person.spec.ref is not None else {}
+    return {**reference, **_describe_relations(person)}
+
+
 def _describe_relations(person: Person) -> dict[str, JsonValue]:
     if not person.relations:
         return {}
@@ -261,8 +277,9 @@ def _read_attribute(node: Node, spec: AttributeSpec) -> JsonValue:
     for path in spec.path:
         for found in node.select(path):
             value = _pick_fields(found, spec.fields)
-            if isinstance(value, str) and spec.table is not None:
-                value = spec.table.get(value, value)
+            if isinstance(value, str):
+                value = spec.table.get(value, value) if spec.table is not None else value
+                value = parse_date(value, field=found.path).isoformat() if spec.date else value
             if value is not None:
                 values.append(value)
     return None if not values else values[0] if len(values) == 1 else values
@@ -271,17 +288,29 @@ def _read_attribute(node: Node, spec: AttributeSpec) -> JsonValue:
 def _pick_fields(node: Node, fields: dict[str, str] | None) -> JsonValue:
     """Return a node's value: whole, or the members that ``fields`` labels."""
     if fields is None:
-        value = node.plain()
-        return None if value in ({}, []) else value
+        return _read_value(node)
     if not isinstance(node.value, dict):
         return node.plain()
     picked: dict[str, JsonValue] = {}
     for label, path in fields.items():
-        values = [one.plain() for one in node.select(path)]
-        values = [value for value in values if value not in ({}, [])]
+        values: list[JsonValue] = [
+            value
+            for one in node.select(path)
+            if (value := _read_value(one)) is not None and one.value is not node.value
+        ]
+        if path == "." and has_text(node):
+            values = [node.text()]
         if values:
             picked[label] = values[0] if len(values) == 1 else values
     return picked or None
+
+
+def _read_value(node: Node) -> JsonValue:
+    """Return a value: of an element with text that text, else the whole, and none for an object or list with nothing in it."""
+    if isinstance(node.value, dict) and has_text(node):
+        return node.text()
+    value = node.plain()
+    return None if value in ({}, []) else value
 
 
 def _read_attachment(spec: AttachmentSpec, node: Node) -> Attachment:

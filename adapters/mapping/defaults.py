@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from adapters.mapping.model import MappingModel
+from adapters.mapping.specs import MappingModel
 from schemas.codes import Compartment
 from schemas.errors import ConfigInvalid
 

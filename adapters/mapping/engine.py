@@ -21,8 +21,7 @@ from adapters.mapping.facts import (
 )
 from adapters.mapping.limits import check_text
 from adapters.mapping.model import Mapping
-from adapters.mapping.nodes import Node
-from adapters.mapping.origin import Origin, check_times, find_area, find_sender, read_origin
+from adapters.mapping.origin import check_times, find_area, find_sender, read_origin
 from adapters.mapping.people import Person, check_births, read_people
 from adapters.mapping.quality import flag_people, flag_record, flag_risk, flag_voice
 from adapters.mapping.records import split_records
@@ -32,9 +31,9 @@ from adapters.mapping.unread import list_unread
 from adapters.mapping.values import RecordContext, meets, read_text, require
 from adapters.mapping.wording import say_always, say_decision, word_decision_summary, word_risk_summary
 from schemas.codes import Compartment, Kind, RiskGrade
-from schemas.directory import Agency, Directory
+from schemas.directory import Directory
 from schemas.errors import Rejected
-from schemas.referral import Consent, Hold, Part, Referral, Tell
+from schemas.referral import Part, Referral
 
 _POLICE = "police"
 
@@ -84,8 +83,14 @@ def read_records(data: bytes, mapping: Mapping, context: MappingContext) -> list
             outcomes.append(RecordOutcome(number, native_ref, referral, None))
         except Rejected as error:
             outcomes.append(RecordOutcome(number, native_ref, None, error))
-        except (ValueError, OverflowError, RecursionError):  # a rule of the contract's own types: no value may reach a trace
-            outcomes.append(RecordOutcome(number, native_ref, None, Rejected("the record breaks a rule of the contract")))
+        except (
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ):  # a rule of the contract's own types: no value may reach a trace
+            outcomes.append(
+                RecordOutcome(number, native_ref, None, Rejected("the record breaks a rule of the contract"))
+            )
     return outcomes
 
 
@@ -102,7 +107,9 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
     check_births(context, people, origin.incident_at)
     addresses = Addresses(context, people, area=area, kind=origin.decision_kind)
     hold = read_hold(context, mapping.hold, addresses) if mapping.hold is not None else None
-    may_know = frozenset(read_may_know(context, mapping.hold)) if mapping.hold and hold and hold.facts.active else frozenset()
+    may_know = (
+        frozenset(read_may_know(context, mapping.hold)) if mapping.hold and hold and hold.facts.active else frozenset()
+    )
     circulation = addresses.list_entries(may_know)
     consent = read_consent(context, mapping.consent, people, addresses)
     tell = read_tell(context)
@@ -111,10 +118,14 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
     task = _read_task(context, origin.kind)
     builder = _gather_content(context, people)
     basis, words = read_basis(
-        context, mapping.basis, origin.decision_kind, art10=builder.holds(Compartment.C09), police=sender.kind == _POLICE
+        context,
+        mapping.basis,
+        origin.decision_kind,
+        art10=builder.holds(Compartment.C09),
+        police=sender.kind == _POLICE,
     )
     say_always(builder, tell)
-    say_decision(builder, basis, words, consent, tell, hold)
+    say_decision(builder, basis, words, consent=consent, tell=tell, hold=hold)
     summaries = {C: text for C, spec in mapping.summaries.items() if (text := read_text(node, spec)) is not None}
     summaries[Compartment.C17] = word_decision_summary(basis, consent, tell, origin.kind, task)
     if builder.holds(Compartment.C05):
@@ -172,7 +183,9 @@ def _gather_content(context: RecordContext, people: Sequence[Person]) -> Content
     return builder
 
 
-def _finish_content(builder: ContentBuilder, people: Sequence[Person], summaries: dict[Compartment, str]) -> tuple[Part, ...]:
+def _finish_content(
+    builder: ContentBuilder, people: Sequence[Person], summaries: dict[Compartment, str]
+) -> tuple[Part, ...]:
     redactor = Redactor(list_phrases(people, builder.list_values(Compartment.C12)))
     builder.rewrite(redactor)
     fit = {place: str(redactor.redact(text, place)[0]) for place, text in summaries.items()}

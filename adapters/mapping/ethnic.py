@@ -1,11 +1,18 @@
 """Ethnicity as a record system gives it: self-defined code, officer's perception, or free text, never one made of another."""
 
-from adapters.mapping.model import EthnicitySpec
 from adapters.mapping.nodes import Node
+from adapters.mapping.specs import EthnicitySpec
 from adapters.mapping.values import RecordContext, read_field, read_text
-from schemas.ethnicity import DefinedBy, EthnicityRecord, EthnicityScheme, MatchQuality, name_ns_reason, parse_ethnic_code
-from schemas.ethnicity_codes import ABSENT_CODE_REASONS, AVOIDABLE_NS_REASONS, POLICE_NS_REASONS
 from schemas.errors import Rejected
+from schemas.ethnicity import (
+    DefinedBy,
+    EthnicityRecord,
+    EthnicityScheme,
+    MatchQuality,
+    name_ns_reason,
+    parse_ethnic_code,
+)
+from schemas.ethnicity_codes import ABSENT_CODE_REASONS, AVOIDABLE_NS_REASONS, POLICE_NS_REASONS
 
 _W4_FEATURE = "local_ethnicity_W4"
 
@@ -39,16 +46,20 @@ def read_ethnicity(
         scheme = EthnicityScheme(read_text(node, spec.scheme) or EthnicityScheme.POLICE_18_1)
         features = context.directory.local_policy.get("feature_flags", {})
         value = parse_ethnic_code(scheme, code.text, local_w4=bool(features.get(_W4_FEATURE)), field=code.path)
-        record = _record_code(context, node, spec, EthnicityRecord(source_value=value, scheme=scheme, **common), flagged)
+        record = _record_code(
+            context, node, spec, EthnicityRecord(source_value=value, scheme=scheme, **common), flagged
+        )
         if text is not None and record.heritage is None:
             record = record.model_copy(update={"heritage": text})
     elif unborn:
         record, flagged = EthnicityRecord(reason_absent="not_applicable_unborn"), False
     elif text is not None:
-        _raise_flag(context, flagged, "ethnicity_free_text_only")
-        record = EthnicityRecord(source_value=text, scheme=EthnicityScheme.FREE_TEXT, reason_absent="no_code_recorded", **common)
+        _raise_flag(context, on=flagged, flag="ethnicity_free_text_only")
+        record = EthnicityRecord(
+            source_value=text, scheme=EthnicityScheme.FREE_TEXT, reason_absent="no_code_recorded", **common
+        )
     elif perceived is not None:
-        _raise_flag(context, flagged, "ethnicity_officer_perceived_only")
+        _raise_flag(context, on=flagged, flag="ethnicity_officer_perceived_only")
         value = perceived.text if not perceived.text.isdigit() else f"IC{perceived.text}"
         record = EthnicityRecord(
             source_value=parse_ethnic_code(EthnicityScheme.POLICE_IC, value, field=perceived.path),
@@ -57,19 +68,18 @@ def read_ethnicity(
             **{**common, "defined_by": DefinedBy.PRACTITIONER_OBSERVED},
         )
     else:
-        _raise_flag(context, flagged, "ethnicity_not_recorded")
+        _raise_flag(context, on=flagged, flag="ethnicity_not_recorded")
         record = EthnicityRecord(reason_absent="not_recorded", heritage=common["heritage"])
     if MatchQuality.AMBIGUOUS in {record.nhs.match, record.dfe.match}:
-        _raise_flag(context, flagged, "ethnicity_crosswalk_ambiguous")
+        _raise_flag(context, on=flagged, flag="ethnicity_crosswalk_ambiguous")
     return record
 
 
 def _record_code(
-    context: RecordContext, node: Node, spec: EthnicitySpec, record: EthnicityRecord, flagged: bool
+    context: RecordContext, node: Node, spec: EthnicitySpec, record: EthnicityRecord, *, flagged: bool
 ) -> EthnicityRecord:
-    assert record.scheme is not None  # noqa: S101  # built with one by the only caller
     ns_reason = None
-    reason_absent = ABSENT_CODE_REASONS.get((record.scheme.value, record.source_value or ""))
+    reason_absent = ABSENT_CODE_REASONS.get((record.scheme or "", record.source_value or ""))
     if record.source_value == "NS":
         found = read_field(node, spec.ns_reason)
         ns_reason = found.text.upper() if found is not None else None
@@ -77,14 +87,14 @@ def _record_code(
             raise Rejected("no such reason for NS", field=found.path)
         reason_absent = name_ns_reason(ns_reason)
         if ns_reason is None:
-            _raise_flag(context, flagged, "ethnicity_ns_without_reason")
+            _raise_flag(context, on=flagged, flag="ethnicity_ns_without_reason")
         elif ns_reason in AVOIDABLE_NS_REASONS:
-            _raise_flag(context, flagged, "ethnicity_ns_avoidable")
+            _raise_flag(context, on=flagged, flag="ethnicity_ns_avoidable")
     elif record.defined_by is DefinedBy.PRACTITIONER_OBSERVED:
-        _raise_flag(context, flagged, "ethnicity_not_self_defined")
+        _raise_flag(context, on=flagged, flag="ethnicity_not_self_defined")
     return record.model_copy(update={"reason_absent": reason_absent}).with_crosswalk(ns_reason)
 
 
-def _raise_flag(context: RecordContext, flagged: bool, flag: str) -> None:
-    if flagged:
+def _raise_flag(context: RecordContext, *, on: bool, flag: str) -> None:
+    if on:
         context.flags.add(flag)

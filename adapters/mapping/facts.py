@@ -7,13 +7,33 @@ from datetime import datetime, timedelta
 
 from adapters.mapping.addressing import Addresses, make_code
 from adapters.mapping.defaults import load_defaults
-from adapters.mapping.model import AssessmentSpec, BasisSpec, ConsentSpec, HoldSpec
+from adapters.mapping.model import BasisSpec, ConsentSpec, HoldSpec
 from adapters.mapping.nodes import Node
 from adapters.mapping.people import Person
-from adapters.mapping.values import Found, RecordContext, meets, name_missing, read_all, read_date, read_field, read_text, read_yes
+from adapters.mapping.specs import AssessmentSpec
+from adapters.mapping.values import (
+    Found,
+    RecordContext,
+    meets,
+    name_missing,
+    read_all,
+    read_date,
+    read_field,
+    read_text,
+    read_yes,
+)
 from schemas.codes import RISK_ORDER, Art6, Compartment, ConsentGiver, ConsentState, RiskGrade, TellValue
 from schemas.errors import Rejected
-from schemas.header import ClinicalConfidence, ClockStarts, ConsentFacts, ConsentScope, Embargo, LawfulBasis, RiskFacts, TellStatus
+from schemas.header import (
+    ClinicalConfidence,
+    ClockStarts,
+    ConsentFacts,
+    ConsentScope,
+    Embargo,
+    LawfulBasis,
+    RiskFacts,
+    TellStatus,
+)
 from schemas.referral import Consent, Hold, Tell
 
 _SECTION = re.compile(r"s(?:ection|\.)\s?(\d{1,3}[A-Z]{0,4})", re.IGNORECASE)
@@ -69,7 +89,9 @@ def make_risk(assessment: Assessment | None, *, danger: bool) -> RiskFacts:
     )
 
 
-def read_basis(context: RecordContext, spec: BasisSpec, kind: str, *, art10: bool, police: bool) -> tuple[LawfulBasis, str | None]:
+def read_basis(
+    context: RecordContext, spec: BasisSpec, kind: str, *, art10: bool, police: bool
+) -> tuple[LawfulBasis, str | None]:
     """Return the lawful basis and the words in which it is claimed (FORMATS CH-26).
 
     The provision is the first Act and section that the words name, else the mapping's for the kind.
@@ -121,7 +143,9 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
     answered = state is not ConsentState.NOT_SOUGHT
     giver = read_text(node, spec.giver) if answered else None
     person = _find_giver(context, spec, people, giver) if answered else None
-    suspected = answered and ((person is not None and person.is_suspect) or (spec.suspected is not None and meets(node, spec.suspected)))
+    suspected = answered and (
+        (person is not None and person.is_suspect) or (spec.suspected is not None and meets(node, spec.suspected))
+    )
     expires_at = context.read_moment(node, spec.expires)
     if state is ConsentState.GIVEN and suspected:
         state = ConsentState.INVALID
@@ -159,7 +183,9 @@ def read_tell(context: RecordContext) -> Tell:
     reason = read_field(node, spec.reason)
     if value.text == TellValue.DO_NOT_TELL and reason is None:
         raise Rejected("say why the family is not told", field=name_missing(node, spec.reason))
-    facts = TellStatus(value=TellValue(value.text), reason_code=_name_reason(reason), review_on=read_date(node, spec.review))
+    facts = TellStatus(
+        value=TellValue(value.text), reason_code=_name_reason(reason), review_on=read_date(node, spec.review)
+    )
     return Tell(facts=facts, reason=reason.text if reason else None, reviewer=read_text(node, spec.reviewer))
 
 
@@ -191,11 +217,15 @@ def read_clocks(context: RecordContext) -> ClockStarts:
     """Return the instants and dates from which statutory clocks run (FORMATS CH-20)."""
     values: dict[str, object] = {}
     for name, spec in context.mapping.clocks.items():
-        values[name] = read_date(context.node, spec) if name.endswith("_on") else context.read_moment(context.node, spec)
+        values[name] = (
+            read_date(context.node, spec) if name.endswith("_on") else context.read_moment(context.node, spec)
+        )
     return ClockStarts.model_validate(values)
 
 
-def read_confidence(context: RecordContext, subjects: Sequence[Person], state: ConsentState) -> ClinicalConfidence | None:
+def read_confidence(
+    context: RecordContext, subjects: Sequence[Person], state: ConsentState
+) -> ClinicalConfidence | None:
     """Return the facts of a disclosure in clinical confidence (FORMATS CH-19), for the first child that it is about."""
     spec, node = context.mapping.confidence, context.node
     if spec is None or not meets(node, spec.on):
@@ -230,7 +260,9 @@ def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, a
     )
 
 
-def _find_giver(context: RecordContext, spec: ConsentSpec, people: Sequence[Person], giver: str | None) -> Person | None:
+def _find_giver(
+    context: RecordContext, spec: ConsentSpec, people: Sequence[Person], giver: str | None
+) -> Person | None:
     ref = read_field(context.node, spec.giver_ref)
     if ref is not None:
         person = next((p for p in people if p.ref == ref.text), None)

@@ -31,6 +31,7 @@ def draft_header(
     directory: Directory,
     subject_ids: Mapping[str, str],
     pepper: bytes,
+    *,
     pepper_id: str = "p1",
     make_id: Callable[[], str] = make_opaque_id,
 ) -> RoutingHeader:
@@ -111,7 +112,14 @@ def _draft_deliveries(referral: Referral, make_id: Callable[[], str]) -> tuple[D
     for entry in referral.circulation:
         distinct.setdefault((entry.agency, entry.role, entry.purpose, entry.contact), entry.code)
     return tuple(
-        DeliveryRequest(delivery_id=make_id(), agency=agency, role=role, purpose=purpose, contact=contact, circulation=_as_code(code))
+        DeliveryRequest(
+            delivery_id=make_id(),
+            agency=agency,
+            role=role,
+            purpose=purpose,
+            contact=contact,
+            circulation=_as_code(code),
+        )
         for (agency, role, purpose, contact), code in distinct.items()
     )
 

@@ -102,20 +102,22 @@ class Node:
 def make_plain(value: Any) -> JsonValue:
     """Return a parsed value as JSON without floats: decimals and integers beyond 2**53 become text (JCS, RFC 8785, needs it)."""
     if isinstance(value, Node):
-        return make_plain(value.value)
+        value = value.value
     if isinstance(value, dict):
         if set(value) == {"#text"}:
             return make_plain(value["#text"])
         return {key.lstrip("@").replace("#text", "text"): make_plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [make_plain(item) for item in value]
-    if isinstance(value, Decimal) or (type(value) is int and abs(value) > _LARGEST_SAFE_INTEGER):
-        return str(value)
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, float):
-        return repr(value)
-    return value  # type: ignore[no-any-return]  # null, boolean or integer
+    return _make_plain_scalar(value)
+
+
+def _make_plain_scalar(value: Any) -> str | int | bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) <= _LARGEST_SAFE_INTEGER:
+        return value
+    return str(value).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,9 @@ def split_expression(expression: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _compile(expression: str) -> tuple[bool, tuple[_Step, ...]]:
-    return expression.startswith("/"), tuple(_compile_step(step) for step in split_expression(expression.removeprefix("/")))
+    return expression.startswith("/"), tuple(
+        _compile_step(step) for step in split_expression(expression.removeprefix("/"))
+    )
 
 
 def _compile_step(text: str) -> _Step:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from adapters.mapping.ethnic import read_ethnicity
-from adapters.mapping.model import PeopleSpec
 from adapters.mapping.nodes import Node
+from adapters.mapping.specs import PeopleSpec
 from adapters.mapping.values import RecordContext, meets, read_all, read_date, read_field, read_text
 from schemas.codes import SubjectType
 from schemas.errors import Rejected
@@ -16,7 +16,15 @@ from schemas.referral import NhsNumberState, SubjectIdentifier
 SUBJECT, SUSPECT, INFORMANT, WITNESS = "subject", "suspect", "informant", "witness"
 FAMILY = frozenset({"parent", "sibling", "household"})
 ROLES = FAMILY | {SUBJECT, SUSPECT, INFORMANT, WITNESS, "address", "scene"}
-_SCHEMES = {"nhs": "nhs", "upn": "upn", "pnc": "pnc", "school": "urn", "practice": "ods", "carer": "ofsted_urn", "placing": "gss"}
+_SCHEMES = {
+    "nhs": "nhs",
+    "upn": "upn",
+    "pnc": "pnc",
+    "school": "urn",
+    "practice": "ods",
+    "carer": "ofsted_urn",
+    "placing": "gss",
+}
 """Identifiers of a person by their use in a mapping, with the scheme that checks them."""
 
 
@@ -101,7 +109,9 @@ def read_people(context: RecordContext) -> list[Person]:
                 people.append(person)
     _check_unique(people)
     if not any(person.is_subject for person in people):
-        raise Rejected("there is nobody whom the record is about", field=context.mapping.people[0].each.split("[")[0].lstrip("~"))
+        raise Rejected(
+            "there is nobody whom the record is about", field=context.mapping.people[0].each.split("[")[0].lstrip("~")
+        )
     return people
 
 
@@ -133,13 +143,19 @@ def _read_person(context: RecordContext, spec: PeopleSpec, node: Node) -> Person
             person.identifiers[use] = found.text
     if person.is_person:
         _read_nhs_number(context, person)
-        person.ethnicity = read_ethnicity(context, node, spec.ethnicity, unborn=person.unborn, flagged=person.is_subject)
+        person.ethnicity = read_ethnicity(
+            context, node, spec.ethnicity, unborn=person.unborn, flagged=person.is_subject
+        )
     return person
 
 
 def _read_relations(node: Node, spec: PeopleSpec) -> dict[str, str]:
     relations = {}
-    if spec.relations is not None and (found := node.first(spec.relations)) is not None and isinstance(found.value, dict):
+    if (
+        spec.relations is not None
+        and (found := node.first(spec.relations)) is not None
+        and isinstance(found.value, dict)
+    ):
         found.plain()
         relations = {key: str(value) for key, value in found.value.items() if isinstance(value, str)}
     single = read_text(node, spec.relation)
@@ -168,7 +184,9 @@ def _check_unique(people: list[Person]) -> None:
         if number is None or not person.is_subject:
             continue
         if numbers.setdefault(number, person) is not person:
-            raise Rejected("two subjects with the same NHS number", field=_locate(person, person.spec.identifiers["nhs"].path))
+            raise Rejected(
+                "two subjects with the same NHS number", field=_locate(person, person.spec.identifiers["nhs"].path)
+            )
 
 
 def _locate(person: Person, paths: tuple[str, ...]) -> str:
@@ -186,4 +204,6 @@ def check_births(context: RecordContext, people: list[Person], incident: datetim
     for person in people:
         if person.is_subject and person.born is not None and person.born > limit and person.due is None:
             found = read_field(person.node, person.spec.born)
-            raise Rejected("born after the incident, with no expected date of delivery", field=found.path if found else None)
+            raise Rejected(
+                "born after the incident, with no expected date of delivery", field=found.path if found else None
+            )

@@ -31,7 +31,12 @@ def flag_voice(context: RecordContext, people: Sequence[Person], *, heard: bool)
 
 
 def flag_risk(
-    context: RecordContext, people: Sequence[Person], assessment: Assessment | None, *, kind: str, missing_event: str | None
+    context: RecordContext,
+    people: Sequence[Person],
+    assessment: Assessment | None,
+    *,
+    kind: str,
+    missing_event: str | None,
 ) -> None:
     """Raise flags on the assessment that grades the referral, or on its absence; ``kind`` is the original one."""
     flags = context.flags

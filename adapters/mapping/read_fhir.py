@@ -70,7 +70,11 @@ def _collect_answers(response: dict[str, Any]) -> dict[str, Any]:
             value = _read_answer(answer)
             if isinstance(name, str) and value is not None:
                 answers.setdefault(name, []).append(Node(value, f"QuestionnaireResponse.{name}"))
-            pending.extend(i for i in reversed(_as_list(answer.get("item") if isinstance(answer, dict) else None)) if isinstance(i, dict))
+            pending.extend(
+                i
+                for i in reversed(_as_list(answer.get("item") if isinstance(answer, dict) else None))
+                if isinstance(i, dict)
+            )
         pending.extend(i for i in reversed(_as_list(item.get("item"))) if isinstance(i, dict))
     return dict(answers)
 

@@ -4,7 +4,7 @@
 """
 
 from typing import Any
-from xml.etree.ElementTree import ParseError  # the parser itself is defusedxml's  # noqa: S405
+from xml.etree.ElementTree import ParseError  # the parser itself is defusedxml's
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
@@ -83,7 +83,9 @@ def parse_xml(data: bytes, root: str) -> dict[str, Any]:
 class LinkedExtract:
     """An extract whose meaning lies in its links: things by id, and for each record the things linked to it, in the order of the links."""
 
-    def __init__(self, root: dict[str, Any], record: str, id_attribute: str, link: str, ends: tuple[str, str, str]) -> None:
+    def __init__(
+        self, root: dict[str, Any], record: str, id_attribute: str, link: str, ends: tuple[str, str, str]
+    ) -> None:
         self._things: dict[str, tuple[str, dict[str, Any]]] = {}
         self._record_name = record
         self._id = id_attribute
@@ -126,7 +128,9 @@ class LinkedExtract:
                 continue
             source, role = one.get(self._from), one.get(self._as)
             if source not in self._things:
-                raise Rejected("a link comes from something that is not in the file", field=f"{self._link_name}{self._from}")
+                raise Rejected(
+                    "a link comes from something that is not in the file", field=f"{self._link_name}{self._from}"
+                )
             if not role:
                 raise Rejected("a link without a role", field=f"{self._link_name}{self._as}")
             name, element = self._things[source]

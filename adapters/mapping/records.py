@@ -47,7 +47,9 @@ def split_records(data: bytes, mapping: Mapping) -> list[RawRecord]:
 def _split_csv(data: bytes, reader: ReaderSpec) -> list[RawRecord]:
     header, rows = parse_csv(data)
     check_header(header, reader.columns)
-    return [RawRecord(_make_row_opener(header, row), _digest_json(dict(zip(header, row, strict=False)))) for row in rows]
+    return [
+        RawRecord(_make_row_opener(header, row), _digest_json(dict(zip(header, row, strict=False)))) for row in rows
+    ]
 
 
 def _make_row_opener(header: list[str], row: list[str]) -> Callable[[], Node]:
@@ -55,13 +57,18 @@ def _make_row_opener(header: list[str], row: list[str]) -> Callable[[], Node]:
 
 
 def _split_xml(data: bytes, reader: ReaderSpec) -> list[RawRecord]:
-    extract = LinkedExtract(parse_xml(data, reader.root), reader.record, reader.id_attribute, reader.link, reader.link_ends)
+    extract = LinkedExtract(
+        parse_xml(data, reader.root), reader.record, reader.id_attribute, reader.link, reader.link_ends
+    )
     wanted = [
         element
         for element in extract.records()
         if all(element.get(name) == value for name, value in reader.record_where.items())
     ]
-    return [RawRecord(_make_event_opener(extract, element, reader.record), _digest_event(extract, element)) for element in wanted]
+    return [
+        RawRecord(_make_event_opener(extract, element, reader.record), _digest_event(extract, element))
+        for element in wanted
+    ]
 
 
 def _make_event_opener(extract: LinkedExtract, element: dict[str, Any], name: str) -> Callable[[], Node]:

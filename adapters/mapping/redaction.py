@@ -32,7 +32,9 @@ class Redactor:
         patterns = [(pattern, home) for pattern, home in self._patterns if home is not place]
         return (self._apply(value, patterns, homes), homes) if patterns else (value, homes)
 
-    def _apply(self, value: JsonValue, patterns: Sequence[tuple[re.Pattern[str], Compartment]], homes: set[Compartment]) -> JsonValue:
+    def _apply(
+        self, value: JsonValue, patterns: Sequence[tuple[re.Pattern[str], Compartment]], homes: set[Compartment]
+    ) -> JsonValue:
         if isinstance(value, str):
             for pattern, home in patterns:
                 value, count = pattern.subn(MARK, value)
@@ -52,8 +54,16 @@ def list_phrases(people: Sequence[Person], sealed: Sequence[JsonValue]) -> list[
     An informant's surname that others share is not taken out, only the full name; nor is anything of one who is there in another role too.
     """
     phrases = [(word, Compartment.C12) for person in people for word in person.restricted_words]
-    phrases += [(phrase, Compartment.C12) for value in sealed for phrase in _list_address_phrases(value, labelled=False)]
-    others = {name.casefold() for p in people if INFORMANT not in p.roles for name in (p.surname, *(p.name() or "").split()) if name}
+    phrases += [
+        (phrase, Compartment.C12) for value in sealed for phrase in _list_address_phrases(value, labelled=False)
+    ]
+    others = {
+        name.casefold()
+        for p in people
+        if INFORMANT not in p.roles
+        for name in (p.surname, *(p.name() or "").split())
+        if name
+    }
     for person in people:
         name = person.name()
         if person.roles != (INFORMANT,) or name is None:
@@ -68,8 +78,10 @@ def list_phrases(people: Sequence[Person], sealed: Sequence[JsonValue]) -> list[
 
 def _guess_surname(name: str) -> str | None:
     """Return the last word of a name written as one text, if it looks like a name."""
-    last = name.split(",")[0].split("(")[0].split()[-1:]
-    return last[0] if last and len(last[0]) > _SHORTEST_NAME and last[0][0].isupper() and len(name.split()) > 1 else None
+    last = re.split(r"[,(]", name, maxsplit=1)[0].split()[-1:]
+    return (
+        last[0] if last and len(last[0]) > _SHORTEST_NAME and last[0][0].isupper() and len(name.split()) > 1 else None
+    )
 
 
 def _list_address_phrases(value: JsonValue, *, labelled: bool) -> list[str]:

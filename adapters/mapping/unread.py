@@ -17,7 +17,9 @@ def list_unread(node: Node, mapping: Mapping) -> tuple[str, ...]:
     """
     patterns = [form for one in mapping.ignore for form in (one, f"{one}.*", f"{one}@*")]
     unread = {_strip_indexes(path) for path in _walk(node.value, node.path, node.seen)}
-    return tuple(sorted(path for path in unread if not any(fnmatchcase(path, form) for form in patterns)))[:_MOST_LISTED]
+    return tuple(sorted(path for path in unread if not any(fnmatchcase(path, form) for form in patterns)))[
+        :_MOST_LISTED
+    ]
 
 
 def _walk(value: Any, path: str, seen: set[str]) -> Iterator[str]:

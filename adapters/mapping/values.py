@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
 
-from adapters.mapping.model import Condition, FieldSpec, Mapping
+from adapters.mapping.model import Mapping
 from adapters.mapping.nodes import Node, split_expression
+from adapters.mapping.specs import Condition, FieldSpec
 from schemas.directory import Directory
 from schemas.errors import Rejected
 from schemas.identifiers import parse_identifier

@@ -42,11 +42,14 @@ def say_always(builder: ContentBuilder, tell: Tell) -> None:
     builder.add(Compartment.C14, None, Statement(label="Telling the family", value=value))
 
 
-def say_decision(builder: ContentBuilder, basis: LawfulBasis, words: str | None, consent: Consent, tell: Tell, hold: Hold | None) -> None:
+def say_decision(
+    builder: ContentBuilder, basis: LawfulBasis, words: str | None, *, consent: Consent, tell: Tell, hold: Hold | None
+) -> None:
     """Add to C17 the ground, consent, telling and embargo with their reasons in words."""
     ground = {**basis.model_dump(mode="json", exclude_none=True), **({"claimed_as": words} if words else {})}
     builder.add(Compartment.C17, None, Statement(label="Lawful basis", value=ground))
-    facts = consent.facts.model_dump(mode="json", exclude_none=True)
+    facts = consent.facts.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    facts["state"] = consent.facts.state.value
     facts.pop("scope", None)
     builder.add(Compartment.C17, None, Statement(label="Consent", value={**facts, **_words("reason", consent.reason)}))
     told = tell.facts.model_dump(mode="json", exclude_none=True)
@@ -54,7 +57,10 @@ def say_decision(builder: ContentBuilder, basis: LawfulBasis, words: str | None,
     builder.add(
         Compartment.C17,
         None,
-        Statement(label="Telling the family", value={**told, **_words("reason", tell.reason), **_words("reviewer", tell.reviewer)}),
+        Statement(
+            label="Telling the family",
+            value={**told, **_words("reason", tell.reason), **_words("reviewer", tell.reviewer)},
+        ),
     )
     if hold is not None:
         held = hold.facts.model_dump(mode="json", exclude_none=True)

@@ -154,7 +154,13 @@ def test_header_holds_no_words(case: tuple[Referral, dict[str, Any]]) -> None:
     referral, _ = case
     header = make_header(referral)
     text = header.model_dump_json()
-    names = [s.value for p in referral.parts if p.compartment is Compartment.C01 for s in p.statements if "name" in s.label.lower()]
+    names = [
+        s.value
+        for p in referral.parts
+        if p.compartment is Compartment.C01
+        for s in p.statements
+        if "name" in s.label.lower()
+    ]
     assert names
     assert not [name for name in names if isinstance(name, str) and name in text]
     assert RoutingHeader.from_entries(header.to_entries()) == header
@@ -222,9 +228,16 @@ def test_the_bundled_samples_are_the_shared_ones() -> None:
 def test_nothing_of_the_samples_is_in_product_code_or_mapping_data() -> None:
     directory = load_sample_directory()
     words = {agency.id for agency in directory.agencies}
-    words |= {v for a in directory.agencies for k, v in a.identifiers.items() if k in {"urn", "ods", "gss", "ofsted_urn", "charity_number"}}
+    words |= {
+        v
+        for a in directory.agencies
+        for k, v in a.identifiers.items()
+        if k in {"urn", "ods", "gss", "ofsted_urn", "charity_number"}
+    }
     root = Path(__file__).parents[2]
-    files = [f for folder in ("adapters", "schemas") for f in (root / folder).rglob("*") if f.suffix in {".py", ".yaml"}]
+    files = [
+        f for folder in ("adapters", "schemas") for f in (root / folder).rglob("*") if f.suffix in {".py", ".yaml"}
+    ]
     assert len(files) > 10
     for file in files:
         text = file.read_text(encoding="utf-8")
@@ -241,7 +254,9 @@ def test_error_texts_hold_no_value() -> None:
         except Rejected as raised:
             error = raised
         assert error is not None
-        values = [v for v in _leaf_texts(data) if len(v) > 4 and v != "message"]  # the bundle's type is a word of ours too
+        values = [
+            v for v in _leaf_texts(data) if len(v) > 4 and v != "message"
+        ]  # the bundle's type is a word of ours too
         assert not [value for value in values if value in json.dumps(error.diagnostics())]
 
 
