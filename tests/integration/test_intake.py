@@ -1,15 +1,27 @@
 """A sealed referral on a real RabbitMQ becomes what each agency may have, and nothing else; rows and log in a real PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
-from schemas.checkpoint import read_proof, verify_proof
-from schemas.envelope import open_delivery, parse_delivery, verify_delivery
-from schemas.log_entry import commit_event
+from broker.wiring import Deciders
+from schemas.canonical import canonical_bytes
+from schemas.codes import ReceiptState
+from schemas.decision import Decision
+from schemas.header import RoutingHeader
+from schemas.objects import digest_object
+from tests.support.hub_agency import (
+    assert_nothing_else_readable,
+    check_evidence,
+    check_notice,
+    open_as,
+    sign_receipt,
+    verify_as,
+)
 from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
 
@@ -18,23 +30,6 @@ from tests.support.servers import RabbitVhost
 async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> AsyncIterator[HubWorld]:
     async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
         yield world
-
-
-def open_as(world: HubWorld, agency: str, body: bytes) -> dict[tuple[str, str], str]:
-    """Verify and open a delivery as its recipient would; return (compartment, subject) to form."""
-    unverified = parse_delivery(body)
-    assert unverified.claimed_sender() == POLICE
-    kit = world.kits[agency]
-    verified = verify_delivery(
-        unverified,
-        [world.kits[POLICE].signer.public],
-        world.log,
-        recipient=agency,
-        kids=[kit.encryption_jwk["kid"]],
-        now=datetime.now(UTC),
-    )
-    opened = open_delivery(verified, {kit.encryption_jwk["kid"]: kit.encryption_jwk})
-    return {(s.compartment.value, s.subject): s.form.value for s in opened}
 
 
 async def test_a_referral_reaches_each_agency_with_its_part_alone(world: HubWorld) -> None:
@@ -90,25 +85,167 @@ async def test_a_referral_reaches_each_agency_with_its_part_alone(world: HubWorl
     assert [r["kind"] for r in positions] == ["accepted", "decided", "decided", "decided"]
 
 
-def assert_nothing_else_readable(body: bytes, texts: tuple[str, ...]) -> None:
-    readable = everything_readable(body)
-    assert [text for text in texts if text.encode() in readable] == []
+async def test_the_same_bytes_again_have_one_effect_and_are_told_again(world: HubWorld) -> None:
+    body = world.seal(Draft()).body
+    async with world.running_worker():
+        await world.publish(POLICE, [body, body])
+        notices = await world.receive(POLICE, 1)
+        await world.publish(POLICE, [body])
+        notices += await world.receive(POLICE, 2, seconds=2)
+        assert len(notices) >= 2
+        deliveries = await world.receive(CSC, 2, seconds=1.5)
+    assert len(deliveries) == 1
+    assert {check_notice(world, notice.body)["outcome"] for notice in notices} == {"accepted"}
+    assert len({notice.body for notice in notices}) == 1
+    assert await world.owner.fetchval("SELECT count(*) FROM log_entries") == 4
 
 
-def everything_readable(body: bytes) -> bytes:
-    """Return a delivery's bytes and everything base64url in it, decoded, as somebody without keys could."""
-    members = parse_object(body, max_bytes=1 << 24)
-    parts = [body, decode_base64url(members["manifest"]["payload"]), decode_base64url(members["decision"]["event"])]
-    parts += [decode_base64url(opening) for opening in members["openings"]]
-    parts += [decode_base64url(jwe.split(".")[0]) for jwe in members["sections"].values()]
-    return b"\n".join(parts)
+async def test_another_message_of_the_same_revision_has_no_second_effect(world: HubWorld) -> None:
+    first = Draft()
+    again = Draft(referral_id=first.referral_id)
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(first).body, world.seal(again).body])
+        notices = await world.receive(POLICE, 2)
+        deliveries = await world.receive(CSC, 2, seconds=1.5)
+    assert len(deliveries) == 1
+    assert {check_notice(world, notice.body)["message_id"] for notice in notices} == {first.message_id}
 
 
-def check_notice(world: HubWorld, body: bytes) -> dict:
-    """Check a notice's proof as its sender would and return it."""
-    members = parse_object(body, max_bytes=1 << 20)
-    event, salt = decode_base64url(members["event"]), decode_base64url(members["salt"])
-    assert verify_proof(read_proof(members["proof"]), commit_event(event, salt), world.log) is not None
-    told = {name: value for name, value in members.items() if name not in {"event", "salt", "proof"}}
-    assert parse_object(event, max_bytes=1 << 20)["notice_sha256"] == sha256_base64url(canonical_bytes(told))
-    return told
+async def test_other_bytes_under_a_known_message_id_are_a_security_event(world: HubWorld) -> None:
+    draft = Draft()
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(draft).body])
+        await world.receive(POLICE, 1)
+        await world.publish(POLICE, [world.seal(replace(draft, referral_id="ref-of-another")).body])
+        (notice,) = await world.receive(POLICE, 1)
+    told = check_notice(world, notice.body)
+    assert (told["outcome"], told["error"]["code"]) == ("rejected", "message-id-reused")
+    assert await world.owner.fetchval("SELECT count(*) FROM messages") == 1
+    assert await world.owner.fetchval("SELECT security FROM quarantine") is True
+    assert await world.owner.fetchval("SELECT kind FROM log_entries ORDER BY position DESC LIMIT 1") == "security"
+
+
+async def test_an_agency_cannot_send_as_another(world: HubWorld) -> None:
+    body = world.seal(Draft()).body
+    async with world.running_worker():
+        await world.publish(HEALTH, [body])
+        (notice,) = await world.receive(HEALTH, 1)
+        assert await world.receive(CSC, 1, seconds=1) == []
+    assert check_notice(world, notice.body)["error"]["code"] == "signature-invalid"
+    assert await world.owner.fetchval("SELECT user_id FROM quarantine") == HEALTH
+
+
+async def test_bad_messages_leave_good_neighbours_alone(world: HubWorld) -> None:
+    good = [world.seal(Draft()).body for _ in range(3)]
+    bodies = [
+        b"{",
+        good[0],
+        b"\xff\x00",
+        good[1],
+        b'{"manifest":{},"openings":[],"sections":{},"keyrings":{}}',
+        good[2],
+    ]
+    async with world.running_worker():
+        await world.publish(POLICE, bodies)
+        notices = [check_notice(world, n.body) for n in await world.receive(POLICE, 6)]
+        deliveries = await world.receive(CSC, 3)
+    assert sorted(n["outcome"] for n in notices) == ["accepted"] * 3 + ["rejected"] * 3
+    assert len(deliveries) == 3
+    assert all(n["error"]["field"] is not None or n["error"]["code"] for n in notices if n["error"])
+
+
+async def test_a_keyring_for_an_old_key_asks_the_sender_to_seal_again(world: HubWorld) -> None:
+    keys = world.encryption_keys()
+    keys[CSC] = world.kits[POLICE].encryption_jwk
+    async with world.running_worker():
+        await world.publish(POLICE, [Draft().seal(world.kits[POLICE], keys).body])
+        (notice,) = await world.receive(POLICE, 1)
+    told = check_notice(world, notice.body)
+    assert (told["outcome"], told["retryable"], told["error"]["code"]) == (
+        "rejected",
+        True,
+        "encryption-key-not-current",
+    )
+
+
+async def test_receipts_are_chained_logged_forwarded_and_end_the_delivery(world: HubWorld) -> None:
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(Draft()).body])
+        await world.receive(POLICE, 1)
+        (incoming,) = await world.receive(SCHOOL, 1)
+        delivery = verify_as(world, SCHOOL, incoming.body)
+        assert await world.owner.fetchval("SELECT count(*) FROM outbox WHERE kind = 'delivery'") == 3
+        accepted = sign_receipt(world, delivery, ReceiptState.ACCEPTED)
+        opened = sign_receipt(world, delivery, ReceiptState.OPENED, accepted)
+        await world.publish(SCHOOL, [accepted, opened], message_type="receipt")
+        forwarded = await world.receive(POLICE, 2)
+        recorded = await world.receive(SCHOOL, 2)
+        await world.publish(SCHOOL, [accepted], message_type="receipt")
+        recorded += await world.receive(SCHOOL, 1)
+    assert [incoming.type for incoming in forwarded] == ["receipt", "receipt"]
+    for incoming, signed in zip(forwarded, (accepted, opened), strict=True):
+        told, event = check_evidence(world, incoming.body)
+        assert canonical_bytes(told["receipt"]) == signed
+        assert event["receipt_digest"] == digest_object(signed)
+    told = [check_evidence(world, incoming.body)[0] for incoming in recorded]
+    assert sorted(t["receipt_digest"] for t in told) == sorted(digest_object(r) for r in (accepted, accepted, opened))
+    assert await world.owner.fetchval("SELECT count(*) FROM receipts") == 2
+    assert await world.owner.fetchval("SELECT state FROM deliveries WHERE recipient = $1", SCHOOL) == "opened"
+    assert await world.owner.fetchval("SELECT count(*) FROM outbox WHERE kind = 'delivery'") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"sections": ("section-02",)}, "conflict"),
+        ({"decision_leaf": "A" * 43}, "conflict"),
+        ({"manifest_digest": "A" * 43}, "conflict"),
+        ({"sender": HEALTH}, "conflict"),
+        ({"delivery_id": "delivery-of-nobody"}, "not-found"),
+        ({"recipient": CSC}, "signature-invalid"),
+        ({"state": ReceiptState.OPENED, "previous": "A" * 43}, "conflict"),
+    ],
+)
+async def test_a_receipt_that_binds_something_else_is_refused(
+    world: HubWorld, changes: dict[str, Any], code: str
+) -> None:
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(Draft()).body])
+        (incoming,) = await world.receive(SCHOOL, 1)
+        delivery = verify_as(world, SCHOOL, incoming.body)
+        state = changes.pop("state", ReceiptState.ACCEPTED)
+        await world.publish(SCHOOL, [sign_receipt(world, delivery, state, **changes)], message_type="receipt")
+        (notice,) = await world.receive(SCHOOL, 1)
+    assert check_notice(world, notice.body)["error"]["code"] == code
+    assert await world.owner.fetchval("SELECT count(*) FROM receipts") == 0
+
+
+class Poisoned:
+    """Decides like the real engine, but gives one kind of referral a reason that PostgreSQL cannot store."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def decide_all(self, header: RoutingHeader, *, sender: str, registers: Any, now: datetime) -> list[Decision]:
+        decisions = self.engine.decide_all(header, sender=sender, registers=registers, now=now)
+        if header.case.kind == "CP_S47":
+            return decisions
+        return [d.model_copy(update={"reason": "a NUL byte: \x00"}) for d in decisions]
+
+
+async def test_a_poison_message_goes_to_quarantine_alone(world: HubWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Deciders.__call__
+
+    def poisoned(self: Deciders, snapshot: Any) -> Any:
+        engine, registers = real(self, snapshot)
+        return Poisoned(engine), registers
+
+    monkeypatch.setattr(Deciders, "__call__", poisoned)
+    bodies = [world.seal(Draft()).body for _ in range(6)]
+    bodies.insert(3, world.seal(Draft(kind="CIN_S17")).body)
+    async with world.running_worker():
+        await world.publish(POLICE, bodies)
+        notices = [check_notice(world, n.body) for n in await world.receive(POLICE, 7)]
+        assert len(await world.receive(CSC, 6)) == 6
+    assert sorted(n["outcome"] for n in notices) == ["accepted"] * 6 + ["quarantined"]
+    assert await world.owner.fetchval("SELECT code FROM quarantine") == "not-understood"
