@@ -47,7 +47,7 @@ def read_ethnicity(
         features = context.directory.local_policy.get("feature_flags", {})
         value = parse_ethnic_code(scheme, code.text, local_w4=bool(features.get(_W4_FEATURE)), field=code.path)
         record = _record_code(
-            context, node, spec, EthnicityRecord(source_value=value, scheme=scheme, **common), flagged
+            context, node, spec, EthnicityRecord(source_value=value, scheme=scheme, **common), flagged=flagged
         )
         if text is not None and record.heritage is None:
             record = record.model_copy(update={"heritage": text})

@@ -7,7 +7,6 @@ itself, a leading ``/`` starts at the root of the record.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
