@@ -36,7 +36,7 @@ MAX = 32 * 1024 * 1024
 
 
 @cache
-def _load_pack() -> PolicyPack:
+def policy_pack() -> PolicyPack:
     return load_pack(DEFAULT_PACK)
 
 
@@ -67,7 +67,7 @@ class StubHub:
     @classmethod
     def make(cls, ca_pem: str, business_clock: Callable[[], datetime]) -> "StubHub":
         authority, jwks = SigningKeys.generate(KeyUse.AUTHORITY)
-        return cls(authority, jwks, ca_pem, business_clock, matrix=_load_pack().matrix.to_directory_rows())
+        return cls(authority, jwks, ca_pem, business_clock, matrix=policy_pack().matrix.to_directory_rows())
 
     def trust(self) -> dict[str, Any]:
         return {
@@ -147,7 +147,7 @@ class StubHub:
         )
 
     def _plan(self, question: dict[str, Any], sender: str) -> dict[str, Any]:
-        engine = DecisionEngine(_load_pack(), self.directory())
+        engine = DecisionEngine(policy_pack(), self.directory())
         header = RoutingHeader.model_validate(question["header"])
         now = self.business_clock()
         decisions = engine.decide_all(header, sender=sender, registers=NO_REGISTERS, now=now)
