@@ -1,7 +1,7 @@
 """Gives enrolled agencies their way into RabbitMQ and closes it for revoked ones. What is written down first is repeated until it is done."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import asyncpg
@@ -9,7 +9,7 @@ import structlog
 
 from broker.amqp.topology import new_delivery_queue_name
 from broker.registry import agency_queues
-from broker.registry.agency_queues import ProvisionAgency, RemoveAgency
+from broker.registry.agency_queues import ProvisionAgencies, RemoveAgency
 from broker.registry.snapshot import DirectorySnapshot
 from broker.store.pool import translate_errors
 from schemas.errors import SafelaneError
@@ -24,7 +24,7 @@ class Provisioner:
     def __init__(
         self,
         pool: asyncpg.Pool,
-        provision: ProvisionAgency | None,
+        provision: ProvisionAgencies | None,
         remove: RemoveAgency | None,
         clock: Callable[[], datetime],
     ) -> None:
@@ -50,9 +50,9 @@ class Provisioner:
             for agency_id in provisioned:
                 if snapshot.find_active_agency(agency_id) is None:
                     await self._remove(agency_id)
-            for agency_id, queue in unfinished.items():
-                if snapshot.find_active_agency(agency_id) is not None:
-                    await self._provision(agency_id, queue)
+            await self._provision(
+                {a: queue for a, queue in unfinished.items() if snapshot.find_active_agency(a) is not None}
+            )
 
     async def reconcile_quietly(self, snapshot: DirectorySnapshot) -> bool:
         """Reconcile in the background of something else; return whether it worked. What did not is tried again at the next occasion."""
@@ -69,14 +69,17 @@ class Provisioner:
                 await agency_queues.reopen(connection, agency.id)
                 await agency_queues.choose_queue(connection, agency.id, new_delivery_queue_name(agency.id))
 
-    async def _provision(self, agency_id: str, queue: str) -> None:
-        if self.provision is None:
+    async def _provision(self, queues: Mapping[str, str]) -> None:
+        """Provision in one go: RabbitMQ takes two seconds to settle after new queues, however many there are."""
+        if self.provision is None or not queues:
             return
-        await self.provision(agency_id, queue)
+        await self.provision(queues)
         with translate_errors():
             async with self.pool.acquire(timeout=10) as connection:
-                await agency_queues.mark_provisioned(connection, agency_id, now=self.clock())
-        log.info("agency_provisioned", agency=agency_id)
+                for agency_id in queues:
+                    await agency_queues.mark_provisioned(connection, agency_id, now=self.clock())
+        for agency_id in queues:
+            log.info("agency_provisioned", agency=agency_id)
 
     async def _remove(self, agency_id: str) -> None:
         if self.remove is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, Registe
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, forget_old_tokens
+from broker.registry.agency_queues import ProvisionAgencies
 from broker.store import open_pool
 from schemas.errors import ConfigInvalid, SafelaneError
 from schemas.header import RoutingHeader
@@ -126,8 +127,8 @@ def _read_log_key(path: Path) -> dict[str, str]:
     return key
 
 
-def _provision_with(administration: RabbitAdministration) -> Callable[[str, str], Awaitable[None]]:
-    async def provision(agency_id: str, queue: str) -> None:
-        await administration.provision_agency(agency_id, queue=queue)
+def _provision_with(administration: RabbitAdministration) -> ProvisionAgencies:
+    async def provision(queues: Mapping[str, str]) -> None:
+        await administration.provision_agencies(queues, known=queues)
 
     return provision

@@ -1,6 +1,6 @@
 """Each agency's delivery queue, and whether RabbitMQ knows it: the name is stored before RabbitMQ is asked, so that a crash never makes a second."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from broker.registry.versions import TIMEOUT_SECONDS, Connection
@@ -75,7 +75,7 @@ async def reopen(connection: Connection, agency_id: str) -> None:
     )
 
 
-ProvisionAgency = Callable[[str, str], Awaitable[None]]
-"""``(agency id, queue name)``: makes user, permissions and queue in RabbitMQ; repeating it changes nothing."""
+ProvisionAgencies = Callable[[Mapping[str, str]], Awaitable[None]]
+"""``{agency id: queue name}``: makes users, permissions and queues in RabbitMQ, in one go; repeating it changes nothing."""
 RemoveAgency = Callable[[str], Awaitable[None]]
 """``(agency id)``: closes the agency's way into RabbitMQ at once."""

@@ -1,6 +1,6 @@
 """The hub's API on a real PostgreSQL, called in process; who calls holds real keys, and the authority signed the directory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -70,12 +70,12 @@ class Rabbit:
     users: dict[str, str] = field(default_factory=dict)
     fails: bool = False
 
-    async def provision(self, agency_id: str, queue: str) -> None:
+    async def provision(self, queues: Mapping[str, str]) -> None:
         from schemas.errors import DependencyUnavailable
 
         if self.fails:
             raise DependencyUnavailable("RabbitMQ is away in this test")
-        self.users[agency_id] = queue
+        self.users |= queues
 
     async def remove(self, agency_id: str) -> None:
         self.users.pop(agency_id, None)
