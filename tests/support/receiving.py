@@ -163,6 +163,7 @@ def make_receiving_half(
     keystore: FakeKeystore | None = None,
     clock: Callable[[], datetime] = lambda: NOW,
     limit: int = 10_000,
+    observe: Callable[[str], None] | None = None,
 ) -> ReceivingHalf:
     """Build it over ``folder``; building it again over the same folder is a restart."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +185,7 @@ def make_receiving_half(
         keystore=keystore,  # type: ignore[arg-type]
         clock=clock,
         real_clock=clock,
-        observe=steps.append,
+        observe=observe or steps.append,
     )
     return ReceivingHalf(
         store,
