@@ -1,9 +1,11 @@
-"""Each agency's delivery queue, and whether RabbitMQ knows it: the name is stored before RabbitMQ is asked, so that a crash never makes a second."""
+"""Each agency's delivery queue, and whether RabbitMQ safely has it: only then does it count."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from broker.registry.versions import TIMEOUT_SECONDS, Connection
+
+PROVISIONING_LOCK = 0x5AFE_0010
 
 
 async def read_queue(connection: Connection, agency_id: str) -> str | None:
@@ -31,13 +33,26 @@ async def choose_queue(connection: Connection, agency_id: str, proposed: str) ->
     )
 
 
-async def list_unfinished(connection: Connection) -> dict[str, str]:
-    """Return the queues that RabbitMQ may not have yet, by agency."""
+async def list_unfinished(connection: Connection) -> list[str]:
+    """Return the agencies whose queue RabbitMQ may not have yet."""
     rows = await connection.fetch(
-        "SELECT agency, queue FROM agency_queues WHERE provisioned_at IS NULL AND removed_at IS NULL ORDER BY agency",
+        "SELECT agency FROM agency_queues WHERE provisioned_at IS NULL AND removed_at IS NULL ORDER BY agency",
         timeout=TIMEOUT_SECONDS,
     )
-    return {row["agency"]: row["queue"] for row in rows}
+    return [row["agency"] for row in rows]
+
+
+async def rename_unfinished(connection: Connection, agency_id: str, queue: str) -> None:
+    """Give an agency that is not provisioned yet another queue name.
+
+    A node that is killed within a second of making a quorum queue may lose it for ever (RabbitMQ 3.10): a failed attempt never repeats its name.
+    """
+    await connection.execute(
+        "UPDATE agency_queues SET queue = $2 WHERE agency = $1 AND provisioned_at IS NULL",
+        agency_id,
+        queue,
+        timeout=TIMEOUT_SECONDS,
+    )
 
 
 async def list_provisioned(connection: Connection) -> list[str]:
@@ -75,7 +90,19 @@ async def reopen(connection: Connection, agency_id: str) -> None:
     )
 
 
+async def try_lock(connection: Connection) -> bool:
+    """Try to be the only process that provisions, until ``unlock`` or the connection's end."""
+    return bool(
+        await connection.fetchval("SELECT pg_try_advisory_lock($1)", PROVISIONING_LOCK, timeout=TIMEOUT_SECONDS)
+    )
+
+
+async def unlock(connection: Connection) -> None:
+    """Let another process provision."""
+    await connection.fetchval("SELECT pg_advisory_unlock($1)", PROVISIONING_LOCK, timeout=TIMEOUT_SECONDS)
+
+
 ProvisionAgencies = Callable[[Mapping[str, str]], Awaitable[None]]
-"""``{agency id: queue name}``: makes users, permissions and queues in RabbitMQ, in one go; repeating it changes nothing."""
+"""``{agency id: queue name}``: makes users, permissions and queues in RabbitMQ, and returns when the queues are safely there."""
 RemoveAgency = Callable[[str], Awaitable[None]]
 """``(agency id)``: closes the agency's way into RabbitMQ at once."""

@@ -27,6 +27,7 @@ from deploy.authority.signing import SignedVersion, read_trusted_keys
 from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
 from schemas.decision import CompartmentDecision, Decision
 from schemas.directory import Directory
+from schemas.errors import DependencyUnavailable
 from schemas.header import RoutingHeader
 from schemas.keys import KeyUse, generate_ed25519_jwk
 from tests.support.authority import AgencyKit, FoundedAuthority
@@ -71,8 +72,6 @@ class Rabbit:
     fails: bool = False
 
     async def provision(self, queues: Mapping[str, str]) -> None:
-        from schemas.errors import DependencyUnavailable
-
         if self.fails:
             raise DependencyUnavailable("RabbitMQ is away in this test")
         self.users |= queues
