@@ -28,7 +28,7 @@ _EXTENSIONS = {
     "application/json": "json",
 }
 _DATA_FIELDS = ("data_b64", "data", "b64")
-_SAFE_NAME = re.compile(r"^[A-Za-z0-9_-]{1,80}$")
+_SAFE_NAME = re.compile(r"^[A-Za-z0-9_-]{1,80}(\.[0-9]+)?$")
 
 
 def write_delivery(referral: ReceivedReferral, config: FolderConfig) -> Path:
@@ -60,7 +60,7 @@ def write_delivery(referral: ReceivedReferral, config: FolderConfig) -> Path:
 
 def name_folder(referral: ReceivedReferral) -> str:
     """Return the sub-folder's name: when it was received (UTC) and the delivery's id, so that names sort by time."""
-    identifier = referral.delivery_id if _SAFE_NAME.match(referral.delivery_id) else referral.delivery_id.encode().hex()
+    identifier = referral.release_id if _SAFE_NAME.match(referral.release_id) else referral.release_id.encode().hex()
     return f"{referral.received_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{identifier}"
 
 

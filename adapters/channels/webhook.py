@@ -1,7 +1,7 @@
 """Output to a case system by HTTP POST: one request for each delivery, signed, with an idempotency key.
 
 The case system answers with any 2xx once the referral is safely stored on its side. Any other answer, or none, is tried again with the same
-bytes and the same ``Idempotency-Key`` (the delivery id), so that a repeat makes no second referral.
+bytes and the same ``Idempotency-Key`` (the delivery id; ``<id>.2`` for a later release of more sections), so that a repeat makes no second referral.
 
 ``Safelane-Signature: t=<unix seconds>,v1=<hex>`` is HMAC-SHA256 over ``<t>.<body>`` with the shared secret; a receiver should refuse a ``t``
 more than five minutes from its own clock.
@@ -64,7 +64,7 @@ class Webhook:
         body = encode_body(referral)
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": referral.delivery_id,
+            "Idempotency-Key": referral.release_id,
             SIGNATURE_HEADER: sign_body(body, self._secret, now),
         }
         try:

@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from adapters.gateway.inbox_config import InboxConfig
-from adapters.gateway.inbox_model import InboxEntry, InboxFilter, StoredReceipt
+from adapters.gateway.inbox_model import InboxEntry, InboxFilter, StoredReceipt, Taken
 from adapters.gateway.inbox_store import InboxStore
 from adapters.gateway.opening import DeliveryBinding
 from adapters.gateway.receipts import ReceiptDesk, ReceiptRequest
@@ -54,8 +54,8 @@ class Inbox:
         self._config = config
         self._now = real_clock
 
-    def take_in(self, received: ReceivedReferral, body: bytes) -> bool:
-        """Store a verified delivery with its ``accepted`` receipt. One that is there already has its receipts sent again. Return whether it is new.
+    def take_in(self, received: ReceivedReferral, body: bytes) -> Taken:
+        """Store a verified delivery with its ``accepted`` receipt. One that is there already has its receipts sent again.
 
         Raises:
             Conflict: another message came under the same delivery id.
@@ -70,17 +70,17 @@ class Inbox:
             recipient=received.recipient,
             sections=tuple(s.section_id for s in received.sections),
         )
-        new = self._store.record_delivery(
+        taken = self._store.record_delivery(
             received,
             body,
             channels=self._choose_channels(received),
             make_receipt=self._desk.first_receipt(binding),
             now=self._now(),
         )
-        if not new:
+        if taken is not Taken.STORED:
             self._store.send_receipts_again(received.delivery_id)
-        _log.info("delivery_stored" if new else "delivery_repeated", delivery_id=received.delivery_id)
-        return new
+        _log.info(f"delivery_{taken.value}", delivery_id=received.delivery_id)
+        return taken
 
     def refuse(self, binding: DeliveryBinding, reason_code: str) -> None:
         """Sign a refusal of a delivery that is authentic but cannot be opened."""

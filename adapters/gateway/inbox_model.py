@@ -71,7 +71,25 @@ CREATE TABLE inbox_quarantine (
   body BLOB NOT NULL
 );
 """,
+    """
+CREATE TABLE inbox_supplement (
+  delivery_id TEXT NOT NULL REFERENCES inbox_delivery (delivery_id),
+  decision_leaf TEXT NOT NULL,
+  received_at TEXT NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (delivery_id, decision_leaf)
+);
+""",
 )
+
+
+class Taken(StrEnum):
+    """What taking in a delivery did."""
+
+    STORED = "stored"
+    REPEATED = "repeated"
+    SUPPLEMENTED = "supplemented"
+    """A later decision released more sections of a delivery that is here (late release)."""
 
 
 class OutputState(StrEnum):

@@ -15,6 +15,7 @@ from adapters.gateway.inbox_model import (
     InboxFilter,
     OutputState,
     StoredReceipt,
+    Taken,
 )
 from adapters.gateway.outbox_model import read_instant, write_instant
 from adapters.gateway.received import ReceivedReferral
@@ -42,8 +43,10 @@ class InboxStore:
         channels: Sequence[str],
         make_receipt: MakeReceipt,
         now: datetime,
-    ) -> bool:
-        """Store a verified delivery, its first receipt and its outputs in one transaction. Return whether it is new.
+    ) -> Taken:
+        """Store a verified delivery, its first receipt and its outputs in one transaction.
+
+        A delivery that is here already changes nothing, unless a later decision released more of its sections: these are added.
 
         Raises:
             Conflict: another message came under the same delivery id.
@@ -52,20 +55,20 @@ class InboxStore:
         delivery_id = received.delivery_id
         with self._store.transaction() as db:
             known = db.execute(
-                "SELECT manifest_digest FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,)
+                "SELECT manifest_digest, decision_leaf FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,)
             ).fetchone()
             if known is not None:
                 if known["manifest_digest"] != received.manifest_digest:
                     raise Conflict("another message came under the same delivery id", field="delivery_id")
-                return False
+                same = known["decision_leaf"] == received.decision_leaf
+                added = False if same else self._supplement(db, received, body, now)
+                if added:
+                    _queue_outputs(db, delivery_id, channels, now)
+                return Taken.SUPPLEMENTED if added else Taken.REPEATED
             self._insert_delivery(db, received, body, now)
             self._insert_receipt(db, make_receipt(None))
-            for channel in channels:
-                db.execute(
-                    "INSERT INTO inbox_output (delivery_id, channel, state, next_attempt_at) VALUES (?, ?, ?, ?)",
-                    (delivery_id, channel, OutputState.PENDING, write_instant(now)),
-                )
-        return True
+            _queue_outputs(db, delivery_id, channels, now)
+        return Taken.STORED
 
     def find_entry(self, delivery_id: str) -> InboxEntry:
         """Return a delivery's line.
@@ -214,6 +217,34 @@ class InboxStore:
             ),
         )
 
+    def _supplement(self, db: Connection, received: ReceivedReferral, body: bytes, now: datetime) -> bool:
+        """Add the sections and subjects that are not here yet; return whether there were any. The first body and receipts stay as they are."""
+        delivery_id = received.delivery_id
+        before = self.read_received(delivery_id)
+        sections = {s.section_id for s in before.sections}
+        subjects = {s.subject_id for s in before.subjects}
+        added = tuple(s for s in received.sections if s.section_id not in sections)
+        if not added:
+            return False
+        merged = before.model_copy(
+            update={
+                "sections": (*before.sections, *added),
+                "subjects": (*before.subjects, *(s for s in received.subjects if s.subject_id not in subjects)),
+                "release": before.release + 1,
+            }
+        )
+        sealed = self._store.seal(f"inbox_delivery.content:{delivery_id}", canonical_bytes(merged.to_json()))
+        db.execute(
+            "UPDATE inbox_delivery SET content = ?, changed_at = ? WHERE delivery_id = ?",
+            (sealed, write_instant(now), delivery_id),
+        )
+        place = f"inbox_supplement.body:{delivery_id}/{received.decision_leaf}"
+        db.execute(
+            "INSERT INTO inbox_supplement VALUES (?, ?, ?, ?)",
+            (delivery_id, received.decision_leaf, write_instant(now), self._store.seal(place, body)),
+        )
+        return True
+
     def _insert_receipt(self, db: Connection, receipt: StoredReceipt) -> None:
         db.execute(
             "INSERT INTO inbox_receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
@@ -243,6 +274,14 @@ class InboxStore:
             at=read_instant(row["at"]),
             digest=row["digest"],
             body=self._store.open(f"inbox_receipt.body:{row['receipt_id']}", row["body"]),
+        )
+
+
+def _queue_outputs(db: Connection, delivery_id: str, channels: Sequence[str], now: datetime) -> None:
+    for channel in channels:
+        db.execute(
+            "INSERT OR REPLACE INTO inbox_output (delivery_id, channel, state, next_attempt_at) VALUES (?, ?, ?, ?)",
+            (delivery_id, channel, OutputState.PENDING, write_instant(now)),
         )
 
 

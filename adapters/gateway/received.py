@@ -81,6 +81,8 @@ class ReceivedReferral(ReceivedModel):
     deadlines: tuple[Deadline, ...] = ()
     decision: dict[str, Any] = {}
     """This delivery's own decision record."""
+    release: int = 1
+    """Counts from 1: more than one means that sections were released later and added."""
     decision_leaf: str = ""
     """Base64url leaf hash in the message log."""
     witnessed: bool = False
@@ -92,6 +94,11 @@ class ReceivedReferral(ReceivedModel):
     def find_section(self, compartment: Compartment) -> ReceivedSection | None:
         """Return the first section of a compartment, or none."""
         return next((s for s in self.sections if s.compartment is compartment), None)
+
+    @property
+    def release_id(self) -> str:
+        """The delivery's id; a later release has a number after it, so that outputs tell the two apart."""
+        return self.delivery_id if self.release == 1 else f"{self.delivery_id}.{self.release}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON that leaves by the inbox API, the webhook and the folder."""

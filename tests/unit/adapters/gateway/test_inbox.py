@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from adapters.gateway.inbox_config import ContactConfig, FolderConfig, InboxConfig
-from adapters.gateway.inbox_model import InboxFilter
+from adapters.gateway.inbox_model import InboxFilter, Taken
 from adapters.gateway.inbox_outputs import OutputQueue
 from adapters.gateway.received import ReceivedReferral
 from schemas.codes import ReceiptState
 from schemas.errors import Conflict, DependencyUnavailable, NotFound
 from tests.support.envelopes import NOW
-from tests.support.received import make_received
+from tests.support.received import make_received, make_section
 from tests.support.receiving import ReceivingHalf, make_receiving_half
 
 DIGEST = "m" * 43
@@ -48,11 +48,29 @@ def make_config(tmp_path: Path) -> InboxConfig:
 
 
 def test_a_delivery_has_one_effect_however_often_it_comes(half: ReceivingHalf) -> None:
-    assert half.inbox.take_in(make_bound(), b"body")
-    assert not half.inbox.take_in(make_bound(), b"body again, with a newer proof")
+    assert half.inbox.take_in(make_bound(), b"body") is Taken.STORED
+    assert half.inbox.take_in(make_bound(), b"body again, with a newer proof") is Taken.REPEATED
     assert len(half.inbox.list_entries(InboxFilter(), 10)) == 1
     assert len(half.inbox_store.list_receipts("delivery-0001")) == 1
     assert half.outputs.list_outputs("delivery-0001") == {"folder": "pending"}
+
+
+def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHalf) -> None:
+    first = make_bound()
+    half.inbox.take_in(first, b"body")
+    (due,) = half.outputs.list_due_outputs(NOW)
+    half.outputs.record_output(due, NOW)
+    late = make_section("C12", "incident", "full", {"address": "late words"}).model_copy(
+        update={"section_id": "section-late"}
+    )
+    later = first.model_copy(update={"sections": (late,), "decision_leaf": "n" * 43})
+    assert half.inbox.take_in(later, b"late body") is Taken.SUPPLEMENTED
+    assert half.inbox.take_in(later, b"late body") is Taken.REPEATED
+    received = half.inbox.read("delivery-0001", None).received
+    assert received.sections == (*first.sections, late)
+    assert received.release_id == "delivery-0001.2"
+    assert half.outputs.list_outputs("delivery-0001") == {"folder": "pending"}
+    assert len(half.inbox_store.list_receipts("delivery-0001")) == 1
 
 
 def test_another_message_under_the_same_delivery_id_is_a_conflict(half: ReceivingHalf) -> None:
@@ -75,7 +93,7 @@ def test_it_survives_a_restart(half: ReceivingHalf, tmp_path: Path) -> None:
     again = make_receiving_half(tmp_path, config=make_config(tmp_path))
     item = again.inbox.read("delivery-0001", None)
     assert item.received == make_bound()
-    assert not again.inbox.take_in(make_bound(), b"body")
+    assert again.inbox.take_in(make_bound(), b"body") is Taken.REPEATED
 
 
 def test_a_named_contacts_delivery_does_not_exist_for_others(half: ReceivingHalf) -> None:
