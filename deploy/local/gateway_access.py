@@ -33,7 +33,7 @@ class GatewayAccess:
     def hand_over(self, document: SampleDocument) -> tuple[int, dict[str, Any]]:
         """POST a document as its record system would; return the status and the answer (202, or a problem)."""
         response = self._ask(
-            "POST", "/referrals", content=document.path.read_bytes(), headers={"Content-Type": document.media_type}
+            "POST", "/referrals", content=document.read_bytes(), headers={"Content-Type": document.media_type}
         )
         return response.status_code, response.json()
 

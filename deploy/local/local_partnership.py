@@ -3,6 +3,7 @@
 The three largest agencies run gateways of their own, the others share a hosted one. Every step can be repeated after a crash.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from deploy.hub_status import make_invitation
 from deploy.local.files import read_or_make_secret, write_secret
 from deploy.local.gateway_access import ContactKey, GatewayAccess
 from deploy.local.gateway_site import GatewaySite
+from deploy.local.hub_files import HubFiles
 from deploy.local.hub_site import HubSite
 from deploy.local.stack import LocalStack
 from schemas.directory import Agency
@@ -80,8 +82,7 @@ class LocalPartnership:
         self.stack.start(tell)
         tell("Founding the authority: two officers, hybrid keys, a pinned successor")
         self._found_authority()
-        self.hub.configure(self.authority / TRUST_FILE)
-        self._name_the_hub()
+        self._name_the_hub(self.hub.configure(self.authority / TRUST_FILE))
         tell("Starting the hub")
         self.hub.start()
         self._enrol(tell)
@@ -124,12 +125,11 @@ class LocalPartnership:
         )
         save_state(self.authority, use_policy_pack(state, DEFAULT_PACK))
 
-    def _name_the_hub(self) -> None:
+    def _name_the_hub(self, files: HubFiles) -> None:
         state = load_state(self.authority)
-        verifier = self.hub.verifier_file.read_text().strip()
-        if state.hub.log_verifier != verifier:
-            hub = state.hub.model_copy(update={"log_origin": self.hub.log_origin, "log_verifier": verifier})
-            save_state(self.authority, state, hub=hub)
+        if state.hub.log_verifier != files.log_verifier:
+            named = {"log_origin": files.log_origin, "log_verifier": files.log_verifier}
+            save_state(self.authority, state, hub=state.hub.model_copy(update=named))
 
     def _enrol(self, tell: Tell) -> None:
         waiting = {a.id for a in self.agencies} - set(load_state(self.authority).enrolled)
@@ -150,8 +150,6 @@ class LocalPartnership:
             gateway.complete_enrolments()
 
     def _invite(self, agency_id: str) -> Invitation:
-        import asyncio
-
         made = asyncio.run(make_invitation(self.hub.config, agency_id, timedelta(hours=1)))
         return Invitation.model_validate(made)
 
