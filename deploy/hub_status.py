@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -14,17 +14,20 @@ from broker.api.wiring import read_authority_keys, read_clock
 from broker.config import HubConfig
 from broker.registry import Registry, agency_queues
 from broker.registry.enrolments import create_invitation
+from broker.status import read_status
 from broker.store import open_pool, translate_errors
+from deploy.clock import build_business_clock
 from schemas.errors import ConfigInvalid, NotFound, SafelaneError
 from schemas.signed_directory import is_active
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """Checks by name, and facts to show, in order."""
+    """Checks by name, facts to show in order, and what a person should look at."""
 
     checks: list[CheckResult]
     facts: dict[str, str]
+    concerns: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,6 @@ class AgencyRow:
     queue: str
 
 
-_WAITING = {
-    "deliveries open": "SELECT count(*) FROM deliveries WHERE state = 'open'",
-    "outbox": "SELECT count(*) FROM outbox",
-    "held for a person": "SELECT count(*) FROM holds WHERE state = 'open'",
-    "holds past deadline": "SELECT count(*) FROM holds WHERE state = 'open' AND deadline_at < $1",
-    "quarantined": "SELECT count(*) FROM quarantine WHERE state = 'open'",
-    "log entries": "SELECT coalesce(max(size), 0) FROM log_checkpoints",
-    "enrolments pending": "SELECT count(*) FROM enrolments WHERE state = 'pending'",
-}
-
-
 @asynccontextmanager
 async def open_operator(config: HubConfig) -> AsyncIterator[tuple[asyncpg.Pool, Registry]]:
     """Open a small pool under the API's role and the registry on it."""
@@ -58,36 +50,32 @@ async def open_operator(config: HubConfig) -> AsyncIterator[tuple[asyncpg.Pool, 
         await pool.close()
 
 
-async def read_status(config: HubConfig) -> StatusReport:
-    """Return readiness and what waits.
+async def read_report(config: HubConfig) -> StatusReport:
+    """Return readiness, what waits, and what a person should look at.
 
     Raises:
         StoreUnavailable: PostgreSQL cannot be reached at all.
     """
-    facts: dict[str, str] = {}
+    business_now = build_business_clock(config.clock_file, config.environment)()
     async with open_operator(config) as (pool, registry):
         checks = await Readiness(build_checks(pool, registry, config.amqp)).check()
-        try:
-            snapshot = await registry.current()
-            facts["directory version"] = (
-                f"{snapshot.version}, good until {snapshot.directory.expires_at:%Y-%m-%d %H:%M} UTC"
-            )
-        except SafelaneError as error:
-            facts["directory version"] = f"none ({error.code})"
-        with translate_errors():
-            async with pool.acquire(timeout=10) as connection:
-                for name, query in _WAITING.items():
-                    arguments = (datetime.now(UTC),) if "$1" in query else ()
-                    facts[name] = str(await connection.fetchval(query, *arguments))
-    for name, queue in {
-        **{f"queue {lane}": q for lane, q in INTAKE_QUEUES.items()},
-        "queue quarantine": QUARANTINE_QUEUE,
-    }.items():
+        found = await read_status(pool, now=read_clock(), business_now=business_now)
+        pending = await pool.fetchval("SELECT count(*) FROM enrolments WHERE state = 'pending'", timeout=10)
+    facts = {name.replace("_", " "): _plain(value) for name, value in found.to_json().items()}
+    facts["enrolments pending"] = str(pending)
+    queues = {f"queue {lane}": queue for lane, queue in INTAKE_QUEUES.items()} | {"queue quarantine": QUARANTINE_QUEUE}
+    for name, queue in queues.items():
         try:
             facts[name] = str(await read_queue_depth(config.amqp, queue))
         except SafelaneError as error:
             facts[name] = error.code
-    return StatusReport(checks, facts)
+    return StatusReport(checks, facts, found.list_concerns())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {name}" for name, count in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 async def list_agencies(config: HubConfig) -> list[AgencyRow]:

@@ -56,13 +56,15 @@ def status(config: Config = Path("hub.yaml")) -> None:
 
     from broker.config import load_config
     from deploy.cli import EXIT_UNAVAILABLE
-    from deploy.hub_status import read_status
+    from deploy.hub_status import read_report
 
-    report = asyncio.run(read_status(load_config(config)))
+    report = asyncio.run(read_report(load_config(config)))
     for check in report.checks:
         typer.echo(f"{check.name:22} {'ready' if check.ready else 'NOT READY: ' + check.code}")
     for name, value in report.facts.items():
         typer.echo(f"{name:22} {value}")
+    for concern in report.concerns:
+        typer.secho(concern, fg="yellow")
     if not all(check.ready for check in report.checks):
         raise typer.Exit(EXIT_UNAVAILABLE)
 
