@@ -213,7 +213,7 @@ def read_tokens(context: RecordContext, spec: TokenSpec, addresses: Addresses) -
                 ref=make_code(read_text(node, spec.ref)) or "unknown",
                 recipient=recipient,
                 expires_at=context.read_moment(node, spec.expires),
-                authorised_by=make_code(read_text(node, spec.authorised_by)),
+                authorised_by=make_person_code(read_text(node, spec.authorised_by)),
             )
             for recipient in recipients
         ]
@@ -225,6 +225,13 @@ def make_code(text: str | None) -> str | None:
     if text is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/+()#, -]{0,79}", text):
         return None
     return text
+
+
+def make_person_code(text: str | None) -> str | None:
+    """Return a collar or staff number as it is; of anything else only that somebody is named, because names stay in C17."""
+    if text is None:
+        return None
+    return text if re.fullmatch(r"(?=.*[0-9])[A-Za-z0-9._/-]{1,40}", text) else "named"
 
 
 def _find_bodies(context: RecordContext, node: Node, specs: tuple[OrganisationSpec, ...]) -> list[Agency]:

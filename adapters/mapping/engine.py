@@ -33,6 +33,7 @@ from adapters.mapping.wording import say_always, say_decision, word_decision_sum
 from schemas.codes import Compartment, Kind, RiskGrade
 from schemas.directory import Directory
 from schemas.errors import Rejected
+from schemas.identifiers import parse_identifier
 from schemas.referral import Part, Referral
 
 _POLICE = "police"
@@ -99,12 +100,15 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
     for one in mapping.required:
         if meets(node, one.when):
             require(node, one.path)
+    for identifier in mapping.identifiers:
+        for found in node.select(identifier.path):
+            parse_identifier(identifier.scheme, found.text(), test_mode=context.test_mode, field=found.path)
     origin = read_origin(context)
     people = read_people(context)
     sender = find_sender(context)
     area = find_area(context, sender)
     check_times(context, origin)
-    check_births(context, people, origin.incident_at)
+    check_births(context, people, origin.reported_at or origin.incident_at)
     addresses = Addresses(context, people, area=area, kind=origin.decision_kind)
     hold = read_hold(context, mapping.hold, addresses) if mapping.hold is not None else None
     may_know = (

@@ -37,6 +37,7 @@ from schemas.header import (
 from schemas.referral import Consent, Hold, Tell
 
 _SECTION = re.compile(r"s(?:ection|\.)\s?(\d{1,3}[A-Z]{0,4})", re.IGNORECASE)
+_GIVERS = frozenset(ConsentGiver)
 _UNKNOWN_REASON = "reason_given"
 _DEFAULT_EMBARGO_HOURS = 24
 
@@ -155,7 +156,7 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
         context.flags.add("consent_giver_suspected")
     facts = ConsentFacts(
         state=state,
-        giver=ConsentGiver(giver) if giver else None,
+        giver=ConsentGiver(giver) if giver in _GIVERS else None,
         giver_age=person.age(context.received_at) if person is not None else None,
         given_at=context.read_moment(node, spec.given) if answered else None,
         expires_at=expires_at,
@@ -266,7 +267,7 @@ def _find_giver(
     ref = read_field(context.node, spec.giver_ref)
     if ref is not None:
         person = next((p for p in people if p.ref == ref.text), None)
-        if person is None:
+        if person is None and context.mapping.reader.format != "xml":  # an extract may name a party without linking it to the event
             raise Rejected("nobody in the record has this reference", field=ref.path)
         return person
     subjects = [p for p in people if p.is_subject and p.is_person]

@@ -109,9 +109,9 @@ def read_people(context: RecordContext) -> list[Person]:
                 people.append(person)
     _check_unique(people)
     if not any(person.is_subject for person in people):
-        raise Rejected(
-            "there is nobody whom the record is about", field=context.mapping.people[0].each.split("[")[0].lstrip("~")
-        )
+        reader = context.mapping.reader
+        place = reader.link if reader.format == "xml" else context.mapping.people[0].each.split("[")[0]
+        raise Rejected("there is nobody whom the record is about", field=place)
     return people
 
 
@@ -195,7 +195,9 @@ def _locate(person: Person, paths: tuple[str, ...]) -> str:
 
 
 def check_births(context: RecordContext, people: list[Person], incident: datetime | None) -> None:
-    """Check that nobody whom the record is about was born after the incident or after receipt.
+    """Check that nobody whom the record is about was born after the incident was reported, or after receipt.
+
+    What happened may have begun before a child was born, so the report's day is what counts.
 
     Raises:
         Rejected: at the date of birth.
