@@ -7,7 +7,6 @@ It is made from the received referral alone, so it cannot hint at what was not s
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
@@ -17,7 +16,8 @@ from adapters.channels.pdf import blocks
 from adapters.channels.pdf.blocks import make_band, make_pairs, make_paragraph, make_rows
 from adapters.channels.pdf.dates import write_instant
 from adapters.channels.pdf.fonts import register_fonts
-from adapters.channels.pdf.rows import Row, index_names, list_rows, read_summary
+from adapters.channels.pdf.page import SHORT_TEXT, Page
+from adapters.channels.pdf.rows import Row
 from adapters.channels.pdf.words import Words, load_words
 from adapters.gateway.received import INCIDENT, ReceivedReferral, ReceivedSection
 from schemas.codes import COMPARTMENT_TITLES, Compartment, Form, RiskGrade
@@ -30,59 +30,9 @@ _DETAIL_ORDER = tuple(
 _FIRST_PAGE = (
     (Compartment.C04, "What happened", 3, blocks.BODY),
     (Compartment.C06, "The child's words", 6, blocks.QUOTE),
-    (Compartment.C14, "Before you contact anyone", 8, blocks.BODY),
 )
 _MACHINE_ONLY = frozenset({"data", "data_b64", "b64", "content", "sha256"})
 _POINTER_FIELDS = frozenset({"heading", "held_by", "note"})
-_SHORT = 420  # characters of an account on the first page; the whole of it follows in its section
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """What is printed and with which words. ``names``: references of people to their names, from this delivery alone."""
-
-    referral: ReceivedReferral
-    words: Words
-    names: dict[str, str]
-    subject_names: dict[str, str]
-
-    def list_rows(self, section: ReceivedSection) -> list[Row]:
-        """Return all rows of a section."""
-        return list_rows(section.content, self.words, names=self.names)
-
-    def list_short_rows(self, section: ReceivedSection) -> list[Row]:
-        """Return the sender's short version if there is one, else the rows that have text."""
-        summary = read_summary(section.content)
-        if summary:
-            return [Row("", summary)]
-        return [row for row in self.list_rows(section) if row.text and row.depth == 0]
-
-    def list_open(self, compartment: Compartment) -> list[ReceivedSection]:
-        """Return the sections of a compartment that hold content, not pointers."""
-        return [s for s in self.referral.sections if s.compartment is compartment and s.form is not Form.POINTER]
-
-    def name_subject(self, subject_id: str, number: int) -> str:
-        """Return "Child 1, aged 10 to 12"."""
-        subject = next((s for s in self.referral.subjects if s.subject_id == subject_id), None)
-        if subject is None:
-            return f"Subject {number}"
-        kind = self.words.name_code(self.words.subject_types, subject.type)
-        if subject.type == "person":
-            kind = "Adult" if subject.age_band == "adult" else "Child"
-        which = f" {number}" if len(self.referral.subjects) > 1 else ""
-        age = ""
-        if subject.age_band and kind == "Child":
-            age = f", {self.words.name_code(self.words.age_bands, subject.age_band)}"
-        name = f": {self.subject_names[subject_id]}" if subject_id in self.subject_names else ""
-        return f"{kind}{which}{age}{name}"
-
-    def label_row(self, section: ReceivedSection, row: Row) -> Row:
-        """Return the row as the first page shows it: shortened, and with the child's name where there are several."""
-        label = row.label
-        if len(self.referral.subjects) > 1 and section.subject in self.subject_names:
-            first_name = self.subject_names[section.subject].split()[0]
-            label = f"{first_name}: {label[:1].lower()}{label[1:]}".rstrip(": ")
-        return Row(label, _shorten(row.text), row.note)
 
 
 def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
@@ -109,20 +59,9 @@ def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
     )
     footer = f"Confidential. Delivery {referral.delivery_id}"
     numbered = type("PageCanvas", (blocks.NumberedCanvas,), {"footer": footer})
-    page = _Page(referral, chosen, index_names(s.content for s in referral.sections), _name_subjects(referral))
+    page = Page.from_referral(referral, chosen)
     document.build(list(_list_story(page)), canvasmaker=numbered)
     return out.getvalue()
-
-
-def _name_subjects(referral: ReceivedReferral) -> dict[str, str]:
-    """Return subject id to name, as far as this delivery says it."""
-    found: dict[str, str] = {}
-    for section in referral.sections:
-        if section.compartment is Compartment.C01 and section.subject != INCIDENT:
-            names = list(index_names(iter([section.content])).values())
-            if len(names) == 1:
-                found[section.subject] = names[0]
-    return found
 
 
 def _write_title(referral: ReceivedReferral, words: Words) -> str:
@@ -134,7 +73,7 @@ def _write_title(referral: ReceivedReferral, words: Words) -> str:
     return kind
 
 
-def _list_story(page: _Page) -> Iterator[Flowable]:
+def _list_story(page: Page) -> Iterator[Flowable]:
     referral, words = page.referral, page.words
     yield make_paragraph(words.notice, blocks.SMALL)
     yield Spacer(1, 3)
@@ -193,7 +132,7 @@ def _list_facts(referral: ReceivedReferral, words: Words) -> list[Row]:
     return rows
 
 
-def _list_summary(page: _Page) -> Iterator[Flowable]:
+def _list_summary(page: Page) -> Iterator[Flowable]:
     identity = page.referral.find_section(Compartment.C01)
     yield make_paragraph("Who this is about", blocks.HEADING)
     if identity is None or identity.form is Form.POINTER:
@@ -206,19 +145,26 @@ def _list_summary(page: _Page) -> Iterator[Flowable]:
             yield make_paragraph(heading, blocks.HEADING)
             yield from make_rows(rows, _WIDTH, style)
 
+    yield from _list_contact_warnings(page)
 
-def _list_identity(page: _Page, subject_id: str, number: int) -> Iterator[Flowable]:
+
+def _list_contact_warnings(page: Page) -> Iterator[Flowable]:
+    """What must be known before anyone is rung: whom not to tell and how to make safe contact, all of it."""
+    pairs = [(s, row) for s in page.list_open(Compartment.C14) for row in page.list_short_rows(s)]
+    if not pairs:
+        return
+    pairs.sort(key=lambda pair: page.words.rank_contact(pair[1].label, pair[1].text))
+    yield make_paragraph("Before you contact anyone", blocks.HEADING)
+    for section, row in pairs:
+        style = blocks.LABEL if page.words.forbids(f"{row.label} {row.text}") else blocks.BODY
+        yield from make_rows([page.label_row(section, row)], _WIDTH, style)
+
+
+def _list_identity(page: Page, subject_id: str, number: int) -> Iterator[Flowable]:
     yield make_paragraph(page.name_subject(subject_id, number), blocks.SUBHEADING)
     for section in page.list_open(Compartment.C01):
         if section.subject == subject_id:
             yield from make_pairs(page.list_rows(section), _WIDTH)
-
-
-def _shorten(text: str) -> str:
-    if len(text) <= _SHORT:
-        return text
-    cut = text.rfind(" ", 0, _SHORT)
-    return f"{text[: cut if cut > 0 else _SHORT]} … (the whole of it is below)"
 
 
 def _list_first_steps(referral: ReceivedReferral, words: Words) -> Iterator[Flowable]:
@@ -245,7 +191,7 @@ def _list_first_steps(referral: ReceivedReferral, words: Words) -> Iterator[Flow
     yield from make_rows(rows or [Row("Sender", referral.sender_name or referral.sender)], _WIDTH)
 
 
-def _list_details(page: _Page) -> Iterator[Flowable]:
+def _list_details(page: Page) -> Iterator[Flowable]:
     referral = page.referral
     yield Spacer(1, 8)
     yield HRFlowable(width="100%", thickness=1.2, color=blocks.INK)
@@ -263,7 +209,7 @@ def _list_details(page: _Page) -> Iterator[Flowable]:
             yield from _list_section(page, section)
 
 
-def _list_section(page: _Page, section: ReceivedSection) -> Iterator[Flowable]:
+def _list_section(page: Page, section: ReceivedSection) -> Iterator[Flowable]:
     yield CondPageBreak(18 * mm)
     yield make_paragraph(COMPARTMENT_TITLES[section.compartment], blocks.SUBHEADING)
     words = page.words
@@ -276,7 +222,9 @@ def _list_section(page: _Page, section: ReceivedSection) -> Iterator[Flowable]:
     yield from make_rows(page.list_rows(section), _WIDTH, style)
     for attachment in section.attachments:
         told = {
-            k: v for k, v in attachment.items() if isinstance(v, str) and len(v) <= _SHORT and k not in _MACHINE_ONLY
+            k: v
+            for k, v in attachment.items()
+            if isinstance(v, str) and len(v) <= SHORT_TEXT and k not in _MACHINE_ONLY
         }
         yield from make_rows(
             [Row("Attachment", "; ".join(f"{words.label_field(k).lower()}: {v}" for k, v in told.items()))], _WIDTH

@@ -57,8 +57,13 @@ def index_names(contents: Iterator[Any]) -> dict[str, str]:
             elif isinstance(value, dict) and isinstance(value.get("Reference"), str):
                 named = {k: v for k, v in value.items() if isinstance(v, str)}
                 names.setdefault(value["Reference"], {}).update(named)
-    found = {ref: f"{n.get('Forenames', '')} {n.get('Surname', n.get('Name', ''))}".strip() for ref, n in names.items()}
+    found = {ref: _join_name(parts) for ref, parts in names.items()}
     return {ref: name for ref, name in found.items() if name}
+
+
+def _join_name(parts: dict[str, str]) -> str:
+    first = parts.get("Forenames") or parts.get("Forename") or ""
+    return f"{first} {parts.get('Surname') or parts.get('Name') or ''}".strip()
 
 
 def write_scalar(value: Any, *, is_code: bool = False) -> str:

@@ -31,6 +31,8 @@ class Words(BaseModel):
     your_view: str
     basis: dict[str, str]
     person_category: dict[str, str]
+    contact_first: tuple[str, ...]
+    forbidding: tuple[str, ...]
     labels: dict[str, str]
     acronyms: tuple[str, ...]
 
@@ -48,6 +50,15 @@ class Words(BaseModel):
         known = {a.casefold(): a for a in self.acronyms}
         shown = [known.get(w.strip(",").casefold(), w if w.isupper() else w.lower()) for w in words]
         return shown[0][:1].upper() + shown[0][1:] + "".join(f" {w}" for w in shown[1:])
+
+    def rank_contact(self, label: str, text: str) -> int:
+        """Return how early a row stands in "Before you contact anyone": the smaller, the earlier."""
+        told = f"{label} {text}".casefold()
+        return next((rank for rank, word in enumerate(self.contact_first) if word in told), len(self.contact_first))
+
+    def forbids(self, text: str) -> bool:
+        """Whether a text tells its reader not to do something."""
+        return any(word in text.casefold() for word in self.forbidding)
 
     def list_first_steps(self, kind: str, role: str) -> tuple[str, ...]:
         """Return what to do now: what is said of this kind and role, or of the kind, and what holds for all."""

@@ -69,6 +69,14 @@ def test_every_grade_is_said_in_words(grade: str) -> None:
     assert "isk" in text.split("From")[0]
 
 
+def test_whom_not_to_tell_comes_before_everything_else_on_contact() -> None:
+    statements = [{"label": f"Language {n}", "value": "English"} for n in range(12)]
+    statements.append({"label": "Do not tell", "value": "the father"})
+    section = make_section("C14", FIRST_CHILD, "full", {"statements": statements})
+    first = PdfReader(io.BytesIO(render_pdf(make_received(sections=(section,))))).pages[0].extract_text()
+    assert first.index("Before you contact anyone") < first.index("the father") < first.index("Language 0")
+
+
 def test_markup_in_content_is_printed_not_obeyed() -> None:
     hostile = make_section("C04", "incident", "full", {"account": "<b>x</b> & <img src='file:///etc/passwd'/>"})
     assert "<img src='file:///etc/passwd'/>" in read_text(render_pdf(make_received(sections=(hostile,))))
