@@ -63,6 +63,7 @@ class StubHub:
     lie: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _path, body: body
     down: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
+    issued_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
     def make(cls, ca_pem: str, business_clock: Callable[[], datetime]) -> "StubHub":
@@ -79,7 +80,7 @@ class StubHub:
         }
 
     def directory(self, *, now: datetime | None = None, lifetime: timedelta = timedelta(days=30)) -> Directory:
-        moment = (now or datetime.now(UTC)).replace(microsecond=0)
+        moment = (now or self.issued_at).replace(microsecond=0)
         partnership = load_partnership(SAMPLES / "partnership.yaml")
         agencies = []
         for agency in partnership.agencies:
