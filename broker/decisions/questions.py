@@ -1,7 +1,7 @@
 """Asks Cedar: one question, or many about the same facts, each answered by the annotated policies that decided it.
 
 Fails closed. Cedar skips a policy that errors, so that an erroring ``forbid`` would let an ``Allow`` through; any diagnostic error, missing
-decision or refused request is an ``Answer`` that permits nothing.
+decision or refused request (a context that lacks a fact of the schema, a resource that it does not know) is an ``Answer`` that permits nothing.
 """
 
 import json
@@ -37,7 +37,8 @@ class CedarAsker:
     def __init__(self, pack: PolicyPack) -> None:
         self._pack = pack
         try:
-            self._entities = cedarpy.Entities.from_json_str(json.dumps(_build_entities(pack)), pack.schema_text)
+            self._schema = cedarpy.Schema.from_str(pack.schema_text)
+            self._entities = cedarpy.Entities.from_json_str(json.dumps(_build_entities(pack)), self._schema)
         except ValueError as error:
             raise ConfigInvalid(f"does not fit the schema ({type(error).__name__})", field="matrix.yaml") from None
 
@@ -53,7 +54,7 @@ class CedarAsker:
             for action, kind, name in questions
         ]
         try:
-            results = cedarpy.is_authorized_batch(requests, self._pack.policy_set, self._entities)
+            results = cedarpy.is_authorized_batch(requests, self._pack.policy_set, self._entities, self._schema)
         except (ValueError, TypeError):
             return [FAILED] * len(requests)
         return [self._read(result) for result in results]

@@ -1,0 +1,152 @@
+# ruff: noqa: S311 - generated cases, not secrets
+"""Every policy matters: dropping, inverting or unconditioning any single one changes a decision that these tests know."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from random import Random
+from typing import Any
+
+import cedarpy
+import pytest
+
+from broker.decisions import DecisionEngine, DecisionFacts, PolicyPack
+from broker.decisions.cases import build_case_facts, load_cases
+from broker.decisions.header_facts import build_facts
+from broker.decisions.questions import CedarAsker
+from schemas.decision import Decision
+from schemas.errors import ConfigInvalid
+from tests.support.decisions import SAMPLES, change_pack, default_pack, make_directory, make_engine
+from tests.support.random_headers import draw
+
+GENERATED = 1200
+FORMS = ("full", "summary", "pointer")
+POLICY_IDS = sorted(default_pack().policies)
+
+
+@cache
+def corpus() -> list[tuple[DecisionFacts, Decision]]:
+    """Return facts, and what the whole pack decides on them: the shared cases, then generated ones."""
+    engine, random = make_engine(), Random(99)
+    facts = [build_case_facts(case, engine) for case in load_cases(SAMPLES / "decision-cases.yaml")]
+    for _ in range(GENERATED):
+        drawn = draw(random, engine.directory)
+        facts.append(
+            build_facts(
+                drawn.header,
+                drawn.header.deliveries[0],
+                sender=drawn.sender,
+                registers=drawn.registers,
+                directory=engine.directory,
+                pack=engine.pack,
+                now=drawn.now,
+            )
+        )
+    flagged = make_engine(local_policy={**engine.directory.local_policy, "feature_flags": {"csa_mandatory_duty": True}})
+    facts += list(_flagged_facts(flagged))
+    facts += _directed_facts(facts[0])
+    return [(f, engine.decide_facts(f)) for f in facts]
+
+
+def _flagged_facts(engine: DecisionEngine) -> Iterator[DecisionFacts]:
+    random = Random(98)
+    while True:
+        drawn = draw(random, engine.directory)
+        if drawn.header.case.kind != "CSA_MANDATORY" or drawn.header.case.risk.grade.value == "high":
+            continue
+        facts = build_facts(
+            drawn.header,
+            drawn.header.deliveries[0],
+            sender=drawn.sender,
+            registers=drawn.registers,
+            directory=engine.directory,
+            pack=engine.pack,
+            now=drawn.now,
+        )
+        if engine.decide_facts(facts).policy == "statutory-duty-on-commencement":
+            yield facts
+            return
+
+
+def _directed_facts(plain: DecisionFacts) -> list[DecisionFacts]:
+    """Return what headers hold rarely, or never (the contract's own lists stop it first)."""
+    return [
+        replace(plain, basis="z"),
+        replace(plain, grade="catastrophic"),
+        replace(plain, purpose="marketing"),
+        replace(plain, barred=frozenset({"C02"}), approved=frozenset({"C02"})),
+        replace(plain, subjects=(("subject-1", True), ("subject-2", False))),
+        replace(plain, role="dsl", subjects=(("subject-1", True), ("subject-2", False))),
+    ]
+
+
+def mentions(decision: Decision, policy_id: str) -> bool:
+    policy = default_pack().policies[policy_id]
+    return (
+        policy_id == decision.policy
+        or any(c.policy == policy_id for c in decision.compartments.values())
+        or bool(policy.alert and policy.alert in decision.alerts)
+        or bool(policy.emits and policy.emits in decision.emits)
+    )
+
+
+def probe_forms(pack: PolicyPack) -> list[bool]:
+    """Ask for every form of every cell of one row: the engine never asks for a form that the cell lacks, so it is asked here."""
+    asker = CedarAsker(pack)
+    facts, _ = corpus()[0]
+    context = facts.to_context(kind_known=True, purpose_known=True, values_known=True, row_exists=True)
+    text = json.dumps({**context, "company": "sent"})
+    rows = [row for row in pack.matrix.rows if facts.kind in row.kinds]
+    questions = [(form, "Compartment", f"{row.number}/{code}") for row in rows for code in row.cells for form in FORMS]
+    return [answer.allowed for answer in asker.ask(facts.role, questions, text)]
+
+
+def mutate(policy_id: str, how: str) -> str:
+    body: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(default_pack().policy_text))
+    key = next(k for k, p in body["staticPolicies"].items() if p["annotations"]["id"] == policy_id)
+    policy = body["staticPolicies"][key]
+    if how == "dropped":
+        del body["staticPolicies"][key]
+    elif how == "inverted":
+        policy["effect"] = "forbid" if policy["effect"] == "permit" else "permit"
+    else:
+        policy["conditions"] = []
+    return cedarpy.policies_from_json_str(json.dumps(body))
+
+
+def is_noticed(policy_id: str, how: str) -> bool:
+    try:
+        pack = change_pack(mutate(policy_id, how))
+    except ConfigInvalid:
+        return True
+    engine = DecisionEngine(pack, make_directory())
+    if policy_id.startswith("form-") and probe_forms(pack) != probe_forms(default_pack()):
+        return True
+    likely = sorted(corpus(), key=lambda pair: not mentions(pair[1], policy_id))
+    for facts, decision in likely:
+        again = engine.decide_facts(facts)
+        if again.model_copy(update={"policy_digest": decision.policy_digest}) != decision:
+            return True
+    return False
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("policy_id", POLICY_IDS)
+@pytest.mark.parametrize("how", ["dropped", "inverted"])
+def test_a_mutated_policy_is_noticed(policy_id: str, how: str) -> None:
+    assert is_noticed(policy_id, how)
+
+
+CONDITIONAL = [
+    p["annotations"]["id"]
+    for p in json.loads(cedarpy.policies_to_json_str(default_pack().policy_text))["staticPolicies"].values()
+    if p["conditions"] and p["annotations"]["id"] != "outside-token"
+]
+# outside-token without its conditions permits nothing more: the forbid outside-section-16la stops the same deliveries.
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("policy_id", CONDITIONAL)
+def test_a_policy_without_its_conditions_is_noticed(policy_id: str) -> None:
+    assert is_noticed(policy_id, "unconditional")
