@@ -149,8 +149,14 @@ class ContentBuilder:
             for number, statement in enumerate(statements):
                 value, homes = redactor.redact(statement.value, place)
                 if homes:
-                    original = statement.model_copy(update={"label": f"As written: {statement.label}"})
-                    kept += [(home, original) for home in homes]
+                    for home in sorted(
+                        homes
+                    ):  # each keeps what was written, without what may only stand in yet another
+                        update = {
+                            "label": f"As written: {statement.label}",
+                            "value": redactor.redact(statement.value, home)[0],
+                        }
+                        kept.append((home, statement.model_copy(update=update)))
                     statements[number] = statement.model_copy(update={"value": value})
         for home, original in kept:
             self.add(home, None, original)

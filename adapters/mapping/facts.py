@@ -267,7 +267,9 @@ def _find_giver(
     ref = read_field(context.node, spec.giver_ref)
     if ref is not None:
         person = next((p for p in people if p.ref == ref.text), None)
-        if person is None and context.mapping.reader.format != "xml":  # an extract may name a party without linking it to the event
+        if (
+            person is None and context.mapping.reader.format != "xml"
+        ):  # an extract may name a party without linking it to the event
             raise Rejected("nobody in the record has this reference", field=ref.path)
         return person
     subjects = [p for p in people if p.is_subject and p.is_person]

@@ -103,9 +103,10 @@ def find_sender(context: RecordContext) -> Agency:
     if authenticated is not None:
         return authenticated
     area = read_field(context.node, spec.area)
-    agency = find_by_role(directory, spec.sender_role, area.text if area else None, elsewhere=area is None)
+    agency = find_by_role(directory, spec.sender_role, area.text if area else None, elsewhere=True)
     if agency is None:
-        raise Rejected("the record does not say who sends it")
+        field = name_missing(context.node, spec.sender[0].path) if spec.sender else None
+        raise Rejected("the record does not say who sends it", field=field)
     return agency
 
 

@@ -84,7 +84,7 @@ def test_xml_faults_reject_the_document(text: str) -> None:
 
 
 def test_xml_keeps_text_and_attributes_and_drops_layout() -> None:
-    root = parse_xml('<r a="1">\n  <b c="2">x</b>\n  <b/>\n  <d>\n y \n</d>\n</r>'.encode(), "r")
+    root = parse_xml(b'<r a="1">\n  <b c="2">x</b>\n  <b/>\n  <d>\n y \n</d>\n</r>', "r")
     assert root == {"@a": "1", "b": [{"@c": "2", "#text": "x"}, {"#text": ""}], "d": [{"#text": "\n y \n"}]}
 
 
@@ -170,7 +170,11 @@ def test_a_row_of_another_width_is_rejected() -> None:
 
 
 def make_bundle(*types: str) -> dict[str, object]:
-    return {"resourceType": "Bundle", "type": "message", "entry": [{"fullUrl": f"u:{t}", "resource": {"resourceType": t}} for t in types]}
+    return {
+        "resourceType": "Bundle",
+        "type": "message",
+        "entry": [{"fullUrl": f"u:{t}", "resource": {"resourceType": t}} for t in types],
+    }
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,9 @@ def test_damaged_samples_give_outcomes_or_rejected(name: str, data: st.DataObjec
     original = (SAMPLES / name).read_bytes()
     at = data.draw(st.integers(0, len(original) - 1))
     length = data.draw(st.integers(0, 40))
-    damage = data.draw(st.binary(max_size=12) | st.sampled_from([b"null", b"{}", b"[]", b'""', b"1e9", b"-1", b"true", b'"x"']))
+    damage = data.draw(
+        st.binary(max_size=12) | st.sampled_from([b"null", b"{}", b"[]", b'""', b"1e9", b"-1", b"true", b'"x"'])
+    )
     read_anything(original[:at] + damage + original[at + length :])
 
 

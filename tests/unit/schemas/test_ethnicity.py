@@ -3,7 +3,14 @@
 import pytest
 
 from schemas.errors import Rejected
-from schemas.ethnicity import EthnicityRecord, EthnicityScheme, MatchQuality, find_match, name_ns_reason, parse_ethnic_code
+from schemas.ethnicity import (
+    EthnicityRecord,
+    EthnicityScheme,
+    MatchQuality,
+    find_match,
+    name_ns_reason,
+    parse_ethnic_code,
+)
 from schemas.ethnicity_codes import CROSSWALK
 
 P18, P16, NHS, DFE = EthnicityScheme.POLICE_18_1, EthnicityScheme.POLICE_16_1, EthnicityScheme.NHS, EthnicityScheme.DFE
@@ -46,7 +53,9 @@ def test_a_local_sub_code_says_more_than_the_code() -> None:
     assert (record.dfe.code, record.dfe.match) == ("WROM", "broader")
 
 
-@pytest.mark.parametrize(("reason", "nhs", "dfe"), [("N1", "99", "NOBT"), ("N2", "99", "NOBT"), ("N3", "99", "NOBT"), ("N4", "Z", "REFU")])
+@pytest.mark.parametrize(
+    ("reason", "nhs", "dfe"), [("N1", "99", "NOBT"), ("N2", "99", "NOBT"), ("N3", "99", "NOBT"), ("N4", "Z", "REFU")]
+)
 def test_reasons_for_ns(reason: str, nhs: str, dfe: str) -> None:
     record = EthnicityRecord(source_value="NS", scheme=P18).with_crosswalk(reason)
     assert (record.nhs.code, record.dfe.code) == (nhs, dfe)
@@ -54,7 +63,9 @@ def test_reasons_for_ns(reason: str, nhs: str, dfe: str) -> None:
     assert name_ns_reason(reason) != name_ns_reason(None)
 
 
-@pytest.mark.parametrize(("scheme", "value"), [(EthnicityScheme.POLICE_IC, "IC3"), (EthnicityScheme.FREE_TEXT, "Ashanti")])
+@pytest.mark.parametrize(
+    ("scheme", "value"), [(EthnicityScheme.POLICE_IC, "IC3"), (EthnicityScheme.FREE_TEXT, "Ashanti")]
+)
 def test_perception_and_free_text_are_never_mapped(scheme: EthnicityScheme, value: str) -> None:
     record = EthnicityRecord(source_value=value, scheme=scheme).with_crosswalk()
     assert {record.nhs.match, record.dfe.match} == {MatchQuality.NONE}
@@ -81,7 +92,19 @@ def test_w4_is_off_unless_the_partnership_switches_it_on() -> None:
     assert parse_ethnic_code(P18, "w4", local_w4=True) == "W4"
 
 
-@pytest.mark.parametrize(("scheme", "value"), [(P18, "O1"), (P16, "W3"), (P16, "A4"), (P18, "NS/N1"), (P18, "X1"), (NHS, "W1"), (DFE, "A"), (EthnicityScheme.POLICE_IC, "IC8")])
+@pytest.mark.parametrize(
+    ("scheme", "value"),
+    [
+        (P18, "O1"),
+        (P16, "W3"),
+        (P16, "A4"),
+        (P18, "NS/N1"),
+        (P18, "X1"),
+        (NHS, "W1"),
+        (DFE, "A"),
+        (EthnicityScheme.POLICE_IC, "IC8"),
+    ],
+)
 def test_a_code_of_another_scheme_is_rejected(scheme: EthnicityScheme, value: str) -> None:
     with pytest.raises(Rejected) as raised:
         parse_ethnic_code(scheme, value, field="nominals[0].sde")

@@ -19,7 +19,8 @@ def test_an_nhs_number_is_read_with_spaces_and_hyphens() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["4010232138", "401023213", "40102321370", "0000000000", "401023213X", "", "４０１０２３２１３７", "9434765919"]
+    "value",
+    ["4010232138", "401023213", "40102321370", "0000000000", "401023213X", "", "４０１０２３２１３７", "9434765919"],
 )
 def test_a_wrong_nhs_number_is_rejected_without_its_value(value: str) -> None:
     with pytest.raises(Rejected) as raised:
@@ -55,7 +56,9 @@ def test_a_temporary_upn_ends_in_a_letter() -> None:
     assert not is_temporary_upn("U995400114001")
 
 
-@pytest.mark.parametrize("value", ["A995400115061", "U99540011400", "I995400114001", "U99540011400S", "U995400114001 X", "９"])
+@pytest.mark.parametrize(
+    "value", ["A995400115061", "U99540011400", "I995400114001", "U99540011400S", "U995400114001 X", "９"]
+)
 def test_a_wrong_upn_is_rejected(value: str) -> None:
     with pytest.raises(Rejected):
         parse_upn(value, test_mode=True)

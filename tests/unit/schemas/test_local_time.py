@@ -23,14 +23,37 @@ from schemas.local_time import (
 
 
 @pytest.mark.parametrize(
-    "text", ["05/11/2026", "5/11/2026", "2026-11-05", "05NOV2026", "05 NOV 2026", "05-NOV-2026", "5 nov 2026", "20261105", " 05Nov2026 "]
+    "text",
+    [
+        "05/11/2026",
+        "5/11/2026",
+        "2026-11-05",
+        "05NOV2026",
+        "05 NOV 2026",
+        "05-NOV-2026",
+        "5 nov 2026",
+        "20261105",
+        " 05Nov2026 ",
+    ],
 )
 def test_every_form_of_a_date(text: str) -> None:
     assert parse_date(text) == date(2026, 11, 5)
 
 
 @pytest.mark.parametrize(
-    "text", ["31/02/2016", "2026/11/05", "11-05-2026", "05-11-2026", "5/11/26", "05 NOVEMBER 2026", "05-NOV 2026", "00/01/2026", "", "０５/11/2026"]
+    "text",
+    [
+        "31/02/2016",
+        "2026/11/05",
+        "11-05-2026",
+        "05-11-2026",
+        "5/11/26",
+        "05 NOVEMBER 2026",
+        "05-NOV 2026",
+        "00/01/2026",
+        "",
+        "０５/11/2026",
+    ],
 )
 def test_what_is_no_date_is_rejected_without_its_value(text: str) -> None:
     with pytest.raises(Rejected) as raised:
@@ -54,7 +77,10 @@ def test_moments(text: str, at: datetime) -> None:
     assert parse_moment(text) == (at, False)
 
 
-@pytest.mark.parametrize("text", ["2026-11-16T22:31:09", "16/11/2026 25:00", "16/11/2026 9:40", "soon", "2026-13-01T00:00:00Z", "16/11/2026T10:00"])
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-16T22:31:09", "16/11/2026 25:00", "16/11/2026 9:40", "soon", "2026-13-01T00:00:00Z", "16/11/2026T10:00"],
+)
 def test_what_is_no_moment_is_rejected(text: str) -> None:
     with pytest.raises(Rejected):
         parse_moment(text)
@@ -96,7 +122,19 @@ def test_wall_time_needs_two_figures() -> None:
 
 @pytest.mark.parametrize(
     ("years", "band"),
-    [(0, "0-4"), (4, "0-4"), (5, "5-9"), (9, "5-9"), (10, "10-12"), (12, "10-12"), (13, "13-15"), (15, "13-15"), (16, "16-17"), (17, "16-17"), (18, "adult")],
+    [
+        (0, "0-4"),
+        (4, "0-4"),
+        (5, "5-9"),
+        (9, "5-9"),
+        (10, "10-12"),
+        (12, "10-12"),
+        (13, "13-15"),
+        (15, "13-15"),
+        (16, "16-17"),
+        (17, "16-17"),
+        (18, "adult"),
+    ],
 )
 def test_age_bands(years: int, band: str) -> None:
     day = date(2026, 11, 16)
