@@ -30,13 +30,16 @@ def build_directory(
     known = {agency.id for agency in partnership.agencies}
     _require_known(known, state, officers, partnership)
     agencies = tuple(_with_keys(agency, state.enrolled.get(agency.id)) for agency in partnership.agencies)
+    people = (*officers, *state.people)
+    if len({person.id for person in people}) != len(people):
+        raise ConfigInvalid("an officer and another person share an id", field="people")
     return Directory(
         version=state.directory_version + 1,
         issued_at=now,
         expires_at=now + lifetime,
         partnership=partnership.partnership,
         agencies=agencies,
-        people=(*officers, *state.people),
+        people=people,
         calendars=partnership.calendars,
         bank_holidays=partnership.bank_holidays,
         local_policy=partnership.local_policy,

@@ -4,10 +4,10 @@ The file is the partnership's own data. What is in it is checked by the models o
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.directory import Agency, Agreement, BankHoliday, Calendar, Partnership
 from schemas.errors import ConfigInvalid
@@ -26,6 +26,14 @@ class PartnershipFile(BaseModel):
     bank_holidays: tuple[BankHoliday, ...] = ()
     local_policy: dict[str, Any] = {}
     agreements: tuple[Agreement, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        for group in (self.agencies, self.calendars, self.agreements):
+            ids = [item.id for item in group]
+            if len(ids) != len(set(ids)):
+                raise ValueError("an id is used twice")
+        return self
 
 
 def load_partnership(path: Path) -> PartnershipFile:
