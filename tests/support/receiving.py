@@ -159,8 +159,9 @@ def make_receiving_half(
     folder: Path,
     *,
     config: InboxConfig | None = None,
-    keeper: FakeKeeper | None = None,
-    keystore: FakeKeystore | None = None,
+    agency: str = RECIPIENT,
+    keeper: Any = None,
+    keystore: Any = None,
     clock: Callable[[], datetime] = lambda: NOW,
     limit: int = 10_000,
     observe: Callable[[str], None] | None = None,
@@ -172,17 +173,17 @@ def make_receiving_half(
     keeper = keeper or FakeKeeper(make_verified_directory())
     inbox_store = InboxStore(store)
     desk = ReceiptDesk(inbox_store, keystore.signing_keys, clock)
-    inbox = Inbox(RECIPIENT, inbox_store, desk, config or InboxConfig(), clock)
+    inbox = Inbox(agency, inbox_store, desk, config or InboxConfig(), clock)
     quarantine = LocalQuarantine(store, limit=limit)
     outbox = Outbox(store)
     steps: list[str] = []
     parts = ConsumerParts(
-        agency=RECIPIENT,
+        agency=agency,
         inbox=inbox,
         outbox=outbox,
         quarantine=quarantine,
-        keeper=keeper,  # type: ignore[arg-type]
-        keystore=keystore,  # type: ignore[arg-type]
+        keeper=keeper,
+        keystore=keystore,
         clock=clock,
         real_clock=clock,
         observe=observe or steps.append,
