@@ -88,7 +88,9 @@ def parse_ethnic_code(scheme: EthnicityScheme, value: str, *, local_w4: bool = F
     """
     code = value.strip().upper()
     known = POLICE_IC if scheme is EthnicityScheme.POLICE_IC else CROSSWALK.get(scheme.value, {})
-    if code not in known or "/" in code or (code == "W4" and not local_w4):  # a slash joins NS and its reason in the data
+    if (
+        code not in known or "/" in code or (code == "W4" and not local_w4)
+    ):  # a slash joins NS and its reason in the data
         raise Rejected(f"no such code in the scheme {scheme.value}", field=field)
     return code
 
