@@ -1,0 +1,120 @@
+"""Running workers: one process a core under uvloop, supervised by a parent that holds nothing and starts again what dies.
+
+A worker is stateless and may be killed at any instant. The parent restarts it with growing pauses, and gives up on one thing only: a broken integrity
+(exit code 4), after which nothing must be released until a person has looked.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+import uvloop
+
+from broker.config import HubConfig
+from broker.wiring import build_worker
+from schemas.errors import IntegrityBroken, SafelaneError
+
+_log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+EXIT_FAILED = 1
+EXIT_INTEGRITY_BROKEN = 4
+_HEALTHY_SECONDS = 60.0
+_LONGEST_PAUSE = 30.0
+
+
+def serve_worker(config: HubConfig, clock: Clock | None = None) -> int:
+    """Run one worker in this process until SIGTERM or SIGINT; return an exit code."""
+    try:
+        uvloop.run(_run_worker(config, clock))
+    except* SafelaneError as group:
+        code = _read_exit_code(group)
+    else:
+        code = 0
+    return code
+
+
+def serve_workers(config: HubConfig, clock: Clock | None = None) -> int:
+    """Run ``config.worker.processes`` workers until SIGTERM or SIGINT; return an exit code. With one, it runs in this process."""
+    if config.worker.processes == 1:
+        return serve_worker(config, clock)
+    return _Supervisor(config, clock).run()
+
+
+def _read_exit_code(group: ExceptionGroup[SafelaneError]) -> int:
+    """Log why a worker ended and return its exit code. A broken integrity counts before all else."""
+    broken, others = group.split(IntegrityBroken)
+    if broken is not None:
+        _log.critical("worker.integrity-broken", failures=len(broken.exceptions))
+        return EXIT_INTEGRITY_BROKEN
+    _log.error("worker.failed", failures=len(others.exceptions) if others else 0)
+    return EXIT_FAILED
+
+
+async def _run_worker(config: HubConfig, clock: Clock | None) -> None:
+    worker = build_worker(config, clock)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+
+
+class _Supervisor:
+    """The parent. It has no threads, connections or keys, so that forking is safe."""
+
+    def __init__(self, config: HubConfig, clock: Clock | None) -> None:
+        self._config = config
+        self._clock = clock
+        self._children: dict[int, tuple[int, float]] = {}
+        """Process id to (slot, start)."""
+        self._stopping = False
+        self._failures: dict[int, int] = {}
+
+    def run(self) -> int:
+        """Supervise until told to stop, or until a worker reports a broken integrity."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        for slot in range(self._config.worker.processes):
+            self._start(slot)
+        code = 0
+        while self._children:
+            pid, status = os.wait()
+            slot, started = self._children.pop(pid, (-1, 0.0))
+            ended = os.waitstatus_to_exitcode(status)
+            if slot < 0:
+                continue
+            if ended == EXIT_INTEGRITY_BROKEN:
+                code = EXIT_INTEGRITY_BROKEN
+                self._stop(signal.SIGTERM, None)
+            elif not self._stopping:
+                self._restart(slot, started, ended)
+        return code
+
+    def _start(self, slot: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            os._exit(serve_worker(self._config, self._clock))
+        self._children[pid] = (slot, time.monotonic())
+
+    def _restart(self, slot: int, started: float, ended: int) -> None:
+        healthy = time.monotonic() - started >= _HEALTHY_SECONDS
+        self._failures[slot] = 0 if healthy else self._failures.get(slot, 0) + 1
+        pause = min(_LONGEST_PAUSE, 2.0 ** self._failures[slot] / 2)
+        _log.error("worker.died", slot=slot, exit=ended, restart_in=pause)
+        time.sleep(pause)
+        if not self._stopping:
+            self._start(slot)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        self._stopping = True
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
