@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 _MAY_HEAL = (SenderUnknown, SignatureInvalid, ForeignKeyring, NotForUs)
 """A directory that is out of date can cause these: fetch a newer one before giving up."""
-_NOT_LOGGED = "recorded"
+_LOGGED = "recorded"
 _LONGEST_IDLE = 1.0
 
 
@@ -76,7 +76,7 @@ class IncomingReader:
         parts = self._parts
         parts.observe("incoming_received")
         try:
-            await self._read_with_newer_directory(message)
+            await self._read_with_newer_directory(message.type or "", message.body)
         except DependencyUnavailable:
             raise
         except SafelaneError as error:
@@ -86,26 +86,40 @@ class IncomingReader:
             await self._set_aside(message, ReaderFailed(f"the reader failed: {type(error).__name__}", field="message"))
         parts.observe("incoming_stored")
 
-    async def _read_with_newer_directory(self, message: Incoming) -> None:
+    async def try_again(self, digest: str) -> None:
+        """Take in a quarantined message after all, and forget it there.
+
+        Raises:
+            NotFound: there is no such message.
+            SafelaneError: it still cannot be taken in, and stays where it is.
+        """
+        quarantine = self._parts.quarantine
+        kept = await asyncio.to_thread(quarantine.find_message, digest)
+        body = await asyncio.to_thread(quarantine.read_body, digest)
+        await self._read_with_newer_directory(kept.type, body)
+        await asyncio.to_thread(quarantine.resolve, body)
+        _log.info("quarantined_taken_in", agency=self._parts.agency, type=kept.type)
+
+    async def _read_with_newer_directory(self, claimed_type: str, body: bytes) -> None:
         try:
-            await self._read(message)
+            await self._read(claimed_type, body)
         except _MAY_HEAL:
             try:
                 await self._parts.keeper.refresh()
             except IntegrityBroken as error:
                 _log.error("directory_refused", code=error.code, field=error.field)
-            await self._read(message)
+            await self._read(claimed_type, body)
 
-    async def _read(self, message: Incoming) -> None:
+    async def _read(self, claimed_type: str, body: bytes) -> None:
         readers = {
             "delivery": self._read_delivery,
             "receipt": self._read_receipt,
             "notice": self._read_notice,
         }
-        reader = readers.get(message.type or "")
+        reader = readers.get(claimed_type)
         if reader is None:
             raise UnknownType(field="type")
-        await asyncio.to_thread(reader, message.body)
+        await asyncio.to_thread(reader, body)
 
     def _read_delivery(self, body: bytes) -> None:
         parts = self._parts
@@ -140,7 +154,7 @@ class IncomingReader:
     def _read_notice(self, body: bytes) -> None:
         parts = self._parts
         notice = read_notice(body, self._directory())
-        if notice.outcome == _NOT_LOGGED:
+        if notice.outcome == _LOGGED:
             if notice.proof_verified and notice.delivery_id and notice.receipt_digest:
                 parts.inbox.record_logged(notice.delivery_id, notice.receipt_digest)
             return

@@ -146,6 +146,16 @@ class PendingOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedOutput:
+    """An output that has failed for good until a person acts. ``code`` is the last error's."""
+
+    delivery_id: str
+    channel: str
+    attempts: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class QuarantinedMessage:
     """A message that could not be taken in: when, of what claimed type, and why."""
 

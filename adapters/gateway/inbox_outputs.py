@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from adapters.gateway.inbox_model import INBOX_MIGRATIONS, OutputState, PendingOutput
+from adapters.gateway.inbox_model import INBOX_MIGRATIONS, FailedOutput, OutputState, PendingOutput
 from adapters.gateway.outbox_model import write_instant
 from adapters.gateway.store import GatewayStore
 from schemas.errors import SafelaneError
@@ -57,6 +57,15 @@ class OutputQueue:
                 (write_instant(now),),
             )
             return done.rowcount
+
+    def list_failed(self, limit: int = 200) -> list[FailedOutput]:
+        """Return outputs that have failed for good until a person acts, oldest first."""
+        rows = self._store.query(
+            "SELECT delivery_id, channel, attempts, code FROM inbox_output WHERE state = 'failed'"
+            " ORDER BY next_attempt_at LIMIT ?",
+            (limit,),
+        )
+        return [FailedOutput(r["delivery_id"], r["channel"], r["attempts"], r["code"] or "") for r in rows]
 
     def list_outputs(self, delivery_id: str) -> dict[str, str]:
         """Return channel to state for one delivery."""

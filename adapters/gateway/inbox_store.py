@@ -115,6 +115,14 @@ class InboxStore:
         )
         return [_read_entry(row) for row in rows]
 
+    def list_unopened_contacts(self) -> list[tuple[str, str]]:
+        """Return (delivery id, contact) of deliveries for a named contact that are not opened yet, oldest first."""
+        rows = self._store.query(
+            "SELECT delivery_id, contact FROM inbox_delivery WHERE contact IS NOT NULL AND state = 'accepted'"
+            " ORDER BY received_at LIMIT 1000"
+        )
+        return [(row["delivery_id"], row["contact"]) for row in rows]
+
     def list_related(self, entry: InboxEntry) -> tuple[list[InboxEntry], list[InboxEntry]]:
         """Return what ``entry`` corrects or adds to, and what corrects or adds to it, as far as it was received for the same contact."""
         corrects = self._store.query(

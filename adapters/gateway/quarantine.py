@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from sqlite3 import Row
 
 from adapters.gateway.inbox_model import INBOX_MIGRATIONS, QuarantinedMessage
 from adapters.gateway.outbox_model import read_instant, write_instant
@@ -49,18 +50,18 @@ class LocalQuarantine:
     def list_messages(self, limit: int = 200) -> list[QuarantinedMessage]:
         """Return quarantined messages, newest first."""
         rows = self._store.query("SELECT * FROM inbox_quarantine ORDER BY arrived_at DESC LIMIT ?", (limit,))
-        return [
-            QuarantinedMessage(
-                row["digest"].hex(),
-                row["type"],
-                row["amqp_message_id"],
-                row["code"],
-                row["field"],
-                read_instant(row["arrived_at"]),
-                row["arrivals"],
-            )
-            for row in rows
-        ]
+        return [_read_message(row) for row in rows]
+
+    def find_message(self, digest: str) -> QuarantinedMessage:
+        """Return one quarantined message.
+
+        Raises:
+            NotFound: there is no such message.
+        """
+        rows = self._store.query("SELECT * FROM inbox_quarantine WHERE digest = ?", (_digest_bytes(digest),))
+        if not rows:
+            raise NotFound("there is no such quarantined message", field="digest")
+        return _read_message(rows[0])
 
     def read_body(self, digest: str) -> bytes:
         """Return a quarantined message's bytes, to examine or to take in again.
@@ -84,3 +85,15 @@ def _digest_bytes(digest: str) -> bytes:
         return bytes.fromhex(digest)
     except ValueError:
         raise NotFound("there is no such quarantined message", field="digest") from None
+
+
+def _read_message(row: Row) -> QuarantinedMessage:
+    return QuarantinedMessage(
+        digest=row["digest"].hex(),
+        type=row["type"],
+        amqp_message_id=row["amqp_message_id"],
+        code=row["code"],
+        field=row["field"],
+        arrived_at=read_instant(row["arrived_at"]),
+        arrivals=row["arrivals"],
+    )

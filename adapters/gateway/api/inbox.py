@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.channels.pdf import render_pdf
+from adapters.gateway.api import attention
 from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.inbox import InboxItem
 from adapters.gateway.inbox_model import InboxEntry, InboxFilter, StoredReceipt
@@ -26,7 +27,8 @@ from schemas.codes import ReceiptState
 from schemas.errors import NotAuthenticated, Rejected, SafelaneError
 from schemas.header import Code
 
-router = APIRouter(tags=["inbox"])
+router = APIRouter()
+router.include_router(attention.router)
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _SHORTEST_KEY = 32
@@ -86,7 +88,7 @@ def find_caller(
 CallingReader = Annotated[Caller, Depends(find_caller)]
 
 
-@router.get("/inbox", summary="List what arrived, newest first")
+@router.get("/inbox", tags=["inbox"], summary="List what arrived, newest first")
 async def list_inbox(
     caller: CallingReader, query: Annotated[InboxQuery, Query()], response: Response
 ) -> dict[str, Any]:
@@ -109,7 +111,7 @@ async def list_inbox(
     }
 
 
-@router.get("/inbox/{delivery_id}", summary="Read a delivery")
+@router.get("/inbox/{delivery_id}", tags=["inbox"], summary="Read a delivery")
 async def read_delivery(delivery_id: str, caller: CallingReader, response: Response) -> dict[str, Any]:
     """Return a delivery's content, its receipts, and what corrects it or is corrected by it. Signs ``opened``."""
     item = await _open_item(delivery_id, caller)
@@ -123,7 +125,7 @@ async def read_delivery(delivery_id: str, caller: CallingReader, response: Respo
     }
 
 
-@router.get("/inbox/{delivery_id}/pdf", summary="Read a delivery as PDF", response_class=Response)
+@router.get("/inbox/{delivery_id}/pdf", tags=["inbox"], summary="Read a delivery as PDF", response_class=Response)
 async def read_pdf(delivery_id: str, caller: CallingReader) -> Response:
     """Return the delivery as a readable PDF. Signs ``opened``."""
     item = await _open_item(delivery_id, caller)
@@ -131,7 +133,9 @@ async def read_pdf(delivery_id: str, caller: CallingReader) -> Response:
     return Response(pdf, media_type="application/pdf", headers=_NO_STORE)
 
 
-@router.post("/inbox/{delivery_id}/receipts", status_code=201, summary="Say what was done with a delivery")
+@router.post(
+    "/inbox/{delivery_id}/receipts", tags=["inbox"], status_code=201, summary="Say what was done with a delivery"
+)
 async def add_receipt(delivery_id: str, new: NewReceipt, caller: CallingReader) -> JSONResponse:
     """Sign a receipt: opened, actioned, or refused with a reason code. 201 when it is new; 200 when it was said before."""
     request = ReceiptRequest(new.state, new.reason_code, new.person)

@@ -12,6 +12,7 @@ from adapters.gateway.api import inbox as inbox_api
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.app import create_app
 from adapters.gateway.receiving import Receiving
+from tests.support.envelopes import NOW, SENDER
 from tests.support.receiving import (
     DELIVERY,
     RECIPIENT,
@@ -19,6 +20,7 @@ from tests.support.receiving import (
     make_delivery,
     make_incoming,
     make_receiving_half,
+    make_verified_directory,
     seal_sample,
 )
 
@@ -46,7 +48,8 @@ async def client(half: ReceivingHalf) -> AsyncIterator[httpx.AsyncClient]:
         receipts=absent,
         contact_keys={"lead": KEY.encode()},
     )
-    gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving)
+    parts = SimpleNamespace(real_clock=lambda: NOW)
+    gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving, parts=parts)
     app = create_app(LocalAccess({TOKEN.encode(): gateway}), extra_routers=(inbox_api.router,))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -139,6 +142,33 @@ async def test_a_named_contacts_delivery_needs_that_contacts_key(
 async def test_a_contact_without_configured_key_cannot_be_claimed(client: httpx.AsyncClient, contact: str) -> None:
     answer = await client.get("/inbox", headers={"Safelane-Contact": contact, "Safelane-Contact-Key": ""})
     assert answer.status_code == 401
+
+
+async def test_what_needs_a_person_is_listed_without_content(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half, contact="nobody-configured")
+    await half.reader.take_in(make_incoming(b"poison Sampleford"))
+    answer = await client.get("/attention")
+    body = answer.json()
+    assert [(q["type"], q["code"]) for q in body["quarantine"]] == [("delivery", "malformed")]
+    assert body["unreachable_contacts"] == [{"delivery_id": DELIVERY, "contact": "nobody-configured"}]
+    assert body["failed_outputs"] == []
+    assert "Sampleford" not in answer.text
+    digest = body["quarantine"][0]["digest"]
+    again = await client.post(f"/attention/quarantine/{digest}/retry")
+    assert (again.status_code, again.json()["code"]) == (400, "malformed")
+    assert (await client.post("/attention/quarantine/00ff/retry")).status_code == 404
+    assert (await client.post("/attention/outputs/retry")).json() == {"retried": 0}
+
+
+async def test_a_quarantined_message_is_taken_in_once_it_can_be(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    good = half.keeper.known
+    half.keeper.known = make_verified_directory(left_out=(SENDER,))
+    await receive(half)
+    half.keeper.known = good
+    (kept,) = (await client.get("/attention")).json()["quarantine"]
+    assert (await client.post(f"/attention/quarantine/{kept['digest']}/retry")).status_code == 200
+    assert (await client.get("/attention")).json()["quarantine"] == []
+    assert len((await client.get("/inbox")).json()["deliveries"]) == 1
 
 
 async def test_no_token_no_inbox(client: httpx.AsyncClient) -> None:

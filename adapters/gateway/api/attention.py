@@ -1,0 +1,57 @@
+"""What a person must look at in the receiving half: messages set aside, outputs that failed, deliveries that nobody here can open.
+
+Ids and codes only, so that an operator can see it without seeing any child's record.
+"""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+
+from adapters.gateway.api.access import CallingAgency
+
+router = APIRouter(tags=["attention"])
+
+
+@router.get("/attention", summary="What a person must look at")
+async def list_attention(gateway: CallingAgency) -> dict[str, Any]:
+    """List quarantined messages, failed outputs, and deliveries for a named contact that this gateway has no key for."""
+    receiving = gateway.receiving
+    kept = await asyncio.to_thread(receiving.quarantine.list_messages)
+    failed = await asyncio.to_thread(receiving.outputs.list_failed)
+    named = await asyncio.to_thread(receiving.store.list_unopened_contacts)
+    return {
+        "quarantine": [
+            {
+                "digest": message.digest,
+                "type": message.type,
+                "code": message.code,
+                "field": message.field,
+                "arrived_at": message.arrived_at.isoformat(),
+                "arrivals": message.arrivals,
+            }
+            for message in kept
+        ],
+        "failed_outputs": [
+            {"delivery_id": f.delivery_id, "channel": f.channel, "attempts": f.attempts, "code": f.code} for f in failed
+        ],
+        "unreachable_contacts": [
+            {"delivery_id": delivery_id, "contact": contact}
+            for delivery_id, contact in named
+            if contact not in receiving.contact_keys
+        ],
+    }
+
+
+@router.post("/attention/outputs/retry", summary="Try every failed output again")
+async def retry_outputs(gateway: CallingAgency) -> dict[str, int]:
+    """Start failed outputs anew; return how many there are."""
+    count = await asyncio.to_thread(gateway.receiving.outputs.retry_failed_outputs, gateway.parts.real_clock())
+    return {"retried": count}
+
+
+@router.post("/attention/quarantine/{digest}/retry", summary="Take in a quarantined message after all")
+async def retry_quarantined(digest: str, gateway: CallingAgency) -> dict[str, str]:
+    """Try a quarantined message again, for instance after a new directory. If it still cannot be taken in, the problem says why."""
+    await gateway.receiving.reader.try_again(digest)
+    return {"digest": digest, "state": "taken_in"}
