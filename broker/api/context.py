@@ -1,7 +1,8 @@
 """What the API's endpoints work with. ``broker.wiring`` builds it; tests build it from the same parts."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -33,6 +34,8 @@ class ApiContext:
     readiness: Readiness
     metrics: ApiMetrics
     clock: Callable[[], datetime]
+    publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a directory is taken in."""
 
 
 def get_context(request: Request) -> ApiContext:

@@ -14,9 +14,18 @@ from broker.registry import DirectorySnapshot, agency_queues, versions
 from broker.store.pool import translate_errors
 from schemas.canonical import canonical_bytes, encode_base64url
 from schemas.directory import Directory
+from schemas.errors import DependencyUnavailable
 from schemas.signed_directory import MAX_DIRECTORY_BYTES, is_active, read_key_announcement, verify_directory
 
 router = APIRouter(prefix="/v1", tags=["directory"])
+
+
+class AnotherIsPublishing(DependencyUnavailable):
+    """Another directory is being taken in."""
+
+    code = "another-is-publishing"
+    public_message = "Another directory is being taken in. Try again in a minute."
+
 
 SIGNED_EXAMPLE = {"payload": "eyJ2ZXJzaW9uIjox…", "signatures": [{"protected": "…", "signature": "…"}] * 2}
 
@@ -51,6 +60,13 @@ async def get_directory(request: Request, context: Context, caller: AgencyCaller
 )
 async def publish_directory(request: Request, context: Context) -> Response:
     """Take in the next directory version. The authority's signature is the permission; nobody's token adds to it."""
+    if context.publishing.locked():
+        raise AnotherIsPublishing  # nobody signed in yet: at most one such body is held and verified at once
+    async with context.publishing:
+        return await _publish(request, context)
+
+
+async def _publish(request: Request, context: ApiContext) -> Response:
     body = await read_body(request, max_bytes=MAX_DIRECTORY_BYTES)
     directory = verify_directory(body, context.registry.authority_keys)
     earlier = await _read_earlier(context)

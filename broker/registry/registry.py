@@ -54,6 +54,6 @@ class Registry:
         if body is None:
             raise NoDirectory
         announcements = await versions.read_announcements(connection, self.clock())
-        snapshot = build_snapshot(body, announcements, change, self.authority_keys)
+        snapshot = build_snapshot(body, announcements, change, self.authority_keys, before=cached)
         self._snapshot = snapshot
         return snapshot

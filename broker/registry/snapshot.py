@@ -37,6 +37,8 @@ class DirectorySnapshot:
     """By agency id, and by ``person:<id>`` for people."""
     encryption_keys: Mapping[str, tuple[EncryptionKey, ...]]
     revoked: frozenset[str] = field(default_factory=frozenset)
+    verified: Mapping[tuple[str, bytes], EncryptionKey] = field(default_factory=dict, repr=False)
+    """Announcements that were verified under this directory version, so that a new key costs one verification and not one a key."""
 
     @property
     def version(self) -> int:
@@ -64,11 +66,17 @@ class DirectorySnapshot:
 
 
 def build_snapshot(
-    body: bytes, announcements: Sequence[tuple[str, bytes]], change: int, authority_keys: Sequence[VerifyingKeys]
+    body: bytes,
+    announcements: Sequence[tuple[str, bytes]],
+    change: int,
+    authority_keys: Sequence[VerifyingKeys],
+    *,
+    before: DirectorySnapshot | None = None,
 ) -> DirectorySnapshot:
     """Build a snapshot from stored bytes: the signed directory, and ``(agency, signed announcement)`` pairs.
 
-    Announcements that no longer verify (their identity key was revoked or replaced) are left out.
+    Announcements that no longer verify (their identity key was revoked or replaced) are left out. What ``before`` verified under the very
+    same directory is not verified again.
 
     Raises:
         IntegrityBroken: the stored directory is not what the authority signed.
@@ -86,15 +94,20 @@ def build_snapshot(
             api[agency.id] = tuple(k for k in agency.keys.api if compute_thumbprint(k) not in revoked)
     for person in directory.people:
         api[f"person:{person.id}"] = _api_keys(person)
-    encryption, kept = _read_announcements(directory, signing, announcements)
+    known = before.verified if before is not None and before.signed == body else {}
+    verified = _verify_announcements(directory, signing, announcements, known)
+    encryption: dict[str, tuple[EncryptionKey, ...]] = {}
+    for (agency_id, _), key in verified.items():
+        encryption[agency_id] = (*encryption.get(agency_id, ()), key)
     return DirectorySnapshot(
         directory=directory,
         signed=body,
         change=change,
-        announcements=kept,
+        announcements=tuple(announcement for _, announcement in verified),
         signing_keys=MappingProxyType(signing),
         api_keys=MappingProxyType(api),
         encryption_keys=MappingProxyType(encryption),
+        verified=MappingProxyType(verified),
         revoked=frozenset(t for agency in directory.agencies for t in agency.keys.revoked),
     )
 
@@ -103,19 +116,22 @@ def _api_keys(person: Person) -> tuple[Jwk, ...]:
     return tuple(jwk for jwk in person.keys if jwk.get("safelane_use") == KeyUse.API.value)
 
 
-def _read_announcements(
-    directory: Directory, signing: Mapping[str, tuple[VerifyingKeys, ...]], announcements: Sequence[tuple[str, bytes]]
-) -> tuple[dict[str, tuple[EncryptionKey, ...]], tuple[bytes, ...]]:
-    found: dict[str, list[EncryptionKey]] = {}
-    kept: list[bytes] = []
+def _verify_announcements(
+    directory: Directory,
+    signing: Mapping[str, tuple[VerifyingKeys, ...]],
+    announcements: Sequence[tuple[str, bytes]],
+    known: Mapping[tuple[str, bytes], EncryptionKey],
+) -> dict[tuple[str, bytes], EncryptionKey]:
+    found: dict[tuple[str, bytes], EncryptionKey] = {}
     for agency_id, body in announcements:
         agency = directory.find_agency(agency_id)
         if agency is None or agency_id not in signing:
             continue
-        try:
-            key = read_key_announcement(body, agency_id, signing[agency_id], frozenset(agency.keys.revoked))
-        except (SignatureInvalid, MalformedMessage):
-            continue
-        found.setdefault(agency_id, []).append(key)
-        kept.append(body)
-    return {agency_id: tuple(keys) for agency_id, keys in found.items()}, tuple(kept)
+        key = known.get((agency_id, body))
+        if key is None:
+            try:
+                key = read_key_announcement(body, agency_id, signing[agency_id], frozenset(agency.keys.revoked))
+            except (SignatureInvalid, MalformedMessage):
+                continue
+        found[agency_id, body] = key
+    return found

@@ -97,6 +97,26 @@ def set_hub(
     typer.echo("Set. Sign the next version to publish it.")
 
 
+@app.command(
+    epilog="Example: safelane authority set-witnesses authority csc.marchshire health.marchshire-ft --quorum 1"
+)
+def set_witnesses(
+    folder: Folder,
+    agency: Annotated[list[str], typer.Argument(help="Agencies that witness the hub's log.")],
+    quorum: Annotated[int, typer.Option(min=0, help="How many of them must have cosigned a checkpoint.")] = 1,
+) -> None:
+    """Name the witnesses of the hub's log, and how many make a quorum, in the next directory version."""
+    from deploy.authority.state import load_state, save_state
+    from schemas.directory import WitnessPolicy
+    from schemas.errors import ConfigInvalid
+
+    if quorum > len(set(agency)):
+        raise ConfigInvalid("asks for more witnesses than there are", field="quorum")
+    policy = WitnessPolicy(agencies=tuple(sorted(set(agency))), quorum=quorum)
+    save_state(folder, load_state(folder), witnesses=policy)
+    typer.echo("Set. Sign the next version to publish it.")
+
+
 @app.command(epilog="Example: safelane authority set-policies authority policies/england-2026-09")
 def set_policies(folder: Folder, pack: Annotated[Path, typer.Argument(help="Folder of the policy pack.")]) -> None:
     """Put a policy pack's matrix and digest into the next directory version."""

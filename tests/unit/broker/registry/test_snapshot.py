@@ -91,3 +91,21 @@ def test_freshness_is_checked_by_the_real_clock(authority: FoundedAuthority) -> 
     snapshot.require_fresh(NOW + timedelta(days=30) - timedelta(seconds=1))
     with pytest.raises(DirectoryExpired):
         snapshot.require_fresh(NOW + timedelta(days=30))
+
+
+def test_what_was_verified_under_the_same_directory_is_kept_and_under_another_is_not(
+    authority: FoundedAuthority,
+) -> None:
+    kit, other = AgencyKit.make(SCHOOL), AgencyKit.make(PRACTICE)
+    trusted = read_trusted_keys(authority.folder / "trust.json")
+    first = authority.enrol(kit, other, now=NOW).body
+    pairs = [(SCHOOL, kit.announcement(now=NOW))]
+    before = build_snapshot(first, pairs, 1, trusted)
+    more = [*pairs, (PRACTICE, other.announcement(now=NOW))]
+    after = build_snapshot(first, more, 2, trusted, before=before)
+    assert after.encryption_keys[SCHOOL][0] is before.encryption_keys[SCHOOL][0]
+    assert set(after.encryption_keys) == {SCHOOL, PRACTICE}
+    revoked = revoke_agency(authority.state(), SCHOOL, now=NOW, thumbprint=kit.encryption_jwk["kid"])
+    later = build_snapshot(authority.sign(now=NOW, changed=revoked).body, more, 3, trusted, before=after)
+    assert set(later.encryption_keys) == {PRACTICE}
+    assert build_snapshot(first, [], 4, trusted, before=after).encryption_keys == {}
