@@ -165,6 +165,7 @@ class IncomingReader:
             decisions=notice.decisions,
             retryable=notice.retryable,
             proof_verified=notice.proof_verified,
+            error=notice.error,
             body=body,
             now=parts.real_clock(),
         )

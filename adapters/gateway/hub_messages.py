@@ -47,6 +47,7 @@ class VerifiedNotice:
     referral_id: str
     outcome: str
     retryable: bool
+    error: Mapping[str, Any] | None
     decisions: tuple[Mapping[str, Any], ...]
     delivery_id: str | None
     receipt_digest: str | None
@@ -81,6 +82,7 @@ def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
         referral_id=_read_optional(members, "referral_id") or "",
         outcome=_read_text(members, "outcome"),
         retryable=members.get("retryable") is True,
+        error=members["error"] if isinstance(members.get("error"), dict) else None,
         decisions=tuple(decisions),
         delivery_id=_read_optional(members, "delivery_id"),
         receipt_digest=_read_optional(members, "receipt_digest"),

@@ -146,9 +146,12 @@ async def test_a_notice_with_proof_reaches_the_outbox(half: ReceivingHalf, monke
     event = {"event": "accepted", "notice_sha256": sha256_base64url(canonical_bytes(notice))}
     await half.reader.take_in(make_incoming(canonical_bytes(notice | prove(event)), "notice"))
     await half.reader.take_in(make_incoming(canonical_bytes(notice), "notice"))
-    assert [(n["message_id"], n["outcome"], n["proof_verified"]) for n in seen] == [
-        (MESSAGE_ID, "accepted", True),
-        (MESSAGE_ID, "accepted", False),
+    error = {"code": "not-fresh", "detail": "d", "field": None, "retryable": True}
+    await half.reader.take_in(make_incoming(canonical_bytes(make_notice(outcome="rejected", error=error)), "notice"))
+    assert [(n["message_id"], n["outcome"], n["proof_verified"], n["error"]) for n in seen] == [
+        (MESSAGE_ID, "accepted", True, None),
+        (MESSAGE_ID, "accepted", False, None),
+        (MESSAGE_ID, "rejected", False, error),
     ]
     assert list_codes(half) == []
 
