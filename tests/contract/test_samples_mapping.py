@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from adapters.mapping import MappingContext, default_mappings, draft_header, read_records, recognise_mapping
 from deploy.local.generated_samples import LONG_NARRATIVE, make_long_narrative
@@ -14,7 +15,15 @@ from schemas.codes import Compartment, SubjectType
 from schemas.errors import Rejected
 from schemas.header import RoutingHeader
 from schemas.referral import Referral
-from tests.support.sample_files import SAMPLES, load_expected, load_sample_directory, map_document, parse_instant
+from tests.support.sample_files import (
+    SAMPLES,
+    load_expected,
+    load_sample_directory,
+    make_directory,
+    map_document,
+    parse_instant,
+)
+from tests.support.transform_samples import transform_tree
 
 SHARED = SAMPLES.parents[3] / "shared" / "samples"
 EXPECTED = load_expected()
@@ -172,9 +181,39 @@ def test_every_value_of_the_record_is_read(case: tuple[Referral, dict[str, Any]]
     assert referral.unmapped == ()
 
 
+def test_renamed_agencies_and_shifted_dates_change_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    transform_tree(SAMPLES, folder)
+    directory = make_directory(folder / "partnership.yaml")
+    expected = yaml.safe_load((folder / "expected.yaml").read_text(encoding="utf-8"))
+    received = {entry["file"]: parse_instant(entry["received_at"]) for entry in expected["files"]}
+    for wanted in expected["referrals"]:
+        name = wanted["file"]
+        outcome = map_document(name, (folder / name).read_bytes(), received[name], directory)[wanted["record"] - 1]
+        assert outcome.referral is not None, outcome.error
+        assert outcome.referral.sender not in {agency.id for agency in load_sample_directory().agencies}
+        for check in CHECKS:
+            check((outcome.referral, wanted))
+
+
 def make_header(referral: Referral) -> RoutingHeader:
     ids = {subject.ref: f"subject-{number:04d}" for number, subject in enumerate(referral.subjects)}
     return draft_header(referral, load_sample_directory(), ids, b"pepper of the test, 32 bytes long")
+
+
+CHECKS = (
+    test_origin,
+    test_subjects,
+    test_risk,
+    test_lawful_basis,
+    test_consent,
+    test_tell_status_and_embargo,
+    test_compartments,
+    test_circulation,
+    test_ethnicity,
+    test_quality_flags,
+    test_every_value_of_the_record_is_read,
+)
 
 
 @pytest.mark.parametrize("entry", EXPECTED["files"], ids=lambda entry: entry["file"].split("/")[1])
