@@ -158,13 +158,17 @@ class IncomingReader:
             if notice.proof_verified and notice.delivery_id and notice.receipt_digest:
                 parts.inbox.record_logged(notice.delivery_id, notice.receipt_digest)
             return
+        sealed = parts.outbox.manifest_digest(notice.message_id)
+        same = sealed is None or notice.manifest_digest is None or notice.manifest_digest == sealed
+        if not same:
+            _log.critical("notice_names_another_manifest", agency=parts.agency, message_id=notice.message_id)
         parts.outbox.record_notice(
             message_id=notice.message_id,
             referral_id=notice.referral_id,
             outcome=notice.outcome,
             decisions=notice.decisions,
             retryable=notice.retryable,
-            proof_verified=notice.proof_verified,
+            proof_verified=notice.proof_verified and same,
             error=notice.error,
             body=body,
             now=parts.real_clock(),

@@ -49,6 +49,7 @@ class VerifiedNotice:
     retryable: bool
     error: Mapping[str, Any] | None
     decisions: tuple[Mapping[str, Any], ...]
+    manifest_digest: str | None
     delivery_id: str | None
     receipt_digest: str | None
     proof_verified: bool
@@ -84,6 +85,7 @@ def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
         retryable=members.get("retryable") is True,
         error=members["error"] if isinstance(members.get("error"), dict) else None,
         decisions=tuple(decisions),
+        manifest_digest=_read_optional(members, "manifest_digest"),
         delivery_id=_read_optional(members, "delivery_id"),
         receipt_digest=_read_optional(members, "receipt_digest"),
         proof_verified=proven,

@@ -156,6 +156,19 @@ async def test_a_notice_with_proof_reaches_the_outbox(half: ReceivingHalf, monke
     assert list_codes(half) == []
 
 
+async def test_acceptance_of_another_manifest_proves_nothing(
+    half: ReceivingHalf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(half.outbox, "record_notice", lambda **told: seen.append(told))
+    monkeypatch.setattr(half.outbox, "manifest_digest", lambda _: "m" * 43)
+    for digest in ("m" * 43, "x" * 43):
+        notice = make_notice(manifest_digest=digest)
+        event = {"event": "accepted", "notice_sha256": sha256_base64url(canonical_bytes(notice))}
+        await half.reader.take_in(make_incoming(canonical_bytes(notice | prove(event)), "notice"))
+    assert [n["proof_verified"] for n in seen] == [True, False]
+
+
 @pytest.mark.parametrize("log_name", ["hub", "another hub"])
 async def test_a_proof_of_something_else_is_refused(half: ReceivingHalf, log_name: str) -> None:
     event = {"event": "accepted", "notice_sha256": sha256_base64url(canonical_bytes(make_notice(outcome="rejected")))}
