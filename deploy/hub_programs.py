@@ -75,26 +75,15 @@ async def serve_api(config: HubConfig, *, on_listening: Callable[[str], None]) -
         await server.serve()
 
 
-def run_worker(config: HubConfig) -> None:
-    """Run one worker until SIGTERM or SIGINT.
+def run_worker(config: HubConfig) -> int:
+    """Run the configured number of workers until SIGTERM or SIGINT; return an exit code.
 
     Raises:
         ConfigInvalid: the configuration is wrong.
     """
-    from broker.wiring import build_worker
+    from broker.serving import serve_workers
 
-    business_clock = build_business_clock(config.clock_file, config.environment)
-
-    worker = build_worker(config, business_clock)
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        for stop in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(stop, worker.stop)
-        await worker.run()
-
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(run())
+    return serve_workers(config, build_business_clock(config.clock_file, config.environment))
 
 
 class _ApiServer(uvicorn.Server):

@@ -40,13 +40,15 @@ def serve(config: Config = Path("hub.yaml")) -> None:
 
 @app.command(epilog="Example: safelane hub worker --config hub.yaml")
 def worker(config: Config = Path("hub.yaml")) -> None:
-    """Take referrals in, decide, log and deliver, until it is told to stop. Start one for each processor."""
+    """Take referrals in, decide, log and deliver, until it is told to stop; 'worker.processes' says how many at once."""
     from broker.config import load_config
     from deploy.hub_programs import run_worker
     from deploy.program_logs import set_up_logs
 
     set_up_logs()
-    run_worker(load_config(config))
+    code = run_worker(load_config(config))
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(epilog="Example: safelane hub status --config hub.yaml")
