@@ -100,9 +100,7 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
     for one in mapping.required:
         if meets(node, one.when):
             require(node, one.path)
-    for identifier in mapping.identifiers:
-        for found in node.select(identifier.path):
-            parse_identifier(identifier.scheme, found.text(), test_mode=context.test_mode, field=found.path)
+    _check_content(context)
     origin = read_origin(context)
     people = read_people(context)
     sender = find_sender(context)
@@ -171,6 +169,20 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
         urgent=origin.danger or risk.grade is RiskGrade.HIGH or origin.decision_kind == Kind.POLICE_PROTECTION,
         unmapped=list_unread(node, mapping),
     )
+
+
+def _check_content(context: RecordContext) -> None:
+    """Check identifiers and times that no rule reads, because a recipient will.
+
+    Raises:
+        Rejected: one is malformed.
+    """
+    for identifier in context.mapping.identifiers:
+        for found in context.node.select(identifier.path):
+            parse_identifier(identifier.scheme, found.text(), test_mode=context.test_mode, field=found.path)
+    for path in context.mapping.times:
+        for found in context.node.select(path):
+            context.note_moment(found.text(), found.path)
 
 
 def _gather_content(context: RecordContext, people: Sequence[Person]) -> ContentBuilder:

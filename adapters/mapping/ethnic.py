@@ -90,7 +90,7 @@ def _record_code(
             _raise_flag(context, on=flagged, flag="ethnicity_ns_without_reason")
         elif ns_reason in AVOIDABLE_NS_REASONS:
             _raise_flag(context, on=flagged, flag="ethnicity_ns_avoidable")
-    elif record.defined_by is DefinedBy.PRACTITIONER_OBSERVED:
+    if record.defined_by is DefinedBy.PRACTITIONER_OBSERVED:
         _raise_flag(context, on=flagged, flag="ethnicity_not_self_defined")
     return record.model_copy(update={"reason_absent": reason_absent}).with_crosswalk(ns_reason)
 

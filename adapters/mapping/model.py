@@ -224,6 +224,8 @@ class Mapping(MappingModel):
     hold: HoldSpec | None = None
     confidence: ConfidenceSpec | None = None
     statutory_task: FieldSpec | None = None
+    times: tuple[str, ...] = ()
+    """Times that are only content, and must be in an accepted form all the same (FORMATS part 1)."""
     identifiers: tuple[OrganisationSpec, ...] = ()
     """Identifiers that are only content, and must be well formed all the same (FORMATS CH-25)."""
     clocks: dict[str, FieldSpec] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from schemas.codes import Compartment
 MARK = "[…]"
 _ADDRESS_LABELS = frozenset({"Address", "Line", "Lines", "Postcode", "UPRN"})
 _SHORTEST_NAME = 3
+_FEWEST_WORDS = 2
 
 
 class Redactor:
@@ -65,23 +66,21 @@ def list_phrases(people: Sequence[Person], sealed: Sequence[JsonValue]) -> list[
         if name
     }
     for person in people:
-        name = person.name()
-        if person.roles != (INFORMANT,) or name is None:
-            continue
-        if len(name) > _SHORTEST_NAME and name.casefold() not in others:
-            phrases.append((name, Compartment.C10))
-        surname = person.surname or _guess_surname(name)
-        if surname is not None and surname.casefold() not in others:
-            phrases.append((surname, Compartment.C10))
+        if person.roles == (INFORMANT,):
+            phrases += [(name, Compartment.C10) for name in _list_names(person) if name.casefold() not in others]
     return phrases
 
 
-def _guess_surname(name: str) -> str | None:
-    """Return the last word of a name written as one text, if it looks like a name."""
-    last = re.split(r"[,(]", name, maxsplit=1)[0].split()[-1:]
-    return (
-        last[0] if last and len(last[0]) > _SHORTEST_NAME and last[0][0].isupper() and len(name.split()) > 1 else None
-    )
+def _list_names(person: Person) -> list[str]:
+    """Return the names by which a text could give an informant away: full name and surname; a description ("a neighbour") is no name."""
+    if person.surname is not None:
+        names = [person.surname, person.name() or person.surname]
+    else:
+        words = re.split(r"[,(]", person.full_name or "", maxsplit=1)[0].split()
+        if len(words) < _FEWEST_WORDS or not all(word[0].isupper() for word in words):
+            return []
+        names = [words[-1], " ".join(words)]
+    return [name for name in names if len(name) >= _SHORTEST_NAME]
 
 
 def _list_address_phrases(value: JsonValue, *, labelled: bool) -> list[str]:

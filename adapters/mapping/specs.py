@@ -34,6 +34,7 @@ class FieldSpec(MappingModel):
         join: further specs whose values are joined by ``separator`` (then ``path`` is not used).
         begins: beginnings of text to values, tried in order, for formats that hide a code in prose.
         pattern: regular expression; a text without a match is as if it were not there, one with a match counts by its first group.
+        split: characters at which one text is several values, where several are read.
         required: reject the record, at the first path, when nothing is found.
     """
 
@@ -46,6 +47,7 @@ class FieldSpec(MappingModel):
     separator: str = " "
     begins: dict[str, str] | None = None
     pattern: str | None = None
+    split: str | None = None
     required: bool = False
 
     @model_validator(mode="before")

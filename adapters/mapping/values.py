@@ -48,7 +48,14 @@ class RecordContext:
             found = read_field(node, spec)
             if found is None:
                 return None
-            moment = parse_moment(found.text, field=found.path)
+            return self.note_moment(found.text, found.path)
+        if moment.ambiguous:
+            self.flags.add("time_ambiguous")
+        return moment.at
+
+    def note_moment(self, text: str, path: str) -> datetime:
+        """Return the instant that a text writes, raising the flag when its wall time is in doubt."""
+        moment = parse_moment(text, field=path)
         if moment.ambiguous:
             self.flags.add("time_ambiguous")
         return moment.at
@@ -92,14 +99,22 @@ def read_text(node: Node, spec: FieldSpec | None) -> str | None:
 
 
 def read_all(node: Node, spec: FieldSpec | None) -> list[Found]:
-    """Return every value of the first path that finds any, with codes translated."""
+    """Return every value of the first path that finds any, with codes translated; ``split`` makes several values of one text."""
     if spec is None:
         return []
     for path in spec.path:
         found = [one for one in node.select(path) if has_text(one)]
         if found:
-            return [Found(text, one.path) for one in found if (text := _translate(one, spec)) is not None]
+            values = [Found(text, one.path) for one in found if (text := _translate(one, spec)) is not None]
+            return _split_values(values, spec.split)
     return [Found(spec.const, node.path)] if spec.const is not None else []
+
+
+def _split_values(values: list[Found], characters: str | None) -> list[Found]:
+    if characters is None:
+        return values
+    pieces = [(piece.strip(), one.path) for one in values for piece in re.split(f"[{re.escape(characters)}]", one.text)]
+    return [Found(text, path) for text, path in pieces if text]
 
 
 def read_date(node: Node, spec: FieldSpec | None) -> date | None:

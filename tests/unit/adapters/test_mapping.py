@@ -187,6 +187,12 @@ def test_an_informants_surname_that_the_family_shares_is_not_taken_out() -> None
     assert account == f"Robin Testchild was seen by {MARK}."
 
 
+def test_an_informant_who_is_described_and_not_named_changes_no_text() -> None:
+    words = "A neighbour rang; the neighbour heard shouting."
+    referral = map_notice({"persons.2.called": "A neighbour", "notice.what": words})
+    assert any(s.value == words for p in referral.parts if p.compartment is C.C04 for s in p.statements)
+
+
 def test_the_minimal_decision_names_nobody() -> None:
     summary = next(p.summary for p in map_notice().parts if p.compartment is C.C17)
     assert summary is not None
@@ -434,6 +440,49 @@ def test_a_wall_time_in_doubt_raises_a_flag() -> None:
     assert referral is not None
     assert "time_ambiguous" in referral.quality_flags
     assert referral.reported_at == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+
+def test_a_time_that_is_only_content_must_be_a_time_too() -> None:
+    outcome = change_sample(SIBLINGS, lambda d: d["notif"]["actions"][1].update(dtm="25/10/2026 01:30"))
+    assert outcome.referral is not None
+    assert "time_ambiguous" in outcome.referral.quality_flags
+    error = change_sample(SIBLINGS, lambda d: d["notif"]["actions"][1].update(dtm="yesterday")).error
+    assert error is not None
+    assert error.field == "notif.actions[1].dtm"
+
+
+def test_ns_recorded_by_an_officer_is_flagged_as_not_self_defined() -> None:
+    referral = change_sample(EMBARGO, lambda d: d["nominals"][0].update(sdeBy="OFFR")).referral
+    assert referral is not None
+    assert {"ethnicity_not_self_defined", "ethnicity_ns_avoidable"} <= set(referral.quality_flags)
+
+
+def test_restricted_words_of_an_extract_are_separate_phrases() -> None:
+    name = "police-pole-xml/pole-20261109-02.xml"
+    text = (SAMPLES / name).read_text(encoding="utf-8")
+    text = text.replace(
+        "<Condition>", '<Restricted words="since the summer; PC Oake">Order of the court</Restricted><Condition>', 1
+    )
+    context = MappingContext(load_sample_directory(), None, datetime(2026, 11, 9, 6, 4, tzinfo=UTC))
+    referral = read_records(text.encode(), load_mapping("police-magpie-pole"), context)[0].referral
+    assert referral is not None
+    assert find_texts(referral, "since the summer") == {"C12"}
+    assert find_texts(referral, "PC Oake") == {"C12"}
+    assert find_texts(referral, "Order of the court") == {"C12"}
+
+
+def test_a_sealed_home_is_in_c12_alone() -> None:
+    name = "police-pole-xml/pole-20261109-02.xml"
+    text = (
+        (SAMPLES / name)
+        .read_text(encoding="utf-8")
+        .replace('<Place id="L111" sealed="no">', '<Place id="L111" sealed="yes">')
+    )
+    context = MappingContext(load_sample_directory(), None, datetime(2026, 11, 9, 6, 4, tzinfo=UTC))
+    referral = read_records(text.encode(), load_mapping("police-magpie-pole"), context)[1].referral
+    assert referral is not None
+    assert C.C02 not in referral.compartments
+    assert find_texts(referral, "Plot 6, Sandpit Lane site") == {"C12"}
 
 
 @pytest.mark.parametrize(
