@@ -159,7 +159,6 @@ class ConfidenceSpec(MappingModel):
     harm: Condition
     sexual_activity: Condition
     competent: Condition
-    refused: Condition
 
 
 class ContentSpec(MappingModel):
@@ -235,7 +234,6 @@ class Mapping(MappingModel):
     summaries: dict[Compartment, FieldSpec] = Field(default_factory=dict)
     attachments: AttachmentSpec | None = None
     headings: dict[str, Compartment] = Field(default_factory=dict)
-    always_present: tuple[Compartment, ...] = ()
     ask_nhs_number: bool = True
     ignore: tuple[str, ...] = ()
     """Patterns of paths that nobody reads on purpose (layout, repeats), so that they are not reported as unmapped."""

@@ -1,6 +1,6 @@
 """The parts of a mapping file that read values, people and assessments. Every place that reads a value takes a ``FieldSpec``."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -117,7 +117,6 @@ class RecordSpec(MappingModel):
     kind_rules: tuple[KindRule, ...] = ()
     missing_event: FieldSpec | None = None
     area: FieldSpec | None = None
-    area_scheme: Literal["gss", "sender"] = "gss"
     occurrence_ref: FieldSpec | None = None
     reported: FieldSpec | None = None
     occurred: FieldSpec | None = None
