@@ -46,13 +46,9 @@ class Webhook:
         """
         self._config = config
         self._secret = read_secret(config.secret_file)
-        self._client = httpx.AsyncClient(
-            timeout=config.timeout.total_seconds(),
-            transport=transport,
-            verify=_make_context(config.ca_file),
-            follow_redirects=False,  # a redirect would send a child's record to an address that nobody configured
-            trust_env=False,
-        )
+        self._transport = transport
+        self._context = _make_context(config.ca_file)
+        self._client: httpx.AsyncClient | None = None
 
     async def post_delivery(self, referral: ReceivedReferral, *, now: datetime) -> None:
         """POST a referral; return when the case system has taken it.
@@ -68,7 +64,7 @@ class Webhook:
             SIGNATURE_HEADER: sign_body(body, self._secret, now),
         }
         try:
-            async with self._client.stream("POST", self._config.url, content=body, headers=headers) as answer:
+            async with self._open_client().stream("POST", self._config.url, content=body, headers=headers) as answer:
                 status = answer.status_code
         except (httpx.HTTPError, httpx.InvalidURL, OSError):
             raise DependencyUnavailable("the case system does not answer", field="webhook") from None
@@ -79,8 +75,21 @@ class Webhook:
         raise CaseSystemRefused(f"the case system answered {status}", field="webhook")
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
+        """Close the connection; the next POST opens another."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def _open_client(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=self._config.timeout.total_seconds(),
+                transport=self._transport,
+                verify=self._context,
+                follow_redirects=False,  # a redirect would send a child's record to an address that nobody configured
+                trust_env=False,
+            )
+        return self._client
 
 
 def encode_body(referral: ReceivedReferral) -> bytes:

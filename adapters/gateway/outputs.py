@@ -29,6 +29,7 @@ RESEND_UNLOGGED = timedelta(minutes=5)
 _FOLDER_RETRY = timedelta(seconds=30)
 _FOLDER_ATTEMPTS = 200
 _ERROR_PAUSE = 2.0
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,20 @@ class OutputMaker:
     async def make_due(self) -> int:
         """Make what is due once; return how many were tried."""
         due = await asyncio.to_thread(self._parts.queue.list_due_outputs, self._parts.now())
-        for output in due:
+        places = asyncio.Semaphore(_AT_ONCE)  # a case system that hangs must not hold up the folders
+        await asyncio.gather(*(self._make_one(output, places) for output in due))
+        return len(due)
+
+    async def _make_one(self, output: PendingOutput, places: asyncio.Semaphore) -> None:
+        async with places:
             try:
                 await self._make(output)
             except SafelaneError as error:
                 await asyncio.to_thread(self._postpone, output, error)
-            else:
-                self._parts.observe("output_made")
-                await asyncio.to_thread(self._parts.queue.record_output, output, self._parts.now())
-                _log.info("output_made", delivery_id=output.delivery_id, channel=output.channel)
-        return len(due)
+                return
+            self._parts.observe("output_made")
+            await asyncio.to_thread(self._parts.queue.record_output, output, self._parts.now())
+            _log.info("output_made", delivery_id=output.delivery_id, channel=output.channel)
 
     async def _make(self, output: PendingOutput) -> None:
         received = await asyncio.to_thread(self._parts.store.read_received, output.delivery_id)

@@ -68,6 +68,15 @@ async def test_a_broken_connection_says_nothing_of_the_child(config: WebhookConf
     assert "Sampleford" not in repr(caught.value.diagnostics())
 
 
+async def test_a_closed_connection_is_opened_again(config: WebhookConfig) -> None:
+    seen: list[httpx.Request] = []
+    webhook = Webhook(config, answer_with(200, seen))
+    for _ in range(2):
+        await webhook.post_delivery(make_received(), now=NOW)
+        await webhook.close()
+    assert len(seen) == 2
+
+
 def test_waits_double_to_a_limit_and_differ(config: WebhookConfig) -> None:
     waits = {choose_wait(3, config) for _ in range(20)}
     assert len(waits) > 1
