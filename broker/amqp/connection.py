@@ -6,12 +6,11 @@ it the acknowledgements of a consumer on the same connection (rabbitmq.com/docs/
 
 import asyncio
 import random
-from typing import TypeVar
 
+import aio_pika
 import structlog
-from aiormq.channel import Channel
-from aiormq.connection import Connection
-from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
+from aio_pika.abc import AbstractChannel, AbstractConnection, ConnectionParameter
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError, AuthenticationError, ProbableAuthenticationError
 from yarl import URL
 
 from broker.amqp.settings import AmqpSettings
@@ -19,13 +18,8 @@ from schemas.errors import DependencyUnavailable, NotPermitted
 
 _log = structlog.get_logger(__name__)
 
-C = TypeVar("C", bound=Channel)
-
-#: The one channel of each connection: frames are marshalled ahead of time, so its number is fixed.
-CHANNEL_NUMBER = 1
-
-#: What aiormq lets through when a connection breaks at an awkward moment.
-LINK_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError, EOFError)
+#: What aio-pika lets through when a connection breaks at an awkward moment.
+LINK_ERRORS = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError, EOFError)
 
 
 class BrokerUnavailable(DependencyUnavailable):
@@ -42,8 +36,17 @@ class BrokerRefused(NotPermitted):
     public_message = "The message broker does not accept this certificate. Check the enrolment."
 
 
-async def open_connection(settings: AmqpSettings) -> Connection:
+class _Connection(aio_pika.Connection):
+    """aio-pika's connection, which also passes on the name that the server's certificate must carry."""
+
+    PARAMETERS = (*aio_pika.Connection.PARAMETERS, ConnectionParameter("server_hostname", str, is_kwarg=True))
+
+
+async def open_connection(settings: AmqpSettings) -> AbstractConnection:
     """Return one open connection within ``connect_timeout_seconds``.
+
+    It is not aio-pika's robust connection: that one reconnects but does not publish again what was lost. Our publisher and consumer open another
+    connection themselves, and the outbox sends again.
 
     Raises:
         BrokerUnavailable: nothing answers, or the virtual host is not open to us (it also is not while a node recovers).
@@ -56,32 +59,35 @@ async def open_connection(settings: AmqpSettings) -> Connection:
         path=f"/{settings.vhost.replace('/', '%2F')}",
         query={"auth": "external", "heartbeat": str(settings.heartbeat_seconds), "name": settings.name},
     )
-    connection = Connection(url, context=settings.tls_context(), server_hostname=settings.server_name or settings.host)
     try:
-        await asyncio.wait_for(connection.connect(), timeout=settings.connect_timeout_seconds)
+        async with asyncio.timeout(settings.connect_timeout_seconds):
+            return await aio_pika.connect(
+                url,
+                ssl_context=settings.tls_context(),
+                connection_class=_Connection,
+                server_hostname=settings.server_name or settings.host,
+            )
     except (AuthenticationError, ProbableAuthenticationError) as error:
         raise BrokerRefused from error
     except LINK_ERRORS as error:
         raise BrokerUnavailable from error
-    return connection
 
 
-async def open_channel(connection: Connection, kind: type[C], *, confirms: bool, within: float = 10.0) -> C:
-    """Open our own channel class ``kind`` as channel 1 of ``connection``, which then carries nothing else.
+async def open_channel(connection: AbstractConnection, *, confirms: bool, within: float = 10.0) -> AbstractChannel:
+    """Open a channel of ``connection``; an unroutable publish on it is an answer, not an exception.
 
     Raises:
         BrokerUnavailable: the connection broke meanwhile.
     """
-    channel = kind(connection, CHANNEL_NUMBER, publisher_confirms=confirms)
-    connection.channels[CHANNEL_NUMBER] = channel
     try:
-        await channel.open(timeout=within)
+        channel = connection.channel(publisher_confirms=confirms, on_return_raises=False)
+        await asyncio.wait_for(channel.initialize(), timeout=within)  # whose own timeout aio-pika ignores
     except LINK_ERRORS as error:
         raise BrokerUnavailable from error
     return channel
 
 
-async def close_quietly(connection: Connection | None, *, within: float = 5.0) -> None:
+async def close_quietly(connection: AbstractConnection | None, *, within: float = 5.0) -> None:
     """Close ``connection``; a connection that is already broken, or does not answer in time, is simply left."""
     if connection is None or connection.is_closed:
         return

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiormq.channel import Channel
-from aiormq.connection import Connection
-from pamqp import commands as spec
-from pamqp.header import ContentHeader
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from broker.amqp.connection import (
     LINK_ERRORS,
@@ -64,46 +61,63 @@ class Incoming:
     headers: Mapping[str, Any]
 
 
-class _ConsumeChannel(Channel):
-    """A channel that queues deliveries in order, without a task per message."""
+class _ConsumeChannel:
+    """A channel of aio-pika's with what it has delivered, in order, and what is not settled yet."""
 
-    def __init__(self, connector: Connection, number: int, **options: Any) -> None:
-        super().__init__(connector, number, **options)
+    def __init__(self, channel: AbstractChannel) -> None:
+        self.channel = channel
         self.queues: dict[str, str] = {}
         self.inbox: deque[Incoming] = deque()
-        self.unsettled: dict[int, None] = {}
+        self.unsettled: dict[int, AbstractIncomingMessage] = {}
         self.arrived = asyncio.Event()
+        self._is_cancelled = False
 
-    async def _on_deliver_frame(self, frame: spec.Basic.Deliver) -> None:
-        header = await self._get_frame()
-        if not isinstance(header, ContentHeader):
-            raise BrokerUnavailable("RabbitMQ sent a delivery without its header")
-        message = await self._read_content(frame, header)
-        properties, tag = header.properties, frame.delivery_tag or 0
-        headers = properties.headers or {}
-        count = headers.get("x-delivery-count", 0)
+    @classmethod
+    async def open(cls, connection: AbstractConnection, queues: Sequence[str], prefetch: int) -> "_ConsumeChannel":
+        """Consume ``queues`` on a new channel; raise ``BrokerUnavailable`` or one of ``LINK_ERRORS`` when a queue is not there."""
+        consuming = cls(await open_channel(connection, confirms=False))
+        channel = consuming.channel
+        channel.close_callbacks.add(consuming._on_close)
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(consuming._on_cancel)
+        await channel.set_qos(prefetch_count=prefetch, timeout=10)
+        for number, name in enumerate(queues):
+            tag = f"safelane.{number}"
+            consuming.queues[tag] = name
+            queue = await channel.get_queue(name, ensure=False)  # an agency may read its queue, not declare it
+            await queue.consume(consuming._on_message, consumer_tag=tag, timeout=10)
+        return consuming
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more comes from here, and nothing can be settled."""
+        return self._is_cancelled or self.channel.is_closed
+
+    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+        tag, count = message.delivery_tag or 0, message.headers.get("x-delivery-count", 0)
         self.inbox.append(
             Incoming(
                 tag=tag,
-                queue=self.queues.get(frame.consumer_tag or "", ""),
+                queue=self.queues.get(message.consumer_tag or "", ""),
                 body=message.body,
-                delivery_id=properties.message_id or "",
-                user_id=properties.user_id or None,
-                type=properties.message_type,
-                redelivered=bool(frame.redelivered),
+                delivery_id=message.message_id or "",
+                user_id=message.user_id or None,
+                type=message.type,
+                redelivered=bool(message.redelivered),
                 delivery_count=count if isinstance(count, int) else 0,
-                routing_key=frame.routing_key or "",
-                exchange=frame.exchange or "",
-                headers=headers,
+                routing_key=message.routing_key or "",
+                exchange=message.exchange or "",
+                headers=message.headers,
             )
         )
-        self.unsettled[tag] = None
+        self.unsettled[tag] = message
         self.arrived.set()
 
-    async def _on_cancel_frame(self, frame: spec.Basic.CancelOk | spec.Basic.Cancel) -> None:
-        await super()._on_cancel_frame(frame)
-        if isinstance(frame, spec.Basic.Cancel):  # the queue is gone or its leader moved: begin again
-            raise BrokerUnavailable("RabbitMQ ended the consumer")
+    def _on_cancel(self, _: Any) -> None:
+        self._is_cancelled = True  # the queue is gone or its leader moved: begin again
+        self.arrived.set()
+
+    def _on_close(self, *_: Any) -> None:
+        self.arrived.set()
 
 
 class IncomingBatch:
@@ -128,19 +142,18 @@ class IncomingBatch:
         if channel is None or channel.is_closed:
             return not tags
         settled = set(tags)
-        last = 0
+        last = None
         for tag in list(channel.unsettled):  # the oldest run that is settled goes in one frame
             if tag not in settled:
                 break
-            del channel.unsettled[tag]
             settled.discard(tag)
-            last = tag
+            last = channel.unsettled.pop(tag)
+        single = [channel.unsettled.pop(tag) for tag in sorted(settled) if tag in channel.unsettled]
         try:
-            if last:
-                await channel.basic_ack(last, multiple=True, wait=False)
-            for tag in sorted(settled):
-                if channel.unsettled.pop(tag, 0) is None:
-                    await channel.basic_ack(tag, wait=False)
+            if last is not None:
+                await last.ack(multiple=True)
+            for message in single:
+                await message.ack()
         except LINK_ERRORS as error:
             _log.warning("amqp.ack-failed", error=type(error).__name__, messages=len(tags))
             return False
@@ -153,8 +166,9 @@ class IncomingBatch:
             return False
         try:
             for message in messages:
-                if channel.unsettled.pop(message.tag, 0) is None:
-                    await channel.basic_nack(message.tag, requeue=requeue, wait=False)
+                taken = channel.unsettled.pop(message.tag, None)
+                if taken is not None:
+                    await taken.nack(requeue=requeue)
         except LINK_ERRORS as error:
             _log.warning("amqp.reject-failed", error=type(error).__name__)
             return False
@@ -174,7 +188,7 @@ class BatchConsumer:
         self._settings = settings
         self._queues = tuple(queues)
         self._prefetch = prefetch
-        self._connection: Connection | None = None
+        self._connection: AbstractConnection | None = None
         self._channel: _ConsumeChannel | None = None
         self._failures = 0
 
@@ -191,8 +205,9 @@ class BatchConsumer:
         inbox = channel.inbox
         if not inbox and not await self._wait_arrival(channel, within):
             return IncomingBatch((), channel)
-        deadline = channel.loop.time() + linger
-        while len(inbox) < max_messages and (left := deadline - channel.loop.time()) > 0:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + linger
+        while len(inbox) < max_messages and (left := deadline - clock()) > 0:
             if not await self._wait_arrival(channel, left):
                 break
         return IncomingBatch([inbox.popleft() for _ in range(min(max_messages, len(inbox)))], channel)
@@ -225,21 +240,11 @@ class BatchConsumer:
             await asyncio.sleep(retry_delay(self._failures))
         self._failures = min(self._failures + 1, 10)
         self._connection = await open_connection(self._settings)
-        channel = await open_channel(self._connection, _ConsumeChannel, confirms=False)
-        channel.closing.add_done_callback(lambda _: channel.arrived.set())
         try:
-            await channel.basic_qos(prefetch_count=self._prefetch, timeout=10)
-            for queue in self._queues:
-                tag = f"safelane.{len(channel.queues)}"
-                channel.queues[tag] = queue
-                await channel.basic_consume(queue, _unused_callback, consumer_tag=tag, timeout=10)
+            channel = await _ConsumeChannel.open(self._connection, self._queues, self._prefetch)
         except LINK_ERRORS as error:
             await self.close()
             raise BrokerUnavailable from error
         self._failures = 0
         self._channel = channel
         return channel
-
-
-async def _unused_callback(_: Any) -> None:
-    """Stand in for aiormq's per-message callback, which ``_ConsumeChannel`` replaces by its inbox."""

@@ -2,22 +2,24 @@
 
 ``publish_batch`` never retries: the outbox does, from what it stored, so that a retry sends the same bytes (DESIGN, "Nothing is silently
 dropped"). An outcome of ``UNKNOWN`` means that the message may or may not have arrived; the receiver recognises a duplicate.
+
+Connection and channel are aio-pika's. Only the publish itself goes one level down, to the channel under it, whose table of confirms it fills and
+whose write queue it feeds with frames marshalled ahead; ``docs/decisions/0005-publish-below-aio-pika.md`` has the reason, in figures.
 """
 
 import asyncio
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import structlog
-from aiormq.abc import ChannelFrame
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import DeliveryError
+from aiormq.abc import ChannelFrame, DeliveredMessage
 from aiormq.channel import Channel
-from aiormq.connection import Connection
-from pamqp import commands as spec
-from pamqp.header import ContentHeader
 
 from broker.amqp.connection import (
-    CHANNEL_NUMBER,
     LINK_ERRORS,
     BrokerUnavailable,
     close_quietly,
@@ -45,89 +47,66 @@ class Outcome(StrEnum):
     """The connection broke or time ran out before the answer: send the same bytes again."""
 
 
-class _Flight:
-    """A batch on its way: outcomes so far and a future for the last."""
+class _PublishChannel:
+    """The channel under one of aio-pika's, and what is in flight on it."""
 
-    __slots__ = ("done", "outcomes", "waiting")
-
-    def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        self.waiting = size
-        self.done: asyncio.Future[None] = loop.create_future()
-
-    def settle(self, delivery_id: str, outcome: Outcome) -> None:
-        """Record an outcome; a return stays a return when its positive confirm follows."""
-        self.outcomes.setdefault(delivery_id, outcome)
-        self.waiting -= 1
-        if self.waiting == 0 and not self.done.done():
-            self.done.set_result(None)
-
-
-class PublishChannel(Channel):
-    """A channel that keeps confirms of whole batches, without a future per message.
-
-    aiormq scans every outstanding confirm for each multiple acknowledgement; here tags are settled from the oldest on, once each.
-    """
-
-    def __init__(self, connector: Connection, number: int, **options: Any) -> None:
-        super().__init__(connector, number, **options)
-        self._flying: dict[int, tuple[_Flight, str]] = {}
-        self._tag_of: dict[str, int] = {}
+    def __init__(self, channel: AbstractChannel, underlay: Channel) -> None:
+        self._channel = channel  # aio-pika closes the channel of an object that nobody holds
+        self._underlay = underlay
+        self._flying: set[str] = set()
         self._sending = asyncio.Lock()
 
-    async def launch(self, messages: Sequence[Outgoing]) -> _Flight:
-        """Write ``messages`` to the connection and return their flight.
+    @classmethod
+    async def open(cls, connection: AbstractConnection) -> "_PublishChannel":
+        """Open a confirming channel; raise ``BrokerUnavailable`` when the connection broke meanwhile."""
+        channel = await open_channel(connection, confirms=True)
+        underlay = await channel.get_underlay_channel()
+        if not isinstance(underlay, Channel):
+            raise BrokerUnavailable("aio-pika stands on another channel than the one that we know")
+        return cls(channel, underlay)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more can be published here."""
+        return self._underlay.is_closed
+
+    async def launch(self, messages: Sequence[Outgoing]) -> dict[str, "asyncio.Future[Any]"]:
+        """Write ``messages`` to the connection and return the pending confirm of each by delivery id.
 
         Raises:
             Conflict: a delivery id is in flight already, or twice in the batch.
         """
-        frame_max = self.connection.connection_tune.frame_max
+        underlay = self._underlay
+        frame_max = underlay.connection.connection_tune.frame_max
         async with self._sending:  # tags must be given out in the order in which bytes are queued
             ids = {message.delivery_id for message in messages}
-            if len(ids) != len(messages) or not ids.isdisjoint(self._tag_of):
+            if len(ids) != len(messages) or not ids.isdisjoint(self._flying):
                 raise Conflict("a delivery id is in flight already", field="delivery_id")
-            payload = b"".join([marshal_publish(m, channel=CHANNEL_NUMBER, frame_max=frame_max) for m in messages])
-            flight = _Flight(len(messages), self.loop)
+            payload = b"".join([marshal_publish(m, channel=underlay.number, frame_max=frame_max) for m in messages])
+            confirms: dict[str, asyncio.Future[Any]] = {}
             for message in messages:
-                self.delivery_tag += 1
-                self._flying[self.delivery_tag] = (flight, message.delivery_id)
-                self._tag_of[message.delivery_id] = self.delivery_tag
-            await self.write_queue.put(ChannelFrame(payload=payload, should_close=False))
-        return flight
+                confirm = underlay.create_future()  # which fails when the channel closes
+                confirm.add_done_callback(partial(self._land, message.delivery_id))
+                confirms[message.delivery_id] = confirm
+                underlay.delivery_tag += 1
+                underlay.confirmations[underlay.delivery_tag] = confirm
+                underlay.message_id_delivery_tag[message.delivery_id] = underlay.delivery_tag
+            self._flying |= ids
+            await underlay.write_queue.put(ChannelFrame(payload=payload, should_close=False))
+        return confirms
 
-    def _settle_tag(self, tag: int, outcome: Outcome) -> None:
-        entry = self._flying.pop(tag, None)
-        if entry is None:
-            return
-        flight, delivery_id = entry
-        self._tag_of.pop(delivery_id, None)
-        flight.settle(delivery_id, outcome)
+    def _land(self, delivery_id: str, _: object) -> None:
+        self._flying.discard(delivery_id)
+        self._underlay.message_id_delivery_tag.pop(delivery_id, None)
 
-    async def _on_confirm_frame(self, frame: spec.Basic.Ack | spec.Basic.Nack | spec.Basic.Reject) -> None:
-        outcome = Outcome.CONFIRMED if isinstance(frame, spec.Basic.Ack) else Outcome.REFUSED
-        last = frame.delivery_tag or 0
-        if getattr(frame, "multiple", False):
-            for tag in list(self._flying):  # insertion order is tag order
-                if tag > last:
-                    break
-                self._settle_tag(tag, outcome)
-        else:
-            self._settle_tag(last, outcome)
 
-    async def _on_return_frame(self, frame: spec.Basic.Return) -> None:
-        header = await self._get_frame()
-        if not isinstance(header, ContentHeader):
-            raise BrokerUnavailable("RabbitMQ returned a message without its header")
-        await self._read_content(frame, header)
-        tag = self._tag_of.get(header.properties.message_id or "")
-        if tag is not None:
-            flight, delivery_id = self._flying[tag]
-            flight.outcomes[delivery_id] = Outcome.UNROUTABLE  # its confirm comes next and settles it
-
-    def abandon(self) -> None:
-        """Settle everything in flight as unknown: the channel is gone."""
-        for tag in list(self._flying):
-            self._settle_tag(tag, Outcome.UNKNOWN)
+def _read_outcome(confirm: "asyncio.Future[Any]") -> Outcome:
+    if not confirm.done() or confirm.cancelled():
+        return Outcome.UNKNOWN
+    error = confirm.exception()
+    if error is not None:  # a negative confirm, or the connection broke
+        return Outcome.REFUSED if isinstance(error, DeliveryError) else Outcome.UNKNOWN
+    return Outcome.UNROUTABLE if isinstance(confirm.result(), DeliveredMessage) else Outcome.CONFIRMED
 
 
 class BatchPublisher:
@@ -140,8 +119,8 @@ class BatchPublisher:
         """Keep ``settings``; nothing is opened yet. ``confirm_timeout`` (seconds) bounds each batch, as alarms block publishers for ever."""
         self._settings = settings
         self._confirm_timeout = confirm_timeout
-        self._connection: Connection | None = None
-        self._channel: PublishChannel | None = None
+        self._connection: AbstractConnection | None = None
+        self._channel: _PublishChannel | None = None
         self._opening = asyncio.Lock()
         self._failures = 0
         self._retry_at = 0.0
@@ -157,20 +136,18 @@ class BatchPublisher:
         if not messages:
             return {}
         channel = await self._ensure_channel()
+        confirms: dict[str, asyncio.Future[Any]] = {}
         try:
-            flight = await asyncio.wait_for(channel.launch(messages), timeout=self._confirm_timeout)
+            async with asyncio.timeout(self._confirm_timeout):
+                confirms = await channel.launch(messages)
+                await asyncio.wait(confirms.values())
         except LINK_ERRORS as error:
+            waiting = sum(not confirm.done() for confirm in confirms.values())
+            _log.warning("amqp.publish-unsure", error=type(error).__name__, waiting=waiting, messages=len(messages))
             await self._drop(channel)
-            _log.warning("amqp.publish-write-failed", error=type(error).__name__, messages=len(messages))
-            return {message.delivery_id: Outcome.UNKNOWN for message in messages}
-        if channel.is_closed:
-            channel.abandon()  # it closed while the batch was being queued
-        try:
-            await asyncio.wait_for(asyncio.shield(flight.done), timeout=self._confirm_timeout)
-        except TimeoutError:
-            _log.warning("amqp.confirm-timeout", missing=flight.waiting, messages=len(messages))
-            await self._drop(channel)
-        return {message.delivery_id: flight.outcomes.get(message.delivery_id, Outcome.UNKNOWN) for message in messages}
+        return {
+            m.delivery_id: _read_outcome(confirms[m.delivery_id]) if confirms else Outcome.UNKNOWN for m in messages
+        }
 
     async def ensure_connected(self) -> None:
         """Open the connection if there is none; raise ``BrokerUnavailable`` or ``BrokerRefused`` when that fails."""
@@ -183,13 +160,11 @@ class BatchPublisher:
 
     async def close(self) -> None:
         """Close the connection; what is in flight ends as unknown."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.abandon()
+        self._channel = None
         connection, self._connection = self._connection, None
         await close_quietly(connection)
 
-    async def _ensure_channel(self) -> PublishChannel:
+    async def _ensure_channel(self) -> _PublishChannel:
         if self._channel is not None and not self._channel.is_closed:
             return self._channel
         async with self._opening:
@@ -201,18 +176,16 @@ class BatchPublisher:
             self._connection = None
             try:
                 self._connection = await open_connection(self._settings)
-                channel = await open_channel(self._connection, PublishChannel, confirms=True)
+                channel = await _PublishChannel.open(self._connection)
             except BrokerUnavailable:
                 self._retry_at = loop.time() + retry_delay(self._failures)
                 self._failures = min(self._failures + 1, 10)
                 raise
             self._failures, self._retry_at = 0, 0.0
-            channel.closing.add_done_callback(lambda _: channel.abandon())
             self._channel = channel
             return channel
 
-    async def _drop(self, channel: PublishChannel) -> None:
-        channel.abandon()
+    async def _drop(self, channel: _PublishChannel) -> None:
         if self._channel is channel:
             connection, self._connection, self._channel = self._connection, None, None
             await close_quietly(connection)

@@ -10,12 +10,11 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
-from aiormq.connection import Connection
-from aiormq.exceptions import ChannelNotFoundEntity
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
 
-from broker.amqp.connection import LINK_ERRORS, BrokerUnavailable, close_quietly, open_connection
+from broker.amqp.connection import LINK_ERRORS, BrokerUnavailable, close_quietly, open_channel, open_connection
 from broker.amqp.settings import AmqpSettings
 from schemas.errors import ConfigInvalid
 
@@ -179,13 +178,15 @@ async def declare_topology(
     wanted = topology or build_topology()
     connection = await open_connection(settings)
     try:
-        known = [await _exists(connection, queue.name) for queue in wanted.queues]
-        channel = await connection.channel(timeout=10)
+        known = [await _count_waiting(connection, queue.name) is not None for queue in wanted.queues]
+        channel = await open_channel(connection, confirms=False)
         for exchange in wanted.exchanges:
-            await channel.exchange_declare(exchange.name, exchange_type=exchange.kind, durable=True, timeout=10)
+            await channel.declare_exchange(exchange.name, exchange.kind, durable=True, timeout=10)
         for queue in wanted.queues:
-            await channel.queue_declare(queue.name, durable=True, arguments=_table(queue), timeout=30)
-            await channel.queue_bind(queue.name, queue.exchange, queue.routing_key, timeout=10)
+            declared = await channel.declare_queue(
+                queue.name, durable=True, arguments=dict(queue.arguments), timeout=30
+            )
+            await declared.bind(queue.exchange, queue.routing_key, timeout=10)
         if not all(known):
             await asyncio.sleep(settle)
     except LINK_ERRORS as error:
@@ -198,24 +199,22 @@ async def read_queue_depth(settings: AmqpSettings, queue: str) -> int | None:
     """Return how many messages wait in ``queue``, or ``None`` when there is no such queue; raise ``BrokerUnavailable`` when nothing answers."""
     connection = await open_connection(settings)
     try:
-        channel = await connection.channel(timeout=10)
-        return (await channel.queue_declare(queue, passive=True, timeout=10)).message_count
-    except ChannelNotFoundEntity:
-        return None
+        return await _count_waiting(connection, queue)
     except LINK_ERRORS as error:
         raise BrokerUnavailable from error
     finally:
         await close_quietly(connection)
 
 
-async def _exists(connection: Connection, queue: str) -> bool:
-    channel = await connection.channel(timeout=10)
+async def _count_waiting(connection: AbstractConnection, queue: str) -> int | None:
+    """Return the depth of ``queue``, or ``None`` when it does not exist (RabbitMQ then closes the channel, so it has its own)."""
+    channel = await open_channel(connection, confirms=False)
     try:
-        await channel.queue_declare(queue, passive=True, timeout=10)
-    except ChannelNotFoundEntity:  # which closes the channel
-        return False
+        found = await channel.declare_queue(queue, passive=True, timeout=10)
+    except ChannelNotFoundEntity:
+        return None
     await asyncio.wait_for(channel.close(), timeout=10)
-    return True
+    return found.declaration_result.message_count
 
 
 def _quorum(bounds: Limits, *, messages: int, size: int, origin: str) -> dict[str, str | int]:
@@ -230,7 +229,3 @@ def _quorum(bounds: Limits, *, messages: int, size: int, origin: str) -> dict[st
         "x-dead-letter-routing-key": origin,
         "x-dead-letter-strategy": "at-least-once",
     }
-
-
-def _table(queue: Queue) -> dict[str, Any]:
-    return dict(queue.arguments)

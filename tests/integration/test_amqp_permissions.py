@@ -14,7 +14,7 @@ from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
 from pamqp import commands as spec
 
 from broker.amqp.administration import ProvisionedAgency
-from broker.amqp.connection import BrokerRefused, BrokerUnavailable, close_quietly, open_connection
+from broker.amqp.connection import BrokerRefused, BrokerUnavailable, close_quietly, open_channel, open_connection
 from broker.amqp.consumer import BatchConsumer
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher, Outcome
@@ -44,7 +44,8 @@ async def agencies(rabbit_vhost: RabbitVhost) -> dict[str, ProvisionedAgency]:
 async def channel(rabbit_vhost: RabbitVhost, agencies: dict[str, ProvisionedAgency]) -> AsyncIterator[AbstractChannel]:
     """A channel of the attacker's, with its own, valid certificate."""
     connection = await open_connection(rabbit_vhost.amqp_settings(MALLORY))
-    yield await connection.channel()
+    opened = await open_channel(connection, confirms=True)
+    yield await opened.get_underlay_channel()  # raw methods, as an attacker would send them
     await close_quietly(connection)
 
 

@@ -1,6 +1,8 @@
 """Topology as data: what DESIGN demands of every queue, and permissions that match exactly."""
 
+import asyncio
 import re
+from unittest.mock import MagicMock
 
 import pytest
 from aiormq.channel import Channel
@@ -64,13 +66,13 @@ def test_agency_reads_its_queue_alone() -> None:
     assert not re.search(permission["configure"], "anything")
 
 
-def test_the_library_still_has_what_our_channels_replace() -> None:
-    for name in (
-        "_on_confirm_frame",
-        "_on_return_frame",
-        "_on_deliver_frame",
-        "_on_cancel_frame",
-        "_get_frame",
-        "_read_content",
-    ):
-        assert callable(getattr(Channel, name))
+async def test_the_library_still_has_what_the_publisher_reaches_for() -> None:
+    connection = MagicMock(loop=asyncio.get_running_loop(), connection_tune=MagicMock(frame_max=4096))
+    channel = Channel(connection, 1)
+    await asyncio.sleep(0)  # its reader starts
+    try:
+        assert (channel.delivery_tag, channel.confirmations, channel.message_id_delivery_tag) == (0, {}, {})
+        assert channel.write_queue is connection.write_queue
+        assert channel.on_consumer_cancel_callbacks == set()
+    finally:
+        channel._close_locally()
