@@ -73,23 +73,23 @@ class PolicyPack:
 
 
 def load_pack(folder: Path | str = DEFAULT_PACK) -> PolicyPack:
-    """Load, validate and digest the pack in ``folder``.
+    """Load, validate and digest the pack in ``folder`` (``layering.layer_pack`` puts a local one over it).
 
     Raises:
         ConfigInvalid: a file is missing, unreadable or over 1 MiB; a policy does not parse, does not pass the strict schema, or lacks
             an annotation; the matrix or purposes break their form.
     """
-    files = _read_files(Path(folder))
-    about = _read_yaml(files, "pack.yaml")
+    files = read_pack_files(Path(folder))
+    about = read_pack_yaml(files, "pack.yaml")
     schema_text = _take(files, "schema.cedarschema")
     policy_text = "\n".join(text for name, text in sorted(files.items()) if name.endswith(".cedar"))
     return build_pack(
         schema_text=schema_text,
         policy_text=policy_text,
         about=about,
-        matrix=parse_matrix(_read_yaml(files, "matrix.yaml")),
-        purposes=parse_purposes(_read_yaml(files, "purposes.yaml")),
-        clock_rules=parse_clock_rules(_read_yaml(files, "clocks.yaml")),
+        matrix=parse_matrix(read_pack_yaml(files, "matrix.yaml")),
+        purposes=parse_purposes(read_pack_yaml(files, "purposes.yaml")),
+        clock_rules=parse_clock_rules(read_pack_yaml(files, "clocks.yaml")),
         digest=_digest_files(files),
     )
 
@@ -140,7 +140,12 @@ def build_pack(
     )
 
 
-def _read_files(folder: Path) -> dict[str, str]:
+def read_pack_files(folder: Path) -> dict[str, str]:
+    """Return the text of each policy, schema and YAML file in ``folder`` by name.
+
+    Raises:
+        ConfigInvalid: the folder is missing, or a file is unreadable or over 1 MiB.
+    """
     if not folder.is_dir():
         raise ConfigInvalid("is not a folder", field="policies")
     files: dict[str, str] = {}
@@ -162,7 +167,12 @@ def _take(files: Mapping[str, str], name: str) -> str:
     return files[name]
 
 
-def _read_yaml(files: Mapping[str, str], name: str) -> dict[str, Any]:
+def read_pack_yaml(files: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Return the mapping in the YAML file ``name``.
+
+    Raises:
+        ConfigInvalid: it is missing, or is no mapping in YAML.
+    """
     try:
         data = yaml.safe_load(_take(files, name))
     except yaml.YAMLError as error:
