@@ -10,7 +10,7 @@ import asyncpg
 
 from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, read_queue_depth
 from broker.api.readiness import CheckResult, Readiness, build_checks
-from broker.api.wiring import read_authority_keys, read_clock
+from broker.api.wiring import read_clock, read_trust_file
 from broker.config import HubConfig
 from broker.registry import Registry, agency_queues
 from broker.registry.enrolments import create_invitation
@@ -45,7 +45,7 @@ async def open_operator(config: HubConfig) -> AsyncIterator[tuple[asyncpg.Pool, 
     """Open a small pool under the API's role and the registry on it."""
     pool = await open_pool(config.postgres.read_dsn("api"), name="safelane-operator", most=2)
     try:
-        yield pool, Registry(pool, read_authority_keys(config.trust_file), read_clock)
+        yield pool, Registry(pool, read_trust_file(config.trust_file).authority_keys(), read_clock)
     finally:
         await pool.close()
 

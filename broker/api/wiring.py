@@ -26,8 +26,7 @@ from broker.registry.agency_queues import ProvisionAgencies
 from broker.store import open_pool
 from schemas.errors import ConfigInvalid, SafelaneError
 from schemas.header import RoutingHeader
-from schemas.keys import VerifyingKeys
-from schemas.trust import parse_trust_file
+from schemas.trust import TrustFile, parse_trust_file
 
 UPKEEP_SECONDS = 30.0
 
@@ -48,12 +47,12 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
     if settings is None:
         raise ConfigInvalid("is not set", field="api")
     pack = load_pack(config.policy_pack or DEFAULT_PACK)
-    authority_keys = read_authority_keys(config.trust_file)
+    trust = read_trust_file(config.trust_file)
     writer = LogWriter(config.log.origin, _read_log_key(config.log.key_file), epoch=config.log.epoch)
     administration = RabbitAdministration(settings.administration) if settings.administration else None
     pool = await open_pool(config.postgres.read_dsn("api"), name="safelane-api", most=settings.pool_size)
     try:
-        registry = Registry(pool, authority_keys, read_clock)
+        registry = Registry(pool, trust.authority_keys(), read_clock, authority_jwks=trust.authority)
         provisioner = Provisioner(
             pool,
             _provision_with(administration) if administration else None,
@@ -100,13 +99,13 @@ async def keep_up(context: ApiContext) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
 
 
-def read_authority_keys(trust_file: Path) -> tuple[VerifyingKeys, ...]:
-    """Return the authority's pinned keys.
+def read_trust_file(path: Path) -> TrustFile:
+    """Return the trust file.
 
     Raises:
-        ConfigInvalid: the trust file cannot be read.
+        ConfigInvalid: it cannot be read.
     """
-    return parse_trust_file(read_text(trust_file, "trust_file").encode()).authority_keys()
+    return parse_trust_file(read_text(path, "trust_file").encode())
 
 
 async def read_registers(_header: RoutingHeader, _sender: str) -> Registers:

@@ -1,7 +1,8 @@
 """The registry's front: the current directory, cached by version, and what may be added to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
@@ -23,9 +24,15 @@ class Registry:
     """Gives the current directory snapshot. One small query a call; everything is loaded and verified again only when something changed."""
 
     def __init__(
-        self, pool: asyncpg.Pool, authority_keys: Sequence[VerifyingKeys], clock: Callable[[], datetime]
+        self,
+        pool: asyncpg.Pool,
+        authority_keys: Sequence[VerifyingKeys],
+        clock: Callable[[], datetime],
+        *,
+        authority_jwks: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Take a connection pool, the pinned authority keys, and the real clock (directory and key lifetimes)."""
+        """Take a connection pool, the pinned authority keys, the real clock (directory and key lifetimes), and the keys as JWKs to pass on."""
+        self.authority_jwks = [dict(jwk) for jwk in authority_jwks]
         self.pool = pool
         self.authority_keys = tuple(authority_keys)
         self.clock = clock

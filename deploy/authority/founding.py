@@ -63,16 +63,11 @@ def found_authority(
     for officer in officers:
         create_officer(folder / OFFICERS, officer.id, officer.agency, officer.passphrase, cost=cost)
     passphrases = {officer.id: officer.passphrase for officer in officers}
-    jwks = _write_keys(folder / KEY_FILE, passphrases, cost, peppers={FIRST_PEPPER: encode_base64url(token_bytes(32))})
-    successor = _write_keys(folder / SUCCESSOR_FILE, passphrases, cost, peppers={})
-    trust = {
-        "partnership": partnership.partnership.id,
-        "authority": list(jwks),
-        "thumbprint": sha256(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks])).hexdigest(),
-        "successor": thumbprint_of_pair(successor),
-        "ca_pem": ca.pem,
-    }
-    write_durably(folder / TRUST_FILE, json.dumps(trust, indent=1).encode())
+    peppers = {FIRST_PEPPER: encode_base64url(token_bytes(32))}
+    write_new_keys(folder / KEY_FILE, passphrases, peppers=peppers, cost=cost)
+    # The successor keeps the peppers too: whoever takes over can still welcome agencies under the same pseudonyms.
+    successor = write_new_keys(folder / SUCCESSOR_FILE, passphrases, peppers=peppers, cost=cost)
+    write_trust_file(folder, partnership.partnership.id, ca.pem)
     state = AuthorityState(
         pepper_id=FIRST_PEPPER,
         successor_thumbprint=thumbprint_of_pair(successor),
@@ -82,14 +77,40 @@ def found_authority(
     return save_state(folder, state)
 
 
+def write_trust_file(folder: Path, partnership_id: str, ca_pem: str) -> None:
+    """Write the trust file from the two key files."""
+    jwks, successor = read_public(folder / KEY_FILE), read_public(folder / SUCCESSOR_FILE)
+    trust = {
+        "partnership": partnership_id,
+        "authority": list(jwks),
+        "thumbprint": sha256(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks])).hexdigest(),
+        "successor": thumbprint_of_pair(successor),
+        "ca_pem": ca_pem,
+    }
+    write_durably(folder / TRUST_FILE, json.dumps(trust, indent=1).encode())
+
+
+def read_public(key_file: Path) -> tuple[dict[str, Any], ...]:
+    """Return the public pair of a key file, which needs no passphrase.
+
+    Raises:
+        ConfigInvalid: it cannot be read.
+    """
+    try:
+        return tuple(json.loads(key_file.read_text(encoding="utf-8"))["public"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigInvalid("cannot be read", field=key_file.name) from None
+
+
 def thumbprint_of_pair(jwks: tuple[Mapping[str, Any], ...]) -> str:
     """Return one digest for a pair of public keys, base64url: what the directory pins for the successor."""
     return sha256_base64url(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks]))
 
 
-def _write_keys(
-    path: Path, passphrases: Mapping[str, str], cost: int, *, peppers: Mapping[str, str]
+def write_new_keys(
+    path: Path, passphrases: Mapping[str, str], *, peppers: Mapping[str, str], cost: int = SCRYPT_COST
 ) -> tuple[dict[str, Any], ...]:
+    """Make a pair, write it with the peppers so that any two of these officers open it, and return its public part."""
     _, pair = SigningKeys.generate(KeyUse.AUTHORITY)
     public = tuple(public_part(jwk) for jwk in pair)
     bundle = {"signing": list(pair), "peppers": dict(peppers)}

@@ -260,6 +260,19 @@ def revoke(
     _publish(folder, hub)
 
 
+@app.command(epilog="Example: safelane authority succeed authority --officer ann --officer ben")
+def succeed(folder: Folder, officer: TwoOfficers, passphrase_file: PassphraseFiles = None) -> None:
+    """Put the pinned successor in the authority's place (the old key is lost, or in wrong hands) and pin a new one."""
+    from deploy.authority.founding import TRUST_FILE
+    from deploy.authority.succession import hand_over
+    from deploy.cli.passphrases import read_passphrases
+
+    hand_over(folder, read_passphrases(officer, passphrase_file or []))
+    typer.echo(f"The successor is the authority now. Its fingerprint: {_read_fingerprint(folder)}")
+    typer.echo(f"Put {folder / TRUST_FILE} in place on the hub, restart it, then sign and publish the next version.")
+    typer.echo("Move the new successor.key.json to the safe.")
+
+
 def _publish(folder: Path, hub: str) -> None:
     from deploy.authority.signing import read_signed
 

@@ -23,7 +23,7 @@ from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens
 from broker.store import open_pool, upgrade_database
-from deploy.authority.signing import SignedVersion, read_trusted_keys
+from deploy.authority.signing import SignedVersion, read_trust
 from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
 from schemas.decision import CompartmentDecision, Decision
 from schemas.directory import Directory
@@ -135,7 +135,8 @@ async def open_hub_api(dsn: str, folder: Path, *, request_seconds: float = 30.0)
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    registry = Registry(pool, read_trusted_keys(authority.folder / "trust.json"), clock)
+    trust = read_trust(authority.folder / "trust.json")
+    registry = Registry(pool, trust.authority_keys(), clock, authority_jwks=trust.authority)
     context = ApiContext(
         settings=ApiSettings(public_url=HUB_URL, certificate_file=Path("unused"), key_file=Path("unused")),
         pool=pool,

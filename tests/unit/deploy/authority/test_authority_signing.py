@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from adapters.gateway.directory_keeper import DirectoryKeeper
+from adapters.gateway.trust import TrustFile as GatewayTrust
+from adapters.gateway.trust import digest_pair
 from deploy.authority.certificates import CertificateRequestInvalid
 from deploy.authority.directory_building import revoke_agency
 from deploy.authority.key_file import WrongPassphrase
-from deploy.authority.signing import APPROVALS, REQUESTS, read_signed, read_trusted_keys, sign_next_version
+from deploy.authority.signing import APPROVALS, REQUESTS, read_signed, read_trust, read_trusted_keys, sign_next_version
+from deploy.authority.succession import hand_over
 from schemas.canonical import canonical_bytes, parse_object
 from schemas.enrolment import request_digest, sign_enrolment, verify_enrolment, verify_welcome
 from schemas.errors import ConfigInvalid, IntegrityBroken, MalformedMessage, NotFound, SignatureInvalid
 from schemas.jose import jwe_decrypt
 from schemas.signed_directory import is_active, verify_directory
-from tests.support.authority import PASSPHRASES, AgencyKit, FoundedAuthority
+from tests.support.authority import CHEAP, PASSPHRASES, AgencyKit, FoundedAuthority
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -168,3 +172,63 @@ def test_request_for_a_certificate_in_another_name_is_refused(authority: Founded
     csr = verify_enrolment(other.request("i", now=NOW)).csr_pem
     with pytest.raises(CertificateRequestInvalid):
         authority.approve("enr_0123456789", kit.request("i", now=NOW, csr_pem=csr), now=NOW)
+
+
+def test_the_successor_takes_over_and_gateways_that_pinned_it_follow(
+    authority: FoundedAuthority, tmp_path: Path
+) -> None:
+    kit = AgencyKit.make("school.oakfield")
+    before = read_trust(authority.folder / "trust.json")
+    first = authority.enrol(kit, now=NOW)
+    (authority.folder / "authority.key.json").write_text(json.dumps({"public": [], "sealed": {}}))  # lost
+    with pytest.raises(ConfigInvalid):
+        hand_over(authority.folder, {"ann": PASSPHRASES["ann"]}, cost=CHEAP)
+    hand_over(authority.folder, PASSPHRASES, cost=CHEAP)
+    after = read_trust(authority.folder / "trust.json")
+    assert digest_pair(after.authority) == before.successor
+    assert after.successor != before.successor
+
+    other = AgencyKit.make("gp.millbrook")
+    signed = authority.enrol(other, now=NOW)
+    assert verify_directory(signed.body, after.authority_keys()).version == 2
+    with pytest.raises(SignatureInvalid):
+        verify_directory(signed.body, before.authority_keys())
+    (welcome,) = (verify_welcome(jws, after.authority_keys()) for jws in signed.welcomes.values())
+    (earlier,) = (verify_welcome(jws, before.authority_keys()) for jws in first.welcomes.values())
+    assert (
+        jwe_decrypt(welcome.sealed_pepper, other.encryption_jwk)[-60:]
+        == jwe_decrypt(earlier.sealed_pepper, kit.encryption_jwk)[-60:]
+    )
+
+    keeper = DirectoryKeeper(
+        tmp_path / "directory.json", GatewayTrust.model_validate(before.model_dump()), None, lambda: NOW
+    )
+    keeper.accept({"directory": json.loads(first.body), "keys": []})
+    served = {"directory": json.loads(signed.body), "keys": [], "authority": list(after.authority)}
+    assert keeper.accept(served).version == 2
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_a_crash_while_the_successor_takes_over_is_finished_by_running_it_again(
+    authority: FoundedAuthority, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    pinned = read_trust(authority.folder / "trust.json").successor
+    writes = 0
+    replace = Path.replace
+
+    def crash(self: Path, target: Path) -> Path:
+        nonlocal writes
+        if writes == stop_after:
+            raise KeyboardInterrupt
+        writes += 1
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            hand_over(authority.folder, PASSPHRASES, cost=CHEAP)
+    hand_over(authority.folder, PASSPHRASES, cost=CHEAP)
+    after = read_trust(authority.folder / "trust.json")
+    assert digest_pair(after.authority) == pinned
+    verify_directory(authority.sign(now=NOW).body, after.authority_keys())
+    assert authority.state().successor_thumbprint == after.successor
