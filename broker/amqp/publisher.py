@@ -47,14 +47,33 @@ class Outcome(StrEnum):
     """The connection broke or time ran out before the answer: send the same bytes again."""
 
 
+class _Flight:
+    """A batch on its way: outcomes so far, and a future for the last."""
+
+    __slots__ = ("done", "outcomes", "waiting")
+
+    def __init__(self, size: int, done: "asyncio.Future[None]") -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.waiting = size
+        self.done = done
+
+    def settle(self, delivery_id: str, outcome: Outcome) -> None:
+        """Record an outcome, and wake the waiter after the last."""
+        self.outcomes[delivery_id] = outcome
+        self.waiting -= 1
+        if self.waiting == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
 class _PublishChannel:
     """The channel under one of aio-pika's, and what is in flight on it."""
 
     def __init__(self, channel: AbstractChannel, underlay: Channel) -> None:
         self._channel = channel  # aio-pika closes the channel of an object that nobody holds
         self._underlay = underlay
-        self._flying: set[str] = set()
+        self._flying: dict[str, asyncio.Future[Any]] = {}
         self._sending = asyncio.Lock()
+        underlay.closing.add_done_callback(self._abandon)
 
     @classmethod
     async def open(cls, connection: AbstractConnection) -> "_PublishChannel":
@@ -70,41 +89,46 @@ class _PublishChannel:
         """Whether nothing more can be published here."""
         return self._underlay.is_closed
 
-    async def launch(self, messages: Sequence[Outgoing]) -> dict[str, "asyncio.Future[Any]"]:
-        """Write ``messages`` to the connection and return the pending confirm of each by delivery id.
+    async def launch(self, messages: Sequence[Outgoing]) -> _Flight:
+        """Write ``messages`` to the connection and return their flight.
 
         Raises:
             Conflict: a delivery id is in flight already, or twice in the batch.
         """
-        underlay = self._underlay
+        underlay, loop = self._underlay, self._underlay.loop
         frame_max = underlay.connection.connection_tune.frame_max
         async with self._sending:  # tags must be given out in the order in which bytes are queued
             ids = {message.delivery_id for message in messages}
             if len(ids) != len(messages) or not ids.isdisjoint(self._flying):
                 raise Conflict("a delivery id is in flight already", field="delivery_id")
             payload = b"".join([marshal_publish(m, channel=underlay.number, frame_max=frame_max) for m in messages])
-            confirms: dict[str, asyncio.Future[Any]] = {}
-            for message in messages:
-                confirm = underlay.create_future()  # which fails when the channel closes
-                confirm.add_done_callback(partial(self._land, message.delivery_id))
-                confirms[message.delivery_id] = confirm
+            flight = _Flight(len(messages), loop.create_future())
+            for delivery_id in [message.delivery_id for message in messages]:
+                confirm = self._flying[delivery_id] = loop.create_future()
+                confirm.add_done_callback(partial(self._land, flight, delivery_id))
                 underlay.delivery_tag += 1
                 underlay.confirmations[underlay.delivery_tag] = confirm
-                underlay.message_id_delivery_tag[message.delivery_id] = underlay.delivery_tag
-            self._flying |= ids
+                underlay.message_id_delivery_tag[delivery_id] = underlay.delivery_tag
             await underlay.write_queue.put(ChannelFrame(payload=payload, should_close=False))
-        return confirms
+        if self.is_closed:
+            self._abandon()  # it closed while the batch was being queued
+        return flight
 
-    def _land(self, delivery_id: str, _: object) -> None:
-        self._flying.discard(delivery_id)
+    def _land(self, flight: _Flight, delivery_id: str, confirm: "asyncio.Future[Any]") -> None:
+        del self._flying[delivery_id]
         self._underlay.message_id_delivery_tag.pop(delivery_id, None)
+        flight.settle(delivery_id, _read_outcome(confirm))
+
+    def _abandon(self, *_: object) -> None:
+        """Settle everything in flight as unknown: the channel is gone."""
+        for confirm in list(self._flying.values()):
+            confirm.cancel()
 
 
 def _read_outcome(confirm: "asyncio.Future[Any]") -> Outcome:
-    if not confirm.done() or confirm.cancelled():
+    if confirm.cancelled():
         return Outcome.UNKNOWN
-    error = confirm.exception()
-    if error is not None:  # a negative confirm, or the connection broke
+    if (error := confirm.exception()) is not None:
         return Outcome.REFUSED if isinstance(error, DeliveryError) else Outcome.UNKNOWN
     return Outcome.UNROUTABLE if isinstance(confirm.result(), DeliveredMessage) else Outcome.CONFIRMED
 
@@ -136,18 +160,17 @@ class BatchPublisher:
         if not messages:
             return {}
         channel = await self._ensure_channel()
-        confirms: dict[str, asyncio.Future[Any]] = {}
+        flight: _Flight | None = None
         try:
             async with asyncio.timeout(self._confirm_timeout):
-                confirms = await channel.launch(messages)
-                await asyncio.wait(confirms.values())
+                flight = await channel.launch(messages)
+                await asyncio.shield(flight.done)
         except LINK_ERRORS as error:
-            waiting = sum(not confirm.done() for confirm in confirms.values())
+            waiting = flight.waiting if flight else len(messages)
             _log.warning("amqp.publish-unsure", error=type(error).__name__, waiting=waiting, messages=len(messages))
             await self._drop(channel)
-        return {
-            m.delivery_id: _read_outcome(confirms[m.delivery_id]) if confirms else Outcome.UNKNOWN for m in messages
-        }
+        outcomes = flight.outcomes if flight else {}
+        return {message.delivery_id: outcomes.get(message.delivery_id, Outcome.UNKNOWN) for message in messages}
 
     async def ensure_connected(self) -> None:
         """Open the connection if there is none; raise ``BrokerUnavailable`` or ``BrokerRefused`` when that fails."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from unittest.mock import MagicMock
 
 import pytest
 from aiormq.channel import Channel
+from aiormq.connection import Connection
+from pamqp import commands as spec
 
 from broker.amqp.topology import (
     INTAKE_EXCHANGE,
@@ -67,12 +68,12 @@ def test_agency_reads_its_queue_alone() -> None:
 
 
 async def test_the_library_still_has_what_the_publisher_reaches_for() -> None:
-    connection = MagicMock(loop=asyncio.get_running_loop(), connection_tune=MagicMock(frame_max=4096))
+    connection = Connection("amqp://localhost")
+    connection.server_properties = {"capabilities": {"publisher_confirms": True}}
+    connection.connection_tune = spec.Connection.Tune(frame_max=4096)
     channel = Channel(connection, 1)
     await asyncio.sleep(0)  # its reader starts
-    try:
-        assert (channel.delivery_tag, channel.confirmations, channel.message_id_delivery_tag) == (0, {}, {})
-        assert channel.write_queue is connection.write_queue
-        assert channel.on_consumer_cancel_callbacks == set()
-    finally:
-        channel._close_locally()
+    assert (channel.delivery_tag, channel.confirmations, channel.message_id_delivery_tag) == (0, {}, {})
+    assert channel.write_queue is connection.write_queue
+    assert channel.on_consumer_cancel_callbacks == set()
+    channel._close_locally()
