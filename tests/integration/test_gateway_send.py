@@ -14,6 +14,7 @@ from broker.amqp.consumer import BatchConsumer
 from broker.amqp.topology import INTAKE_QUEUES
 from schemas.envelope import parse_envelope, verify_envelope
 from tests.support.gateways import SAMPLES, StubHub, write_gateway
+from tests.support.proxy import CutProxy
 from tests.support.servers import RabbitVhost
 
 SENDER = "police.marchshire"
@@ -33,7 +34,8 @@ async def hub(rabbit_vhost: RabbitVhost, tmp_path: Path) -> StubHub:
 
 @asynccontextmanager
 async def running_gateway(hub: StubHub, rabbit: RabbitVhost, folder: Path, **options: Any):
-    amqp = {"host": "localhost", "port": rabbit.amqp_settings(SENDER).port, "vhost": rabbit.vhost}
+    port = options.pop("port", rabbit.amqp_settings(SENDER).port)
+    amqp = {"host": "localhost", "port": port, "vhost": rabbit.vhost}
     config = write_gateway(folder, hub, [SENDER], amqp=amqp, pki=rabbit.stack.pki, **options)
     gateway = build_gateway(config, clock=lambda: RECEIVED_AT, transport=hub.transport())
     stop, ready = asyncio.Event(), asyncio.Event()
@@ -41,16 +43,21 @@ async def running_gateway(hub: StubHub, rabbit: RabbitVhost, folder: Path, **opt
     await asyncio.wait_for(ready.wait(), 10)
     await gateway.agencies[SENDER].keeper.refresh()
     token = (folder / SENDER / "token").read_text()
-    async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{gateway.port}", headers={"Authorization": f"Bearer {token}"}, timeout=20
-    ) as client:
-        yield gateway, client
-    stop.set()
-    await asyncio.wait_for(running, 20)
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{gateway.port}", headers={"Authorization": f"Bearer {token}"}, timeout=20
+        ) as client:
+            yield gateway, client
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 20)
 
 
-async def wait_for_state(client: httpx.AsyncClient, referral_id: str, *states: str) -> dict[str, Any]:
-    for _ in range(200):
+async def wait_for_state(
+    client: httpx.AsyncClient, referral_id: str, *states: str, seconds: int = 10
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    for _ in range(seconds * 20):
         answer = (await client.get(f"/referrals/{referral_id}")).json()
         if answer["state"] in states:
             return answer
@@ -125,3 +132,21 @@ async def test_nothing_leaves_while_the_hub_is_down_and_all_of_it_afterwards(
         hub.down = False
         await wait_for_state(client, answer.json()["referral_id"], "published")
         assert len(await take_from_intake(rabbit_vhost)) == 1
+
+
+async def test_a_cut_connection_loses_and_doubles_nothing(
+    hub: StubHub, rabbit_vhost: RabbitVhost, cut_proxy: CutProxy, tmp_path: Path
+) -> None:
+    async with running_gateway(hub, rabbit_vhost, tmp_path, port=cut_proxy.port, publish_timeout=2) as (_, client):
+        cut_proxy.cut()
+        answer = await client.post(
+            "/referrals", content=SIBLINGS.read_bytes(), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 202
+        referral_id = answer.json()["referral_id"]
+        await wait_for_state(client, referral_id, "sealed")
+        await asyncio.sleep(0.5)
+        cut_proxy.restore()
+        await wait_for_state(client, referral_id, "published", seconds=30)
+        messages = await take_from_intake(rabbit_vhost)
+        assert len({bytes(message.body) for message in messages}) == 1
