@@ -8,7 +8,8 @@ from pathlib import Path
 
 from broker.config import HubConfig
 from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, load_pack
-from broker.decisions.cases import Case, build_case_facts
+from broker.decisions.case_facts import build_case_facts
+from broker.decisions.cases import Case
 from broker.decisions.layering import layer_pack
 from broker.decisions.simulate import RecordedInput, record_header
 from broker.registry import DirectorySnapshot
@@ -64,7 +65,10 @@ def record_cases(cases: Sequence[Case], now: DecisionEngine, new: DecisionEngine
     Raises:
         Rejected: a case is not of its form.
     """
-    return [RecordedInput(case.id, build_case_facts(case, now), build_case_facts(case, new)) for case in cases]
+    return [
+        RecordedInput(case.id, build_case_facts(case.id, case.data, now), build_case_facts(case.id, case.data, new))
+        for case in cases
+    ]
 
 
 async def read_past_decisions(

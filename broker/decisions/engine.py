@@ -25,6 +25,8 @@ from schemas.errors import ConfigInvalid
 from schemas.header import DeliveryRequest, RoutingHeader
 
 MAX_REMEMBERED = 8192
+CHOICE = "depends_on_choice"
+"""The group of purposes for which consent is asked and can be taken back."""
 AS_COMPANY = "as-company"
 """A row that stands for the row of the compartments that a companion travels with."""
 _CONSENT_STATES = frozenset({*(state.value for state in ConsentState), "not_yet_given"})
@@ -122,6 +124,10 @@ class DecisionEngine:
             decided_at=facts.decided_at,
             valid_until=facts.valid_until,
         )
+
+    def rests_on_choice(self, purpose: str) -> bool:
+        """Tell whether deliveries for this purpose rest on somebody's choice (the pack's group of purposes)."""
+        return CHOICE in self.pack.purposes.groups.get(purpose, ())
 
     def start_clocks(self, header: RoutingHeader, decisions: Sequence[Decision], received_at: datetime) -> list[Clock]:
         """Return the clocks that a decided referral starts (``broker.decisions.clocks``)."""

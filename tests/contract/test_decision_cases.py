@@ -43,3 +43,11 @@ def test_a_changed_expectation_is_reported_as_a_difference(engine: DecisionEngin
     case = CASES[0]
     changed = Case(case.id, case.title, case.data, {**case.expect, "outcome": "withheld"})
     assert check_cases(engine, [changed])[0].differences == (("outcome", "withheld", "delivered"),)
+
+
+def test_an_unknown_code_in_a_case_permits_nothing_and_does_not_stop_the_run(engine: DecisionEngine) -> None:
+    case = next(c for c in CASES if c.id == "DC-014")
+    for part, value in (("state", "perhaps"), ("giver", "neighbour")):
+        header = {**case.data["header"], "consent": {**case.data["header"]["consent"], part: value}}
+        result = check_cases(engine, [Case("own", "", {**case.data, "header": header}, {})])[0]
+        assert result.decision.outcome.value == "withheld"

@@ -432,7 +432,12 @@ class Oracle:
             return "held", names[code]
         if code == "C11" and cell == "A" and not approved:
             return "held", "D10"
-        third_party = self.to.mappa_status not in {"responsible_authority", "duty_to_cooperate", "associate"}
+        third_party = self.to.mappa_status not in {
+            "responsible_authority",
+            "duty_to_cooperate",
+            "associate",
+            "associate_agency",
+        }
         if code == "C09" and third_party and not self.token:
             return "held", "D8"
         if cell == "A" and code not in names and not approved and not self.token:

@@ -6,7 +6,8 @@ import cedarpy
 import pytest
 
 from broker.decisions import DecisionEngine
-from broker.decisions.cases import build_case_facts, load_cases
+from broker.decisions.case_facts import build_case_facts
+from broker.decisions.cases import load_cases
 from broker.decisions.questions import CedarAsker
 from schemas.codes import CompartmentResult, DeliveryOutcome
 from schemas.decision import SENT
@@ -32,7 +33,7 @@ def test_cedar_itself_lets_an_erring_forbid_pass() -> None:
 
 def test_an_erring_forbid_denies_everything_and_asks_a_person() -> None:
     engine = DecisionEngine(change_pack(default_pack().policy_text + ERRING), make_directory())
-    facts = build_case_facts(PLAIN, engine)
+    facts = build_case_facts(PLAIN.id, PLAIN.data, engine)
     decision = engine.decide_facts(facts)
     assert decision.outcome is DeliveryOutcome.WITHHELD
     assert decision.policy == "nothing-matches"
@@ -43,7 +44,7 @@ def test_an_erring_forbid_denies_everything_and_asks_a_person() -> None:
 @pytest.mark.parametrize("missing", ["conflict", "consent", "embargo", "approved", "kind"])
 def test_a_missing_attribute_denies(missing: str) -> None:
     pack = default_pack()
-    facts = build_case_facts(PLAIN, make_engine())
+    facts = build_case_facts(PLAIN.id, PLAIN.data, make_engine())
     context = facts.to_context(kind_known=True, purpose_known=True, values_known=True, row_exists=True) | {
         "company": "unasked"
     }
@@ -67,7 +68,7 @@ def test_a_context_that_cedar_refuses_denies(context: str) -> None:
 )
 def test_an_unknown_action_or_resource_denies(question: tuple[str, str, str]) -> None:
     asker = CedarAsker(default_pack())
-    facts = build_case_facts(PLAIN, make_engine())
+    facts = build_case_facts(PLAIN.id, PLAIN.data, make_engine())
     context = facts.to_context(kind_known=True, purpose_known=True, values_known=True, row_exists=True) | {
         "company": "unasked"
     }
@@ -84,7 +85,7 @@ def test_a_label_alone_authorises_nothing() -> None:
     permit (principal, action == Action::"withhold", resource);
     """
     engine = DecisionEngine(change_pack(text), make_directory())
-    decision = engine.decide_facts(build_case_facts(PLAIN, engine))
+    decision = engine.decide_facts(build_case_facts(PLAIN.id, PLAIN.data, engine))
     assert not any(c.result in SENT for c in decision.compartments.values())
 
 
@@ -130,19 +131,19 @@ def test_a_cell_that_the_signed_matrix_lacks_is_closed() -> None:
         for row in rows
     )
     engine = DecisionEngine(default_pack(), make_directory(matrix=narrower))
-    decision = engine.decide_facts(build_case_facts(PLAIN, engine))
+    decision = engine.decide_facts(build_case_facts(PLAIN.id, PLAIN.data, engine))
     results = {c.value: d.result.value for c, d in decision.compartments.items()}
     assert results["C02"] == "withheld"
     assert results["C01"] == "full"
     without = DecisionEngine(
         default_pack(), make_directory(matrix=[r for r in rows if (r.kind, r.role) != ("CP_S47", "csc")])
     )
-    assert without.decide_facts(build_case_facts(PLAIN, without)).policy == "no-row"
+    assert without.decide_facts(build_case_facts(PLAIN.id, PLAIN.data, without)).policy == "no-row"
 
 
 def test_a_conflict_is_withheld_with_its_reason() -> None:
     engine = make_engine()
-    decision = engine.decide_facts(build_case_facts(CONFLICTED, engine))
+    decision = engine.decide_facts(build_case_facts(CONFLICTED.id, CONFLICTED.data, engine))
     assert decision.policy == "conflict"
     assert decision.reason
     assert decision.authority

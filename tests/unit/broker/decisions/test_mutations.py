@@ -12,7 +12,8 @@ import cedarpy
 import pytest
 
 from broker.decisions import DecisionEngine, DecisionFacts, PolicyPack
-from broker.decisions.cases import build_case_facts, load_cases
+from broker.decisions.case_facts import build_case_facts
+from broker.decisions.cases import load_cases
 from broker.decisions.header_facts import build_facts
 from broker.decisions.questions import CedarAsker
 from schemas.decision import Decision
@@ -29,7 +30,7 @@ POLICY_IDS = sorted(default_pack().policies)
 def corpus() -> list[tuple[DecisionFacts, Decision]]:
     """Return facts, and what the whole pack decides on them: the shared cases, then generated ones."""
     engine, random = make_engine(), Random(99)
-    facts = [build_case_facts(case, engine) for case in load_cases(SAMPLES / "decision-cases.yaml")]
+    facts = [build_case_facts(case.id, case.data, engine) for case in load_cases(SAMPLES / "decision-cases.yaml")]
     for _ in range(GENERATED):
         drawn = draw(random, engine.directory)
         facts.append(
