@@ -18,7 +18,7 @@ from deploy.authority.partnership import load_partnership
 from deploy.authority.policies import use_policy_pack
 from deploy.authority.signing import record_approval, sign_next_version
 from deploy.authority.state import STATE_FILE, load_state, save_state
-from deploy.clock import read_real_clock
+from deploy.clock import build_business_clock, read_real_clock
 from deploy.hub_status import make_invitation
 from deploy.local.files import read_or_make_secret, write_secret
 from deploy.local.gateway_access import ContactKey, GatewayAccess
@@ -71,6 +71,10 @@ class LocalPartnership:
         if self._clock_file is None:
             raise ConfigInvalid("runs on the real clock", field="clock_file")
         write_secret(self._clock_file, moment.isoformat())
+
+    def read_clock(self) -> datetime:
+        """Return the business clock's instant."""
+        return build_business_clock(self._clock_file, "test")()
 
     def start(self, tell: Tell) -> None:
         """Start the servers, found the authority, enrol every agency, and start hub and gateways. ``tell`` gets one line a step.
