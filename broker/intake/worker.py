@@ -44,6 +44,12 @@ class IntakeLoop:
         self._failures = 0
         self.taken = 0
         """Messages committed and acked since the start."""
+        self._publications = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing but the one publication that asks is under way."""
+        return self._publications <= 1
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop``; then finish what is under way.
@@ -79,6 +85,7 @@ class IntakeLoop:
         finally:
             self._committing.release()
         if parcels:
+            self._publications += 1
             await self._publishing.acquire()
             tasks.create_task(self._publish(parcels))
 
@@ -112,4 +119,5 @@ class IntakeLoop:
         except DependencyUnavailable as error:
             _log.warning("intake.publish-interrupted", code=error.code, parcels=len(parcels))
         finally:
+            self._publications -= 1
             self._publishing.release()

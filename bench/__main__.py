@@ -1,0 +1,172 @@
+"""``make bench``: the hub beside a plain relay, interleaved in one run on one machine; the result goes to ``var/bench/result.json``."""
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_bytes
+from typing import Any
+
+from broker.amqp.frames import Outgoing
+from broker.amqp.publisher import BatchPublisher, Outcome
+from broker.amqp.topology import (
+    DELIVERY_EXCHANGE,
+    INTAKE_EXCHANGE,
+    INTAKE_QUEUES,
+    Queue,
+    Topology,
+    declare_topology,
+    intake_routing_key,
+)
+from deploy.local.install import ensure_rabbitmq
+from deploy.local.stack import LocalStack
+from tests.support.hub_world import POLICE, Draft, HubWorld, open_hub_world
+from tests.support.servers import RabbitVhost, fresh_database
+
+ROOT = Path("var/bench")
+CONTENT_BYTES = 6144
+SECTIONS = 8
+RECIPIENTS = 3
+_CHUNK = 200
+
+
+async def run(rounds: int, count: int, profile: str | None) -> dict[str, Any]:
+    """Measure ``rounds`` pairs of ``count`` referrals each, relay and hub in turn."""
+    stack = LocalStack(ROOT / "stack")
+    ensure_rabbitmq(print)
+    folder = (ROOT / "hub").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        stack.start(print)
+        async for dsn in fresh_database(stack):
+            vhost = RabbitVhost(stack, "safelane", _administration(stack))
+            try:
+                await vhost.administration.prepare_vhost()
+                async with open_hub_world(dsn, vhost, folder) as world:
+                    return await _measure(world, rounds, count, profile)
+            finally:
+                await vhost.administration.close()
+    finally:
+        stack.destroy()
+    raise RuntimeError("no database")
+
+
+def _administration(stack: LocalStack) -> Any:
+    from broker.amqp.administration import RabbitAdministration
+
+    return RabbitAdministration(stack.administration_settings())
+
+
+async def _measure(world: HubWorld, rounds: int, count: int, profile: str | None) -> dict[str, Any]:
+    plain = _plain_queues()
+    await declare_topology(world.rabbit.amqp_settings("hub"), Topology((), tuple(plain)))
+    relay_rates, hub_rates, sealed_bytes = [], [], 0
+    for number in range(rounds):
+        await _preload(world, "hub", [token_bytes(CONTENT_BYTES)] * count, DELIVERY_EXCHANGE, plain[0].routing_key)
+        relay = await _run_relay(world, plain, count)
+        bodies = [world.seal(Draft(text_bytes=CONTENT_BYTES // SECTIONS)).body for _ in range(count)]
+        sealed_bytes = len(bodies[0])
+        await _preload(world, POLICE, bodies, INTAKE_EXCHANGE, intake_routing_key(POLICE, "referral"))
+        hub = await _run_worker(world, count, profile)
+        relay_rates.append(relay["messages"] / relay["seconds"])
+        hub_rates.append(hub["messages"] / hub["seconds"])
+        print(
+            f"round {number + 1}: relay {relay_rates[-1]:.0f}/s, hub {hub_rates[-1]:.0f}/s, "
+            f"ratio {hub_rates[-1] / relay_rates[-1]:.2f}",
+            flush=True,
+        )
+        await _purge(world, [queue.name for queue in plain] + list(world.queues.values()))
+    entries = await world.owner.fetchval("SELECT count(*) FROM log_entries")
+    return {
+        "at": datetime.now(UTC).isoformat(),
+        "rounds": rounds,
+        "referrals_a_round": count,
+        "content_bytes": CONTENT_BYTES,
+        "sections": SECTIONS,
+        "recipients": RECIPIENTS,
+        "sealed_bytes": sealed_bytes,
+        "log_entries": entries,
+        "relay_per_second": [round(rate, 1) for rate in relay_rates],
+        "hub_per_second": [round(rate, 1) for rate in hub_rates],
+        "ratio": round(statistics.median(hub_rates) / statistics.median(relay_rates), 3),
+    }
+
+
+def _plain_queues() -> list[Queue]:
+    """Return the relay's source and its three targets: quorum queues with the same arguments as the hub's."""
+    from broker.amqp.topology import delivery_queue
+
+    return [delivery_queue(f"safelane.delivery.bench.{number}") for number in range(RECIPIENTS + 1)]
+
+
+async def _preload(world: HubWorld, user: str, bodies: list[bytes], exchange: str, key: str) -> None:
+    publisher = BatchPublisher(world.rabbit.amqp_settings(user), confirm_timeout=120)
+    try:
+        for start in range(0, len(bodies), _CHUNK):
+            outgoing = [
+                Outgoing(f"b{start + n}", exchange, key, body, user)
+                for n, body in enumerate(bodies[start : start + _CHUNK])
+            ]
+            outcomes = await publisher.publish_batch(outgoing)
+            if set(outcomes.values()) != {Outcome.CONFIRMED}:
+                raise RuntimeError("the load could not be published")
+    finally:
+        await publisher.close()
+
+
+async def _run_relay(world: HubWorld, queues: list[Queue], count: int) -> dict[str, float]:
+    settings = world.rabbit.amqp_settings("hub").model_dump(mode="json")
+    settings |= {
+        "source": queues[0].name,
+        "targets": [queue.name for queue in queues[1:]],
+        "exchange": DELIVERY_EXCHANGE,
+    }
+    settings["count"] = count
+    return await _run_program(["bench.relay"], json.dumps(settings).encode() + b"\n")
+
+
+async def _run_worker(world: HubWorld, count: int, profile: str | None) -> dict[str, float]:
+    return await _run_program(
+        ["bench.worker", str(world.config_file), str(count), *([profile] if profile else [])], b""
+    )
+
+
+async def _run_program(arguments: list[str], data: bytes) -> dict[str, float]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(data), 600)
+    if process.returncode:
+        raise RuntimeError(f"{arguments[0]} failed")
+    result: dict[str, float] = json.loads(out.splitlines()[-1])
+    return result
+
+
+async def _purge(world: HubWorld, queues: list[str]) -> None:
+    from broker.amqp.connection import close_quietly, open_channel, open_connection
+
+    connection = await open_connection(world.rabbit.amqp_settings("hub"))
+    channel = await open_channel(connection, confirms=False)
+    for queue in [*queues, *INTAKE_QUEUES.values()]:
+        await (await channel.get_queue(queue, ensure=False)).purge(timeout=30)
+    await close_quietly(connection)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--profile", help="write a cProfile of the worker there")
+    options = parser.parse_args()
+    result = asyncio.run(run(options.rounds, options.count, options.profile))
+    ROOT.mkdir(parents=True, exist_ok=True)
+    (ROOT / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(f"ratio {result['ratio']} (hub / plain relay); written to {ROOT / 'result.json'}")
+
+
+if __name__ == "__main__":
+    main()
