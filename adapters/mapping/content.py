@@ -6,7 +6,7 @@ A compartment is present when something is in it, so the rule of presence and th
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -95,9 +95,8 @@ class ContentBuilder:
         if person.is_subject:
             self.add(C.C13, person.ref, _say("Ethnicity", value, person, PersonCategory.VICTIM))
         elif FAMILY & set(person.roles):
-            self.add(
-                C.C13, self._find_relative(person), _say("Ethnicity of a relative", value, person, PersonCategory.OTHER)
-            )
+            for subject in self._find_relatives(person):
+                self.add(C.C13, subject, _say("Ethnicity of a relative", value, person, PersonCategory.OTHER))
         else:
             place = _ALL_TO.get(person.roles[0])
             if place is not None:
@@ -209,26 +208,36 @@ class ContentBuilder:
         self.add(_ALL_TO[role], None, _say(role.title(), value, person, category))
 
     def _add_family(self, person: Person, role: str, groups: dict[str, dict[str, JsonValue]]) -> None:
-        subject = self._find_relative(person)
-        if role in FAMILY:
-            identity = {**_describe(person), **groups.get("identity", {})}
-            self.add(C.C03, subject, _say(role.title(), identity, person, PersonCategory.OTHER))
-        for sort, group in groups.items():
-            if not group or sort == "identity":
-                continue
-            if (
-                sort == "contact" and person.is_suspect
-            ):  # FORMATS CH-6: not of a suspect, whose contact details are in C09
-                continue
-            place = _ROLE_ROUTES.get((role, sort), _FAMILY_ROUTES[sort])
-            relation = {} if role not in FAMILY else _describe_relations(person)
-            title = f"{role.title()} {person.ref}" if person.spec.ref is not None else role.title()
-            self.add(place, subject, _say(title, {**relation, **group}, person, PersonCategory.OTHER))
+        """Say of each subject who is family to them: once a subject, because a school may know of its own pupil alone."""
+        for subject in self._find_relatives(person):
+            relations = self._describe_relations(person, subject)
+            if role in FAMILY:
+                identity = {**_describe_reference(person), **relations, **groups.get("identity", {})}
+                self.add(C.C03, subject, _say(role.title(), identity, person, PersonCategory.OTHER))
+            for sort, group in groups.items():
+                if not group or sort == "identity":
+                    continue
+                if (
+                    sort == "contact" and person.is_suspect
+                ):  # FORMATS CH-6: not of a suspect, whose contact details are in C09
+                    continue
+                place = _ROLE_ROUTES.get((role, sort), _FAMILY_ROUTES[sort])
+                relation = {} if role not in FAMILY else relations
+                title = f"{role.title()} {person.ref}" if person.spec.ref is not None else role.title()
+                self.add(place, subject, _say(title, {**relation, **group}, person, PersonCategory.OTHER))
 
-    def _find_relative(self, person: Person) -> str | None:
-        """Return the subject to whom alone a relative belongs, or none when it is not said or is several."""
-        related = [ref for ref in person.relations if ref in self._people and self._people[ref].is_subject]
-        return related[0] if len(related) == 1 else self._only_subject
+    def _find_relatives(self, person: Person) -> list[str | None]:
+        """Return the subjects to whom a relative belongs; the only subject, or none, when it is not said."""
+        related: list[str | None] = [
+            ref for ref in person.relations if ref in self._people and self._people[ref].is_subject
+        ]
+        return related or [self._only_subject]
+
+    def _describe_relations(self, person: Person, subject: str | None) -> dict[str, JsonValue]:
+        """Say how a relative is related to ``subject`` and to people who are no subjects: never to another subject."""
+        other_subjects = {ref for ref, other in self._people.items() if other.is_subject} - {subject}
+        told = {ref: words for ref, words in person.relations.items() if ref not in other_subjects}
+        return _write_relations(told)
 
     def _add_found(self, spec: ContentSpec, node: Node) -> None:
         value = _pick_fields(node, spec.fields)
@@ -261,14 +270,17 @@ def _say(label: str, value: JsonValue, person: Person, category: PersonCategory 
 
 
 def _describe(person: Person) -> dict[str, JsonValue]:
-    reference: dict[str, JsonValue] = {"Reference": person.ref} if person.spec.ref is not None else {}
-    return {**reference, **_describe_relations(person)}
+    return {**_describe_reference(person), **_write_relations(person.relations)}
 
 
-def _describe_relations(person: Person) -> dict[str, JsonValue]:
-    if not person.relations:
+def _describe_reference(person: Person) -> dict[str, JsonValue]:
+    return {"Reference": person.ref} if person.spec.ref is not None else {}
+
+
+def _write_relations(relations: Mapping[str, str]) -> dict[str, JsonValue]:
+    if not relations:
         return {}
-    return {"Relation": "; ".join(f"{words} of {ref}" if ref else words for ref, words in person.relations.items())}
+    return {"Relation": "; ".join(f"{words} of {ref}" if ref else words for ref, words in relations.items())}
 
 
 def _read_ref(node: Node, path: str | None) -> str | None:

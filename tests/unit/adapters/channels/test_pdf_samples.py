@@ -100,3 +100,17 @@ def test_a_sample_prints_for_each_of_its_recipients(file: str, record: int) -> N
         for compartment, canaries in expected.get("canaries", {}).items():
             if compartment in withheld:
                 assert not [c for c in canaries if squeeze(c) in text]
+
+
+def test_a_part_about_one_child_names_no_other_child() -> None:
+    """A parent of two is told of once for each: otherwise a school of one would read of the other (DESIGN, promise 3)."""
+    referral = read_referral("police-ppn-json/ppn-0041877-s47-siblings.json", 1, "2026-11-16T22:32:00Z")
+    refs = [s.ref for s in referral.subjects]
+    assert len(refs) == 2
+    for part in referral.parts:
+        if part.compartment in {Compartment.C02, Compartment.C03, Compartment.C13, Compartment.C14}:
+            text = part.model_dump_json()
+            assert not [ref for ref in refs if ref != part.subject_ref and ref in text], (
+                part.compartment,
+                part.subject_ref,
+            )
