@@ -13,6 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, ConnectionParamete
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError, AuthenticationError, ProbableAuthenticationError
 from yarl import URL
 
+from broker.amqp.properties import tolerate_unreadable_properties
 from broker.amqp.settings import AmqpSettings
 from schemas.errors import DependencyUnavailable, NotPermitted
 
@@ -52,6 +53,7 @@ async def open_connection(settings: AmqpSettings) -> AbstractConnection:
         BrokerUnavailable: nothing answers, or the virtual host is not open to us (it also is not while a node recovers).
         BrokerRefused: RabbitMQ has no user of the certificate's name.
     """
+    tolerate_unreadable_properties()
     url = URL.build(
         scheme="amqps",
         host=settings.host,

@@ -1,11 +1,16 @@
 """The batch publisher and consumer against a real RabbitMQ node."""
 
 import asyncio
+import struct
 import uuid
 
+import pamqp.frame
 import pytest
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from pamqp import commands as spec
 
-from broker.amqp.connection import BrokerRefused, BrokerUnavailable
+from broker.amqp.connection import BrokerRefused, BrokerUnavailable, close_quietly, open_channel, open_connection
 from broker.amqp.consumer import BatchConsumer, Incoming
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher, Outcome
@@ -255,4 +260,48 @@ async def test_missing_queue_is_reported_and_waited_for(rabbit_vhost: RabbitVhos
     later = Queue("safelane.later", DELIVERY_EXCHANGE, "safelane.later", {"x-queue-type": "quorum"})
     await declare_topology(rabbit_vhost.amqp_settings("hub"), Topology((), (later,)), settle=0)
     assert len(await consumer.next_batch(within=0.1)) == 0
+    await consumer.close()
+
+
+async def publish_raw(vhost: RabbitVhost, properties: bytes, flags: int) -> bool:
+    """Publish an empty message with hand-made properties; tell whether RabbitMQ took it."""
+    connection = await open_connection(vhost.amqp_settings(AGENCY))
+    channel = await (await open_channel(connection, confirms=False)).get_underlay_channel()
+    assert isinstance(channel, Channel)
+    header = struct.pack(">HHQH", 60, 0, 0, flags) + properties
+    frames = pamqp.frame.marshal(
+        spec.Basic.Publish(exchange=INTAKE_EXCHANGE, routing_key=intake_routing_key(AGENCY, "referral")), channel.number
+    ) + (struct.pack(">BHI", 2, channel.number, len(header)) + header + b"\xce")
+    await channel.write_queue.put(ChannelFrame(payload=frames, should_close=False))
+    await asyncio.sleep(0.5)
+    taken = not channel.is_closed
+    await close_quietly(connection)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("properties", "flags", "is_taken"),
+    [
+        (b"\xff" * 8, 1 << 6, True),  # a timestamp beyond the year 9999
+        (b"\x02\xff\xfe", 1 << 5, True),  # a type that is not UTF-8
+        (b"\x00\x00\x00\x0b\x01aT" + b"\xff" * 8, 1 << 13, True),  # the same timestamp among the headers
+        (b"\x07", 1 << 12, False),  # no such delivery mode: RabbitMQ's own refusal
+        (b"\x01x", 1 << 8, False),  # an expiration that is no number, likewise
+    ],
+)
+async def test_unreadable_properties_harm_only_their_own_message(
+    rabbit_vhost: RabbitVhost, properties: bytes, flags: int, is_taken: bool
+) -> None:
+    await rabbit_vhost.administration.provision_agency(AGENCY)
+    publisher = BatchPublisher(rabbit_vhost.amqp_settings(AGENCY))
+    before, after = intake_message(), intake_message()
+    await publisher.publish_batch([before])
+    assert await publish_raw(rabbit_vhost, properties, flags) is is_taken
+    await publisher.publish_batch([after])
+    consumer = BatchConsumer(rabbit_vhost.amqp_settings("hub"), [INTAKE_QUEUES["routine"]])
+    taken = await collect(consumer, 3 if is_taken else 2)
+    assert [m.delivery_id for m in taken] == [before.delivery_id, *([""] if is_taken else []), after.delivery_id]
+    assert [m.user_id for m in taken] == [AGENCY, *([None] if is_taken else []), AGENCY]
+    assert all(m.delivery_count == 0 for m in taken)
+    await publisher.close()
     await consumer.close()
