@@ -42,14 +42,22 @@ class ClockRule:
     binds: frozenset[str] | None
     """Roles; empty for any role; none if it binds no recipient."""
     requires: str | None
+    met_by: frozenset[str] = frozenset()
+    """Receipts of those it binds (``opened``, ``actioned``), or kinds of messages in the same conversation, that meet it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockRules:
-    """All lines, and the kinds that start none."""
+    """All lines, the kinds that start none, and the reasons of a refusal that pause a clock until the sender has answered."""
 
     rules: tuple[ClockRule, ...]
     start_none: frozenset[str]
+    paused_by: frozenset[str] = frozenset()
+    resumed_by: frozenset[str] = frozenset()
+
+    def find_met(self, occasion: str) -> frozenset[str]:
+        """Return the clocks that a receipt's state or a message's kind meets."""
+        return frozenset(rule.clock for rule in self.rules if occasion in rule.met_by)
 
 
 def parse_clock_rules(data: Mapping[str, Any]) -> ClockRules:
@@ -68,6 +76,7 @@ def parse_clock_rules(data: Mapping[str, Any]) -> ClockRules:
                 due=line.get("due"),
                 binds=None if "binds" not in line else frozenset(() if line["binds"] == ANY else line["binds"]),
                 requires=line.get("requires"),
+                met_by=frozenset(line.get("met_by", ())),
             )
             for line in data["clocks"]
         )
@@ -77,7 +86,12 @@ def parse_clock_rules(data: Mapping[str, Any]) -> ClockRules:
         ) from None
     if any(r.starts not in _STARTS or r.due not in {None, NEXT_REVIEW, NEXT_SCHOOL_DAY} for r in rules):
         raise ConfigInvalid("names an instant or due rule that does not exist", field="clocks.yaml")
-    return ClockRules(rules, frozenset(data.get("start_none", ())))
+    return ClockRules(
+        rules,
+        frozenset(data.get("start_none", ())),
+        frozenset(data.get("paused_by", ())),
+        frozenset(data.get("resumed_by", ())),
+    )
 
 
 def start_clocks(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from broker.decisions.clocks import Clock, start_clocks
+from broker.decisions.clocks import Clock, ClockRules, start_clocks
 from broker.decisions.facts import DecisionFacts
 from broker.decisions.header_facts import build_facts
 from broker.decisions.matrix import NO_CELL, Row
@@ -124,6 +124,11 @@ class DecisionEngine:
             decided_at=facts.decided_at,
             valid_until=facts.valid_until,
         )
+
+    @property
+    def clock_rules(self) -> ClockRules:
+        """The pack's table of clocks."""
+        return self.pack.clock_rules
 
     def rests_on_choice(self, purpose: str) -> bool:
         """Tell whether deliveries for this purpose rest on somebody's choice (the pack's group of purposes)."""
