@@ -36,6 +36,7 @@ class SendingTimes(GatewayModel):
         timedelta(seconds=1), description="Wait before the first retry; it doubles, with jitter."
     )
     retry_longest: timedelta = Field(timedelta(minutes=5), description="Longest wait between two retries.")
+    retry_longest_urgent: timedelta = Field(timedelta(seconds=20), description="The same, for an urgent referral.")
     poll: timedelta = Field(timedelta(seconds=1), description="How often the sender looks for work nobody told it of.")
     accept_alarm: timedelta = Field(
         timedelta(minutes=5),
@@ -53,6 +54,14 @@ class SendingTimes(GatewayModel):
         timedelta(days=14), description="How long a sealed envelope is valid; the hub refuses it afterwards."
     )
     directory_refresh: timedelta = Field(timedelta(minutes=5), description="How often the directory is fetched again.")
+    keep_done: timedelta = Field(
+        timedelta(days=30),
+        description="Content, sealed bytes and keys of a finished referral are erased after this long.",
+    )
+    keep_refused: timedelta = Field(
+        timedelta(days=30),
+        description="A document of which nothing was good is kept this long for its sender to correct.",
+    )
 
 
 class KeyTimes(GatewayModel):

@@ -33,7 +33,14 @@ from adapters.gateway.route import write_route
 from adapters.gateway.trust import TrustFile
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
 from schemas.enrolment import EnrolmentRequest, Welcome, request_digest, sign_enrolment, verify_welcome
-from schemas.errors import ConfigInvalid, IntegrityBroken, MalformedMessage, Rejected, SafelaneError
+from schemas.errors import (
+    ConfigInvalid,
+    DependencyUnavailable,
+    IntegrityBroken,
+    MalformedMessage,
+    Rejected,
+    SafelaneError,
+)
 from schemas.header import AgencyId
 from schemas.jose import jwe_decrypt
 from schemas.keys import public_part
@@ -225,7 +232,9 @@ async def _require_own_keys(entry: AgencyConfig, keystore: Keystore, keeper: Dir
     known = await keeper.refresh()
     agency = known.directory.find_agency(entry.agency)
     if agency is None or known.version < welcome.directory_version:
-        raise IntegrityBroken("the directory does not hold this agency yet", field="directory.version")
+        raise DependencyUnavailable(
+            "the hub does not serve the directory with this agency yet", field="directory.version"
+        )
     ours = [jwk["x" if jwk["kty"] == "OKP" else "pub"] for jwk in keystore.public_signing_jwks()]
     listed = [jwk.get("x") or jwk.get("pub") for jwk in agency.keys.signing]
     if any(key not in listed for key in ours):

@@ -199,7 +199,8 @@ class Sender:
         """Decide what a failure means: try again later, ask a person (``held``), or stop as things stand (``failed``)."""
         parts, now = self._parts, self._parts.real_clock()
         if error.retryable or isinstance(error, Undeliverable):
-            wait = min(self._times.retry_longest, self._times.retry_first * 2 ** min(item.attempts, 16))
+            longest = self._times.retry_longest_urgent if item.urgent else self._times.retry_longest
+            wait = min(longest, self._times.retry_first * 2 ** min(item.attempts, 16))
             until = now + wait * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
             parts.outbox.postpone(item.referral_id, until, error)
         elif isinstance(error, RecipientUnconfirmed | IntegrityBroken):

@@ -1,4 +1,4 @@
-"""Regular chores of one agency's gateway: fetch the directory, rotate encryption keys and announce them."""
+"""Regular chores of one agency's gateway: fetch the directory, rotate encryption keys and announce them, erase what is over."""
 
 import asyncio
 import random
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from adapters.gateway.parts import AgencyParts
+from adapters.gateway.retention import RetentionTimes, erase_what_is_over
 from schemas.errors import IntegrityBroken, SafelaneError
 
 _log = structlog.get_logger(__name__)
@@ -31,10 +32,11 @@ class Upkeep:
                 continue
 
     async def do_chores(self) -> bool:
-        """Rotate, announce, refresh; return whether all of it went well."""
+        """Rotate, announce, refresh, erase; return whether all of it went well."""
         done = [
             await self._attempt("keys", self.announce_keys),
             await self._attempt("directory", self._parts.keeper.refresh),
+            await self._attempt("retention", self._erase),
         ]
         return all(done)
 
@@ -52,6 +54,11 @@ class Upkeep:
             await parts.hub.upload_key(announcement)
             await asyncio.to_thread(parts.keystore.mark_announced, kid)
             _log.info("encryption_key_announced", kid=kid)
+
+    async def _erase(self) -> None:
+        sending = self._parts.gateway.sending
+        times = RetentionTimes(done=sending.keep_done, refused=sending.keep_refused)
+        await asyncio.to_thread(erase_what_is_over, self._parts.store, times, self._parts.real_clock())
 
     async def _attempt(self, chore: str, action: Callable[[], Awaitable[object]]) -> bool:
         try:
