@@ -51,3 +51,12 @@ def test_an_unknown_code_in_a_case_permits_nothing_and_does_not_stop_the_run(eng
         header = {**case.data["header"], "consent": {**case.data["header"]["consent"], part: value}}
         result = check_cases(engine, [Case("own", "", {**case.data, "header": header}, {})])[0]
         assert result.decision.outcome.value == "withheld"
+
+
+def test_the_signed_matrix_and_digest_change_no_decision() -> None:
+    pack = load_pack()
+    signed = make_directory().model_copy(
+        update={"matrix": pack.matrix.to_directory_rows(), "policy_digest": pack.digest}
+    )
+    results = check_cases(DecisionEngine(pack, signed), CASES)
+    assert not [(r.case.id, r.differences) for r in results if r.differences]
