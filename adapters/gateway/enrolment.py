@@ -88,8 +88,11 @@ async def request_enrolment(
     *,
     hub: HubClient,
     now: datetime,
+    keystore: Keystore | None = None,
 ) -> PendingEnrolment:
     """Make keys (unless they are there), hand in the signed request, and return its id and fingerprint.
+
+    ``keystore`` is the open one where the caller goes on using it; two open ones would not see each other's changes.
 
     Raises:
         ConfigInvalid: the invitation is for another agency or hub.
@@ -100,7 +103,10 @@ async def request_enrolment(
         raise ConfigInvalid("is for another agency or another hub", field="invitation")
     kept = _read_state(entry)
     if kept is None or kept["invitation"] != invitation.invitation:
-        kept = {"invitation": invitation.invitation, "request": _make_request(config, entry, invitation, now)}
+        kept = {
+            "invitation": invitation.invitation,
+            "request": _make_request(config, entry, invitation, keystore, now=now),
+        }
         _write_state(entry, kept)
     body = {"invitation": kept["invitation"], "request": kept["request"]}
     answer = await hub.request("POST", "/v1/enrolments", body, with_token=False)
@@ -159,8 +165,10 @@ def open_or_create_keystore(entry: AgencyConfig) -> Keystore:
     return Keystore.create(entry.keystore_path, entry.agency, kek)
 
 
-def _make_request(config: GatewayConfig, entry: AgencyConfig, invitation: Invitation, now: datetime) -> dict[str, Any]:
-    keystore = open_or_create_keystore(entry)
+def _make_request(
+    config: GatewayConfig, entry: AgencyConfig, invitation: Invitation, keystore: Keystore | None, *, now: datetime
+) -> dict[str, Any]:
+    keystore = keystore or open_or_create_keystore(entry)
     keystore.rotate_encryption_key(now, config.keys.lifetimes())
     announcement = parse_object(keystore.newest_announcement(), max_bytes=MAX_FILE_BYTES, field="encryption_key")
     request = EnrolmentRequest(

@@ -230,6 +230,11 @@ class Keystore:
         with self._lock:
             return decode_base64url(self._secrets["encryption"][0]["announcement"])
 
+    def newest_encryption_jwk(self) -> Jwk:
+        """Return the newest encryption key's public JWK."""
+        with self._lock:
+            return public_part(self._secrets["encryption"][0]["jwk"])
+
     def mark_announced(self, kid: str) -> None:
         """Note that the hub has this key's announcement."""
         with self._lock:

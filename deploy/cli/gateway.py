@@ -210,7 +210,9 @@ async def _enrol(config: "GatewayConfig", agency: str | None, invitation: Path |
     try:
         if invitation is not None:
             invited = read_invitation(invitation)
-            pending = await request_enrolment(config, entry, trust, invited, hub=hub, now=read_real_clock())
+            pending = await request_enrolment(
+                config, entry, trust, invited, hub=hub, now=read_real_clock(), keystore=keystore
+            )
             typer.echo(
                 f"Handed in as {pending.enrolment_id}. Read this to the officer by telephone:\n  {pending.fingerprint}"
             )
