@@ -12,10 +12,12 @@ from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, read_queue_dep
 from broker.api.readiness import CheckResult, Readiness, build_checks
 from broker.api.wiring import read_clock, read_trust_file
 from broker.config import HubConfig
+from broker.log import LogWriter, NewEvent
 from broker.registry import Registry, agency_queues
 from broker.registry.enrolments import create_invitation
 from broker.status import read_status
 from broker.store import open_pool, translate_errors
+from broker.wiring import read_log_key
 from deploy.clock import build_business_clock
 from schemas.errors import ConfigInvalid, NotFound, SafelaneError
 from schemas.signed_directory import is_active
@@ -113,8 +115,13 @@ async def make_invitation(config: HubConfig, agency_id: str, validity: timedelta
         snapshot = await registry.current()
         if snapshot.directory.find_agency(agency_id) is None:
             raise NotFound("is not in the directory: the officers must add it first", field="agency")
-        async with pool.acquire(timeout=10) as connection:
-            secret, expires_at = await create_invitation(connection, agency_id, now=read_clock(), validity=validity)
+        log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
+        now = read_clock()
+        members = {"agency": agency_id, "enrolment_id": None, "state": "invited", "at": now.isoformat()}
+        with translate_errors():
+            async with pool.acquire(timeout=10) as connection, connection.transaction():
+                secret, expires_at = await create_invitation(connection, agency_id, now=now, validity=validity)
+                await log.append(connection, [NewEvent.clear("enrolment", members)], at=now)
     return {
         "hub_url": config.api.public_url,
         "agency": agency_id,

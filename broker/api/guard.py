@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import structlog
 from fastapi import Request, Response
@@ -15,6 +16,9 @@ from schemas.errors import DependencyUnavailable, MalformedMessage, TooLarge
 REQUEST_SECONDS = 30.0
 BODY_SECONDS = 10.0
 KIB = 1024
+
+UNREMARKABLE = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked for every few seconds by machines: logged only when something is wrong."""
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -73,7 +77,8 @@ class Guard:
                 await response(scope, receive, send_guarded)
         seconds = time.monotonic() - started
         self.metrics.count_request(_route(scope), status, seconds)
-        log.info("request", route=_route(scope), status=status, milliseconds=round(seconds * 1000))
+        note = log.debug if _route(scope) in UNREMARKABLE and status < HTTPStatus.BAD_REQUEST else log.info
+        note("request", route=_route(scope), status=status, milliseconds=round(seconds * 1000))
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:

@@ -19,7 +19,9 @@ MAX_PLAN_BYTES = 512 * KIB
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 HEADER_EXAMPLE = {
-    "case": {"kind": "CP_S47", "area": "E10999001", "risk": {"grade": "high"}, "lawful_basis": {"art6": "e"}},
+    "case": {"kind": "CP_S47", "area": "E10999001"},
+    "risk": {"grade": "high"},
+    "lawful_basis": {"art6": "e"},
     "policy": {"tell_status": {"value": "told"}, "compartments": ["C01", "C04", "C14", "C17"]},
     "subjects": [{"subject_id": "s-3kq9x2vw", "type": "person", "age_band": "5-9"}],
     "deliveries": [

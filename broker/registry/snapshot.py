@@ -93,7 +93,7 @@ def build_snapshot(
             signing[agency.id] = pair_verifying_keys(agency.keys.signing, revoked=revoked)
             api[agency.id] = tuple(k for k in agency.keys.api if compute_thumbprint(k) not in revoked)
     for person in directory.people:
-        api[f"person:{person.id}"] = _api_keys(person)
+        api[f"person:{person.id}"] = _api_keys(person, directory.find_agency(person.agency))
     known = before.verified if before is not None and before.signed == body else {}
     verified = _verify_announcements(directory, signing, announcements, known)
     encryption: dict[str, tuple[EncryptionKey, ...]] = {}
@@ -112,8 +112,12 @@ def build_snapshot(
     )
 
 
-def _api_keys(person: Person) -> tuple[Jwk, ...]:
-    return tuple(jwk for jwk in person.keys if jwk.get("safelane_use") == KeyUse.API.value)
+def _api_keys(person: Person, agency: Agency | None) -> tuple[Jwk, ...]:
+    # Officers' own agencies may not be enrolled yet; a revoked one takes its people along.
+    if agency is None or agency.revoked_at is not None:
+        return ()
+    keys = (jwk for jwk in person.keys if jwk.get("safelane_use") == KeyUse.API.value)
+    return tuple(jwk for jwk in keys if compute_thumbprint(jwk) not in agency.keys.revoked)
 
 
 def _verify_announcements(

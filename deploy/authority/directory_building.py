@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from deploy.authority.officers import OFFICER_ROLE
 from deploy.authority.partnership import PartnershipFile
 from deploy.authority.state import AuthorityState, EnrolledAgency
 from schemas.directory import Agency, AgencyKeys, Directory, Person
 from schemas.enrolment import EnrolmentRequest
 from schemas.errors import ConfigInvalid
-from schemas.keys import compute_thumbprint
+from schemas.keys import KeyUse, compute_thumbprint, public_part
 
 DIRECTORY_LIFETIME = timedelta(days=30)
 """How long a version is good for: a hub that stops passing on new versions is noticed within this time."""
@@ -83,6 +84,33 @@ def revoke_agency(
         revoked = tuple(sorted({*entry.keys.revoked, thumbprint}))
         changed = entry.model_copy(update={"keys": entry.keys.model_copy(update={"revoked": revoked})})
     return state.model_copy(update={"enrolled": {**state.enrolled, agency_id: changed}})
+
+
+def add_person(state: AuthorityState, person: Person) -> AuthorityState:
+    """Return the state with ``person`` in it, in place of an earlier entry of that id.
+
+    Raises:
+        ConfigInvalid: it is an officer (they come from their key files), or has no pair that signs approvals, or brings a private key.
+    """
+    uses = [jwk.get("safelane_use") for jwk in person.keys]
+    if OFFICER_ROLE in person.roles:
+        raise ConfigInvalid("officers are made when the authority is founded", field="person.roles")
+    if uses.count(KeyUse.APPROVAL.value) != 2 or any(public_part(jwk) != jwk for jwk in person.keys):
+        raise ConfigInvalid("must bring the public pair that signs approvals, and no private key", field="person.keys")
+    others = tuple(p for p in state.people if p.id != person.id)
+    return state.model_copy(update={"people": tuple(sorted((*others, person), key=lambda p: p.id))})
+
+
+def remove_person(state: AuthorityState, person_id: str) -> AuthorityState:
+    """Return the state without that person.
+
+    Raises:
+        ConfigInvalid: there is no such person.
+    """
+    others = tuple(p for p in state.people if p.id != person_id)
+    if len(others) == len(state.people):
+        raise ConfigInvalid("is not in the directory", field="person")
+    return state.model_copy(update={"people": others})
 
 
 def _with_keys(agency: Agency, entry: EnrolledAgency | None) -> Agency:

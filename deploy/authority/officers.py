@@ -51,25 +51,35 @@ def create_officer(folder: Path, officer_id: str, agency: str, passphrase: str, 
     Raises:
         ConfigInvalid: the officer has a key file already, or the passphrase is too short.
     """
-    path = _path(folder, officer_id)
+    return create_person(folder, officer_id, agency, (OFFICER_ROLE,), passphrase, cost=cost)
+
+
+def create_person(
+    folder: Path, person_id: str, agency: str, roles: Sequence[str], passphrase: str, *, cost: int = SCRYPT_COST
+) -> Person:
+    """Make a person's own keys (a pair that signs what they approve, and one for the hub's API), as ``create_officer`` does.
+
+    Raises:
+        ConfigInvalid: there is a key file already, the id or a role is not one, or the passphrase is too short.
+    """
+    path = _path(folder, person_id)
     if path.exists():
-        raise ConfigInvalid("has a key file already", field=f"officers.{officer_id}")
+        raise ConfigInvalid("has a key file already", field=f"person {person_id}")
     _, pair = SigningKeys.generate(KeyUse.APPROVAL)
     api_jwk = generate_ed25519_jwk(KeyUse.API)
-    person = Person(
-        id=officer_id,
-        agency=agency,
-        roles=(OFFICER_ROLE,),
-        keys=tuple(public_part(jwk) for jwk in (*pair, api_jwk)),
-    )
+    keys = tuple(public_part(jwk) for jwk in (*pair, api_jwk))
+    try:
+        person = Person(id=person_id, agency=agency, roles=tuple(roles), keys=keys)
+    except ValidationError:
+        raise ConfigInvalid("the id, agency or a role is not of its form", field="person") from None
     secret = canonical_bytes({"approval": list(pair), "api": api_jwk})
-    sealed = seal_with_passphrase(secret, passphrase, label=f"officer|{officer_id}", cost=cost)
+    sealed = seal_with_passphrase(secret, passphrase, label=f"officer|{person_id}", cost=cost)
     write_private(path, json.dumps({"person": person.model_dump(mode="json"), "sealed": sealed}, indent=1).encode())
     return person
 
 
 def open_officer(folder: Path, officer_id: str, passphrase: str) -> Officer:
-    """Open an officer's key file.
+    """Open an officer's (or another person's) key file.
 
     Raises:
         NotFound: there is no such officer here.

@@ -127,6 +127,55 @@ def set_policies(folder: Folder, pack: Annotated[Path, typer.Argument(help="Fold
     typer.echo(f"Set to {state.policy_digest}. Sign the next version to publish it.")
 
 
+@app.command(epilog="Example: safelane authority make-person keys --id jo --agency csc.marchshire --role approver")
+def make_person(
+    keys: Annotated[Path, typer.Argument(help="Folder for the encrypted key file: the person's own.")],
+    *,
+    person_id: Annotated[str, typer.Option("--id", help="A short id, not a name.")],
+    agency: Annotated[str, typer.Option(help="Their agency.")],
+    role: Annotated[list[str], typer.Option(help="What they may do: approver, auditor, operator, ig_officer …")],
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Make the keys of a person who approves, on their own machine; hand the public entry to the officers."""
+    from deploy.authority.key_file import write_durably
+    from deploy.authority.officers import create_person
+    from deploy.cli.passphrases import read_passphrases
+
+    passphrase = read_passphrases([person_id], passphrase_file or [], confirm=True)[person_id]
+    person = create_person(keys, person_id, agency, role, passphrase)
+    entry = keys / f"{person_id}.person.json"
+    write_durably(entry, person.model_dump_json(indent=1).encode())
+    typer.echo(f"Made. Give {entry} to the officers; keep {keys / f'{person_id}.key.json'} to yourself.")
+
+
+@app.command(epilog="Example: safelane authority add-person authority jo.person.json")
+def add_person(folder: Folder, entry: Annotated[Path, typer.Argument(help="The person's public entry.")]) -> None:
+    """Put a person who approves into the next directory version, after checking who they are."""
+    from pydantic import ValidationError
+
+    from deploy.authority import directory_building
+    from deploy.authority.state import load_state, save_state
+    from schemas.directory import Person
+    from schemas.errors import ConfigInvalid
+
+    try:
+        person = Person.model_validate_json(entry.read_bytes())
+    except (OSError, ValidationError):
+        raise ConfigInvalid("is not a person's public entry", field=entry.name) from None
+    save_state(folder, directory_building.add_person(load_state(folder), person))
+    typer.echo(f"Added {person.id}: {', '.join(person.roles)} at {person.agency}. Sign the next version to publish it.")
+
+
+@app.command(epilog="Example: safelane authority remove-person authority jo")
+def remove_person(folder: Folder, person: Annotated[str, typer.Argument(help="The person's id.")]) -> None:
+    """Leave a person out of the next directory version: what they sign counts no more once it is published."""
+    from deploy.authority import directory_building
+    from deploy.authority.state import load_state, save_state
+
+    save_state(folder, directory_building.remove_person(load_state(folder), person))
+    typer.echo("Removed. Sign the next version to publish it.")
+
+
 @app.command(epilog="Example: safelane authority pending authority --hub https://hub.example.org:8443 --officer ann")
 def pending(folder: Folder, hub: HubUrl, officer: OfficerName, passphrase_file: PassphraseFiles = None) -> None:
     """List the agencies that ask to join, each with the fingerprint to compare with them by telephone."""

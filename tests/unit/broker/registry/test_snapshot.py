@@ -80,6 +80,16 @@ def test_a_revoked_agency_has_nothing(authority: FoundedAuthority) -> None:
     assert snapshot.directory.find_agency(SCHOOL) is not None
 
 
+def test_a_revoked_agency_takes_its_people_along(authority: FoundedAuthority) -> None:
+    csc = AgencyKit.make("csc.marchshire")
+    before = build(authority, authority.enrol(csc, now=NOW).body, [])
+    gone = revoke_agency(authority.state(), "csc.marchshire", now=NOW)
+    after = build(authority, authority.sign(now=NOW, changed=gone).body, [])
+    assert before.api_keys["person:ann"]
+    assert after.api_keys["person:ann"] == ()
+    assert after.api_keys["person:ben"]
+
+
 def test_a_directory_of_another_authority_breaks_integrity(authority: FoundedAuthority, tmp_path: Path) -> None:
     stranger = FoundedAuthority.found(tmp_path / "other")
     with pytest.raises(IntegrityBroken):

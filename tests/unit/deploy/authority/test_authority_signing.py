@@ -11,8 +11,9 @@ from adapters.gateway.directory_keeper import DirectoryKeeper
 from adapters.gateway.trust import TrustFile as GatewayTrust
 from adapters.gateway.trust import digest_pair
 from deploy.authority.certificates import CertificateRequestInvalid
-from deploy.authority.directory_building import revoke_agency
+from deploy.authority.directory_building import add_person, remove_person, revoke_agency
 from deploy.authority.key_file import WrongPassphrase
+from deploy.authority.officers import create_person, open_officer
 from deploy.authority.signing import APPROVALS, REQUESTS, read_signed, read_trust, read_trusted_keys, sign_next_version
 from deploy.authority.succession import hand_over
 from schemas.canonical import canonical_bytes, parse_object
@@ -232,3 +233,33 @@ def test_a_crash_while_the_successor_takes_over_is_finished_by_running_it_again(
     assert digest_pair(after.authority) == pinned
     verify_directory(authority.sign(now=NOW).body, after.authority_keys())
     assert authority.state().successor_thumbprint == after.successor
+
+
+def test_people_who_approve_come_and_go(authority: FoundedAuthority, tmp_path: Path) -> None:
+    person = create_person(tmp_path / "keys", "jo", "csc.marchshire", ["approver"], "a passphrase of jo", cost=CHEAP)
+    authority.change(people=add_person(authority.state(), person).people)
+    directory = authority.sign(now=NOW).directory
+    assert {p.id for p in directory.people} == {"ann", "ben", "cai", "jo"}
+    opened = open_officer(tmp_path / "keys", "jo", "a passphrase of jo")
+    assert opened.signer.public.ed25519_kid == person.keys[0]["kid"]
+    authority.change(people=remove_person(authority.state(), "jo").people)
+    assert "jo" not in {p.id for p in authority.sign(now=NOW).directory.people}
+    with pytest.raises(ConfigInvalid):
+        remove_person(authority.state(), "jo")
+
+
+def test_nobody_becomes_an_officer_or_brings_a_private_key_as_a_person(
+    authority: FoundedAuthority, tmp_path: Path
+) -> None:
+    person = create_person(tmp_path / "keys", "jo", "csc.marchshire", ["approver"], "a passphrase of jo", cost=CHEAP)
+    wrong = [
+        person.model_copy(update={"roles": ("authority_officer",)}),
+        person.model_copy(update={"keys": person.keys[:1]}),
+        person.model_copy(update={"keys": (*person.keys, {"kty": "OKP", "d": "x"})}),
+    ]
+    for entry in wrong:
+        with pytest.raises(ConfigInvalid):
+            add_person(authority.state(), entry)
+    authority.change(people=add_person(authority.state(), person.model_copy(update={"id": "ann"})).people)
+    with pytest.raises(ConfigInvalid):
+        authority.sign(now=NOW)
