@@ -14,8 +14,8 @@ SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
 CASES = load_cases(SAMPLES / "decision-cases.yaml")
 
 
-def make_directory() -> Directory:
-    parts = load_partnership(SAMPLES / "partnership.yaml")
+def make_directory(samples: Path = SAMPLES) -> Directory:
+    parts = load_partnership(samples / "partnership.yaml")
     return Directory(
         version=1,
         issued_at=datetime(2026, 11, 1, tzinfo=UTC),

@@ -14,6 +14,7 @@ from broker.decisions.clocks import Clock
 from schemas.decision import Decision
 from schemas.header import RoutingHeader
 from tests.contract.test_decision_cases import SAMPLES, make_directory
+from tests.support.transform_samples import transform_tree
 
 EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text(encoding="utf-8"))
 REFERRALS = EXPECTED["referrals"]
@@ -22,6 +23,19 @@ REFERRALS = EXPECTED["referrals"]
 @pytest.fixture(scope="module")
 def engine() -> DecisionEngine:
     return DecisionEngine(load_pack(), make_directory())
+
+
+def decide_folder(samples: Path) -> list[tuple[str, object, object]]:
+    """Return (referral, wanted, found) for every referral of a sample folder whose decisions or clocks differ."""
+    engine = DecisionEngine(load_pack(), make_directory(samples))
+    differing: list[tuple[str, object, object]] = []
+    for expected in yaml.safe_load((samples / "expected.yaml").read_text(encoding="utf-8"))["referrals"]:
+        decisions, clocks = decide(expected, engine, samples)
+        found = ([describe(d) for d in decisions], sorted(map(describe_clock, clocks), key=str))
+        wanted = (want_decisions(expected), sorted(want_clocks(expected), key=str))
+        if found != wanted:
+            differing.append((name_referral(expected), wanted, found))
+    return differing
 
 
 def read_header(path: Path, record: int, received_at: datetime, engine: DecisionEngine) -> tuple[str, RoutingHeader]:
@@ -34,9 +48,11 @@ def read_header(path: Path, record: int, received_at: datetime, engine: Decision
     return referral.sender, draft_header(referral, engine.directory, ids, b"pepper")
 
 
-def decide(expected: Mapping[str, Any], engine: DecisionEngine) -> tuple[list[Decision], list[Clock]]:
+def decide(
+    expected: Mapping[str, Any], engine: DecisionEngine, samples: Path = SAMPLES
+) -> tuple[list[Decision], list[Clock]]:
     received_at = datetime.fromisoformat(expected["received_at"])
-    sender, header = read_header(SAMPLES / expected["file"], expected["record"], received_at, engine)
+    sender, header = read_header(samples / expected["file"], expected["record"], received_at, engine)
     decisions = engine.decide_all(header, sender=sender, now=received_at)
     return decisions, engine.start_clocks(header, decisions, received_at)
 
@@ -70,21 +86,12 @@ def describe_clock(clock: Clock) -> dict[str, Any]:
     }
 
 
-def name_referral(expected: Mapping[str, Any]) -> str:
-    return f"{expected['file']}#{expected['record']}"
+def want_decisions(expected: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in one.items() if k != "because"} for one in expected["decisions"]]
 
 
-@pytest.mark.parametrize("expected", REFERRALS, ids=name_referral)
-def test_deliveries_are_decided_as_expected(engine: DecisionEngine, expected: Mapping[str, Any]) -> None:
-    decisions, _ = decide(expected, engine)
-    wanted = [{k: v for k, v in one.items() if k != "because"} for one in expected["decisions"]]
-    assert [describe(d) for d in decisions] == wanted
-
-
-@pytest.mark.parametrize("expected", REFERRALS, ids=name_referral)
-def test_clocks_start_and_fall_due_as_expected(engine: DecisionEngine, expected: Mapping[str, Any]) -> None:
-    _, clocks = decide(expected, engine)
-    wanted = [
+def want_clocks(expected: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
         {
             "clock": one["clock"],
             "starts_at": datetime.fromisoformat(one["starts_at"]),
@@ -93,7 +100,27 @@ def test_clocks_start_and_fall_due_as_expected(engine: DecisionEngine, expected:
         }
         for one in expected["clocks"]
     ]
-    assert sorted(map(describe_clock, clocks), key=str) == sorted(wanted, key=str)
+
+
+def name_referral(expected: Mapping[str, Any]) -> str:
+    return f"{expected['file']}#{expected['record']}"
+
+
+@pytest.mark.parametrize("expected", REFERRALS, ids=name_referral)
+def test_deliveries_are_decided_as_expected(engine: DecisionEngine, expected: Mapping[str, Any]) -> None:
+    decisions, _ = decide(expected, engine)
+    assert [describe(d) for d in decisions] == want_decisions(expected)
+
+
+@pytest.mark.parametrize("expected", REFERRALS, ids=name_referral)
+def test_clocks_start_and_fall_due_as_expected(engine: DecisionEngine, expected: Mapping[str, Any]) -> None:
+    _, clocks = decide(expected, engine)
+    assert sorted(map(describe_clock, clocks), key=str) == sorted(want_clocks(expected), key=str)
+
+
+def test_other_agencies_schools_and_dates_are_decided_alike(tmp_path: Path) -> None:
+    transform_tree(SAMPLES, tmp_path / "samples")
+    assert decide_folder(tmp_path / "samples") == []
 
 
 def test_a_school_gets_sections_about_its_own_child_only(engine: DecisionEngine) -> None:
