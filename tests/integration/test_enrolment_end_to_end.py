@@ -100,6 +100,16 @@ def api(setting: Setting) -> Iterator[subprocess.Popen[bytes]]:
     assert process.wait(20) == 0
 
 
+def await_check(client: httpx.Client, url: str, name: str, wanted: str) -> None:
+    """Wait until a readiness check gives ``wanted``."""
+    for _ in range(60):
+        found = client.get(f"{url}/readyz").json()["checks"][name]
+        if found == wanted:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{name} is {found}, not {wanted}")
+
+
 def agency_amqp(setting: Setting, data: Path, ca_file: Path) -> AmqpSettings:
     return AmqpSettings(
         port=setting.stack.addresses.amqp_port,
@@ -180,6 +190,12 @@ def test_the_api_speaks_tls_1_3_only_and_recovers_from_kill(setting: Setting) ->
             assert client.get(f"{setting.hub.public_url}/openapi.json").status_code == 404
             openapi = client.get(f"{setting.hub.public_url}/v1/openapi.json").json()
         assert "/v1/plan" in openapi["paths"]
+        setting.stack.postgres.kill()
+        with httpx.Client(verify=context, trust_env=False, timeout=30) as client:
+            await_check(client, setting.hub.public_url, "postgresql", "store-unavailable")
+            assert client.get(f"{setting.hub.public_url}/healthz").status_code == 200
+            setting.stack.postgres.start()
+            await_check(client, setting.hub.public_url, "postgresql", "ok")
         lines = (setting.folder / "api.log").read_text().splitlines()
         assert all(json.loads(line) for line in lines if line.startswith("{"))
     finally:
