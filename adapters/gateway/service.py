@@ -107,7 +107,11 @@ async def supervise(name: str, loop: Loop, stop: asyncio.Event) -> None:
             _log.error("loop_failed", loop=name, code=error.code, field=error.field)
         except Exception as error:  # noqa: BLE001 - whatever it was, the loop starts again; the type alone is logged
             failures += 1
-            _log.error("loop_crashed", loop=name, error=type(error).__name__, at=_where(error))
+            cause = _first_cause(error)
+            if isinstance(cause, SafelaneError):
+                _log.error("loop_failed", loop=name, code=cause.code, field=cause.field)
+            else:
+                _log.error("loop_crashed", loop=name, error=type(cause).__name__, at=_where(cause))
         if not stop.is_set():
             pause = min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
             with contextlib.suppress(TimeoutError):
@@ -130,6 +134,13 @@ def bind_listener(host: str, port: int) -> socket.socket:
         raise ConfigInvalid("the address is taken or not ours", field="listen_port") from None
     listener.listen(128)
     return listener
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return the first error in a group of errors, as a task group raises it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _where(error: BaseException) -> str:
