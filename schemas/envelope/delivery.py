@@ -26,6 +26,7 @@ from schemas.envelope.model import (
     OpenedSection,
     SectionDescriptor,
 )
+from schemas.envelope.redaction import list_opened_entries
 from schemas.envelope.sections import check_keyring, check_section, keyring_binding, open_keyring, open_section
 from schemas.envelope.verify import (
     read_claimed_sender,
@@ -35,7 +36,7 @@ from schemas.envelope.verify import (
     read_opening_list,
 )
 from schemas.errors import MalformedMessage, SafelaneError, SignatureInvalid
-from schemas.header import CaseFacts, DeliveryRequest, SubjectFacts
+from schemas.header import CaseFacts, DeliveryRequest, RiskFacts, SubjectFacts
 from schemas.jose.jws import verify_jws
 from schemas.keys import VerifyingKeys
 from schemas.log_entry import commit_event
@@ -75,6 +76,8 @@ class VerifiedDelivery:
     manifest: Manifest
     manifest_digest: str
     case: CaseFacts
+    risk: RiskFacts | None
+    """None: it was not shared with this recipient, which says nothing of whether there is any."""
     delivery: DeliveryRequest
     subjects: tuple[SubjectFacts, ...]
     descriptors: Mapping[str, SectionDescriptor]
@@ -150,7 +153,7 @@ def verify_delivery(
         entries = read_openings(unverified.openings, check_digests(manifest.digests))
     except UndeclaredEntry as error:
         raise DeliveryTampered(error.detail, field=error.field) from None
-    case, request, subjects = _read_header_part(entries)
+    case, risk, request, subjects = _read_header_part(entries)
     descriptors = read_entries(entries, "section", "section_id", SectionDescriptor)
     keyrings = read_entries(entries, "keyring", "delivery_id", KeyringDescriptor)
     facts = (manifest.message_id, manifest.referral_id, manifest.revision, manifest.sender, sha256_base64url(payload))
@@ -164,7 +167,8 @@ def verify_delivery(
         raise DeliveryTampered("the decision is about another message", field="decision")
     if (request.delivery_id, request.agency, recipient) != (decision.delivery_id, decision.recipient, request.agency):
         raise DeliveryTampered("the decision is about another delivery", field="decision")
-    if manifest.issued_at > now + CLOCK_SKEW or decision.at > now + CLOCK_SKEW:
+    # The decision's instant is the hub's business clock's, which a rehearsal may set; what the real clock rules is the sealing.
+    if manifest.issued_at > now + CLOCK_SKEW:
         raise DeliveryTampered("is from the future", field="manifest.issued_at")
     _check_sections(unverified, descriptors, manifest, decision)
     addendum = _verify_addendum(unverified, sender_keys, decision)
@@ -175,10 +179,14 @@ def verify_delivery(
         raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
     if kid != decision.keyring_kid:
         raise DeliveryTampered("the decision names another key", field="decision.keyring_kid")
+    expected = list_opened_entries(request.delivery_id, descriptors, keyring=unverified.keyring is not None)
+    if entries.keys() != set(expected):
+        raise DeliveryTampered("the opened entries are not those that go with these sections", field="openings")
     return VerifiedDelivery(
         manifest=manifest,
         manifest_digest=decision.manifest_digest,
         case=case,
+        risk=risk,
         delivery=request,
         subjects=subjects,
         descriptors=descriptors,
@@ -242,16 +250,17 @@ def _verify_decision(unverified: UnverifiedDelivery, log: NoteVerifier) -> tuple
 
 def _read_header_part(
     entries: Mapping[str, tuple[str, Any]],
-) -> tuple[CaseFacts, DeliveryRequest, tuple[SubjectFacts, ...]]:
+) -> tuple[CaseFacts, RiskFacts | None, DeliveryRequest, tuple[SubjectFacts, ...]]:
     requests = read_entries(entries, "delivery", "delivery_id", DeliveryRequest)
     subjects = read_entries(entries, "subject", "subject_id", SubjectFacts)
     if "case" not in entries or len(requests) != 1:
         raise DeliveryTampered("must open the case and one delivery", field="openings")
     try:
         case = CaseFacts.model_validate(entries["case"][1])
+        risk = RiskFacts.model_validate(entries["risk"][1]) if "risk" in entries else None
     except ValidationError:
         raise MalformedMessage("is not of its form", field="case") from None
-    return case, next(iter(requests.values())), tuple(subjects.values())
+    return case, risk, next(iter(requests.values())), tuple(subjects.values())
 
 
 def _check_sections(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from schemas.canonical import canonical_bytes, decode_base64url, encode_base64url, sha256_base64url
@@ -68,8 +67,6 @@ def _deliveries() -> Iterator[Vector]:
     yield case("delivery-other-manifest", "the decision names another manifest", digest, tampered)
     wrong_kid = json.loads(log_and_deliver(verified, decide(verified, DELIVERY, BOTH, keyring_kid="A" * 43)))
     yield case("delivery-other-key", "the decision names another key", wrong_kid, tampered)
-    future = json.loads(log_and_deliver(verified, decide(verified, DELIVERY, BOTH, at=NOW + timedelta(hours=1))))
-    yield case("delivery-from-the-future", "decided an hour from now", future, tampered)
     unproved = "proof-invalid"
     event = {**body, "decision": {**body["decision"], "salt": encode_base64url(bytes(32))}}
     yield case("delivery-other-salt", "the log does not hold this decision", event, unproved)

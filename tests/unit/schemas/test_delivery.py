@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -124,6 +125,21 @@ def test_a_key_that_the_recipient_lacks_is_named_as_such() -> None:
         )
     with pytest.raises(ForeignKeyring):
         open_delivery(verify(body), {})
+
+
+def test_a_message_sealed_in_the_future_is_refused_and_a_decision_on_a_set_clock_is_not() -> None:
+    body = log_and_deliver(VERIFIED, decide(VERIFIED, SCHOOL, ["section-0001"], at=NOW + timedelta(days=30)))
+    assert verify(body)
+    early = VERIFIED.manifest.issued_at - timedelta(hours=1)
+    with pytest.raises(DeliveryTampered):
+        verify_delivery(
+            parse_delivery(body),
+            [SAMPLE.signer.public],
+            log_verifier(),
+            recipient="school.one",
+            kids={SCHOOL_KEY["kid"]},
+            now=early,
+        )
 
 
 def test_another_recipients_keyring_is_tampering() -> None:
