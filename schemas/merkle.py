@@ -85,8 +85,34 @@ class Appended:
         """
         if not self.before.size <= index < self.after.size:
             raise MalformedMessage("this batch did not append that leaf", field="index")
+        return prove_inclusion(index, self.after.size, self._read_node())
+
+    def prove_all(self) -> list[tuple[bytes, ...]]:
+        """Return the inclusion path of each leaf that this batch appended, in order: as ``prove_inclusion``, in one walk down the tree.
+
+        The leaves share the upper part of their paths, so that each node is hashed once for all of them.
+        """
+        first = self.before.size
+        read_node = self._read_node()
+        paths: list[tuple[bytes, ...]] = []
+        waiting: list[tuple[int, int, tuple[bytes, ...]]] = [(0, self.after.size, ())]
+        while waiting:
+            start, count, above = waiting.pop()
+            if start + count <= first:
+                continue
+            if count == 1:
+                paths.append(above)
+                continue
+            split = _split(count)
+            waiting.append((start + split, count - split, (_range_root(start, split, read_node), *above)))
+            if start + split > first:
+                right = _range_root(start + split, count - split, read_node)
+                waiting.append((start, split, (right, *above)))
+        return paths
+
+    def _read_node(self) -> ReadNode:
         known = dict(zip(_edge_nodes(self.before.size), self.before.hashes, strict=True))
-        return prove_inclusion(index, self.after.size, lambda level, i: self.nodes.get((level, i)) or known[level, i])
+        return lambda level, index: self.nodes.get((level, index)) or known[level, index]
 
 
 def compute_root(leaf_hashes: Iterable[bytes]) -> bytes:

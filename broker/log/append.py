@@ -6,7 +6,6 @@ one row and costs in proportion to the batch alone. The worker's role may insert
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,12 +21,14 @@ TILE_WIDTH: Final = 256
 _TILE_LEVELS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
 class LogBatch:
     """What one append did. Use nothing of it before the transaction's COMMIT is certain."""
 
-    appended: Appended = field(repr=False)
-    note: str
+    def __init__(self, appended: Appended, note: str) -> None:
+        """Keep the tree's growth and the batch's signed checkpoint."""
+        self.appended = appended
+        self.note = note
+        self._paths: list[tuple[bytes, ...]] | None = None
 
     @property
     def first_position(self) -> int:
@@ -41,8 +42,9 @@ class LogBatch:
 
     def proof(self, number: int) -> str:
         """Return the tlog-proof of the batch's event ``number`` (from 0), under the batch's own checkpoint."""
-        position = self.first_position + number
-        return write_proof(position, self.appended.prove_inclusion(position), self.note)
+        if self._paths is None:
+            self._paths = self.appended.prove_all()
+        return write_proof(self.first_position + number, self._paths[number], self.note)
 
 
 class LogWriter:
