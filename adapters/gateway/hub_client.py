@@ -101,9 +101,8 @@ class HubClient:
         """Ask who would get what of a referral with this header, and why.
 
         Raises:
-            MalformedMessage: the answer is not of the form.
             Rejected, Withheld: the hub refuses the question.
-            DependencyUnavailable: the hub does not answer.
+            DependencyUnavailable: the hub does not answer, or not in a form that this program knows.
         """
         question = {"header": header.model_dump(mode="json", exclude_none=True)}
         answer = await self.request("POST", "/v1/plan", question)
@@ -111,7 +110,7 @@ class HubClient:
             decisions = tuple(Decision.model_validate(d) for d in answer.body["decisions"])
             return PlanAnswer(decisions, int(answer.body["directory_version"]), str(answer.body.get("as_of", "")))
         except (KeyError, TypeError, ValueError):
-            raise MalformedMessage("is not a plan", field="plan") from None
+            raise DependencyUnavailable("the hub's plan is not of a known form", field="plan") from None
 
     async def directory(self, etag: str | None = None) -> HubAnswer:
         """Fetch the signed directory and the announced keys; status 304 if they are still those of ``etag``."""

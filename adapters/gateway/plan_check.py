@@ -52,7 +52,7 @@ def refuse_wider_plan(
         raise PlanTooWide("leaves a recipient without an answer", field="decisions")
     for decision in decisions:
         request = requests[decision.delivery_id]
-        _check_addressee(decision, request, directory)
+        _check_addressee(decision, request, header, directory)
         _check_forms(decision, request, header, directory, now)
         _check_subjects(decision, request, header)
 
@@ -98,7 +98,7 @@ def own_subjects(request: DeliveryRequest, header: RoutingHeader, decision: Deci
     return frozenset(allowed & set(decision.subjects)) if decision.subjects else frozenset(allowed)
 
 
-def _check_addressee(decision: Decision, request: DeliveryRequest, directory: Directory) -> None:
+def _check_addressee(decision: Decision, request: DeliveryRequest, header: RoutingHeader, directory: Directory) -> None:
     if (decision.recipient, decision.role, decision.purpose) != (request.agency, request.role, request.purpose):
         raise PlanTooWide("answers for another recipient, role or purpose", field="decisions.recipient")
     if decision.deliver_to is None:
@@ -108,6 +108,9 @@ def _check_addressee(decision: Decision, request: DeliveryRequest, directory: Di
     known = entry is not None and any(c.id == contact and request.role in c.roles for c in entry.contacts)
     if agency != request.agency or not known:
         raise PlanTooWide("names a contact that does not hold the role", field="decisions.deliver_to")
+    barred = any((c.agency, c.contact) == (agency, contact) for c in header.policy.conflicts)
+    if barred and header.policy.break_glass is None:
+        raise PlanTooWide("names a contact with a conflict of interest", field="decisions.deliver_to")
 
 
 def _check_forms(

@@ -24,7 +24,16 @@ from adapters.gateway.recipients import RecipientUnconfirmed
 from adapters.gateway.sealing import Plan, SealingFacts, seal_referral
 from adapters.gateway.tracking import AlarmTimes
 from adapters.mapping import draft_header
-from schemas.errors import DependencyUnavailable, IntegrityBroken, SafelaneError, Undeliverable
+from schemas.errors import (
+    ConfigInvalid,
+    DependencyUnavailable,
+    IntegrityBroken,
+    NotAuthenticated,
+    NotFound,
+    NotPermitted,
+    SafelaneError,
+    Undeliverable,
+)
 from schemas.header import RoutingHeader
 from schemas.referral import Referral
 
@@ -32,6 +41,17 @@ _log = structlog.get_logger(__name__)
 
 UNRESOLVED = "unresolved:"
 MAX_RESEND_DOUBLINGS = 6
+
+
+_NOT_THE_REFERRALS_FAULT = (Undeliverable, NotAuthenticated, NotPermitted, NotFound, ConfigInvalid)
+
+
+class SendingFault(SafelaneError):
+    """This program failed in a way that nobody foresaw; the log has its type."""
+
+    code = "sending-fault"
+    retryable = True
+    public_message = "This program failed on a referral. It tries again; tell your operator if it goes on."
 
 
 class Sender:
@@ -72,6 +92,9 @@ class Sender:
             await self._advance(item)
         except SafelaneError as error:
             await asyncio.to_thread(self._put_aside, item, error)
+        except Exception as error:  # noqa: BLE001 - one referral must not stop the others; the type alone is logged
+            _log.error("sending_fault", referral_id=item.referral_id, error=type(error).__name__)
+            await asyncio.to_thread(self._put_aside, item, SendingFault())
         return True
 
     async def resend_unanswered(self) -> None:
@@ -196,14 +219,18 @@ class Sender:
         return Referral.model_validate_json(self._parts.outbox.read_content(referral_id))
 
     def _put_aside(self, item: OutboxReferral, error: SafelaneError) -> None:
-        """Decide what a failure means: try again later, ask a person (``held``), or stop as things stand (``failed``)."""
+        """Decide what a failure means: try again later, ask a person (``held``), or stop as things stand (``failed``).
+
+        What is wrong between this gateway and the hub (credentials, clocks, a missing queue) is tried again: our own clock raises the alarm. Only
+        what is wrong with the referral itself stops it.
+        """
         parts, now = self._parts, self._parts.real_clock()
-        if error.retryable or isinstance(error, Undeliverable):
+        if isinstance(error, RecipientUnconfirmed | IntegrityBroken):
+            parts.outbox.stop(item.referral_id, OutboxState.HELD, error, now)
+        elif error.retryable or isinstance(error, _NOT_THE_REFERRALS_FAULT):
             longest = self._times.retry_longest_urgent if item.urgent else self._times.retry_longest
             wait = min(longest, self._times.retry_first * 2 ** min(item.attempts, 16))
             until = now + wait * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
             parts.outbox.postpone(item.referral_id, until, error)
-        elif isinstance(error, RecipientUnconfirmed | IntegrityBroken):
-            parts.outbox.stop(item.referral_id, OutboxState.HELD, error, now)
         else:
             parts.outbox.stop(item.referral_id, OutboxState.FAILED, error, now)

@@ -11,6 +11,7 @@ from schemas.decision import CompartmentDecision, Decision
 from schemas.directory import Agency, Contact, Directory, MatrixRow, Partnership
 from schemas.header import (
     CaseFacts,
+    ConflictOfInterest,
     DeliveryRequest,
     DisclosureToken,
     LawfulBasis,
@@ -49,7 +50,8 @@ DIRECTORY = Directory(
     matrix=tuple(MatrixRow(kind="CP_S47", role=role, cells=CELLS) for role in ("csc", "dsl")),
 )
 HEADER = RoutingHeader(
-    case=CaseFacts(kind="CP_S47", area="E1", lawful_basis=LawfulBasis(art6=Art6.PUBLIC_TASK)),
+    case=CaseFacts(kind="CP_S47", area="E1"),
+    lawful_basis=LawfulBasis(art6=Art6.PUBLIC_TASK),
     policy=PolicyFacts(tell_status=TellStatus(value=TellValue.TELL), compartments=HERE),
     subjects=tuple(SubjectFacts(subject_id=s, type=SubjectType.PERSON) for s in ("child-aaaa", "child-bbbb")),
     routing=(SubjectRouting(subject_id="child-aaaa", tied_agencies=("school.y",)),),
@@ -118,6 +120,15 @@ def test_a_contact_without_the_role_is_refused(deliver_to: str) -> None:
     with pytest.raises(PlanTooWide, match="contact"):
         check(decide(deliver_to=deliver_to), decide("delivery-dsl"))
     check(decide(deliver_to="csc.x#duty"), decide("delivery-dsl"))
+
+
+def test_a_contact_with_a_conflict_of_interest_is_refused() -> None:
+    conflicts = (ConflictOfInterest(agency="csc.x", contact="duty"),)
+    policy = HEADER.policy.model_copy(update={"conflicts": conflicts})
+    with pytest.raises(PlanTooWide, match="conflict"):
+        check(
+            decide(deliver_to="csc.x#duty"), decide("delivery-dsl"), header=HEADER.model_copy(update={"policy": policy})
+        )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from adapters.gateway.intake import DocumentIntake, IncomingDocument
@@ -307,3 +308,47 @@ async def test_the_loop_sends_what_wakes_it_and_stops(half: Half) -> None:
     stop.set()
     await asyncio.wait_for(running, 5)
     assert half.state(referral_id) is OutboxState.PUBLISHED
+
+
+async def test_one_referral_that_breaks_this_program_does_not_stop_the_others(
+    half: Half, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaking = half.hand_over()
+    draft_plan = half.sender.draft_plan
+
+    async def fail_first(referral: Any) -> Any:
+        if referral.native_ref.endswith("0041877"):
+            raise ZeroDivisionError("Canary")
+        return await draft_plan(referral)
+
+    monkeypatch.setattr(half.sender, "draft_plan", fail_first)
+    other = half.hand_over(SIBLINGS.read_bytes().replace(b"MRC-PPN-2026-0041877", b"MRC-PPN-2026-0041878"))
+    await half.send_all()
+    assert half.state(other) is OutboxState.PUBLISHED
+    described = half.outbox.describe(breaking)
+    assert (described["state"], described["reason"]["code"]) == ("received", "sending-fault")
+    assert "Canary" not in str(described)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(401, "received"), (404, "received"), (403, "received"), (422, "failed")]
+)
+async def test_only_what_is_wrong_with_the_referral_stops_it(
+    half: Half, status: int, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = {"code": "x", "detail": "a rule", "field": "header.case", "status": status}
+    monkeypatch.setattr(half.hub, "answer", lambda _request: httpx.Response(status, json=problem))
+    half.parts = replace(half.parts, hub=half.hub.client(SENDER))
+    half.sender = Sender(half.parts)
+    referral_id = half.hand_over()
+    await half.send_all()
+    described = half.outbox.describe(referral_id)
+    assert described["state"] == state
+    assert described["reason"]["field"] == "header.case"
+
+
+async def test_a_plan_in_an_unknown_form_is_asked_for_again(half: Half) -> None:
+    half.hub.lie = lie_in_plan(lambda decisions: decisions[0].update({"new_member": 1}))
+    referral_id = half.hand_over()
+    await half.send_all()
+    assert half.state(referral_id) is OutboxState.RECEIVED
