@@ -1,8 +1,7 @@
 """The routing header: what the hub may read, signed by the sender (DESIGN, Routing header).
 
 Codes, ids and instants only: never a name, date of birth, address or free text. Reasons are codes and people are ids; the words are in
-compartment C17. The header travels as separately openable entries: ``case`` and ``subject`` entries can be opened to a recipient, ``policy``,
-``subject-routing`` and ``flag`` entries to the hub alone, a ``delivery`` entry to the hub and that delivery's recipient alone.
+compartment C17. The header travels as separately openable entries: who may open which is decided in ``schemas.envelope.redaction``.
 """
 
 from collections.abc import Iterable
@@ -30,7 +29,7 @@ class HeaderModel(BaseModel):
 
 
 class RiskFacts(HeaderModel):
-    """The live grade (FORMATS CH-22). Instants are aware."""
+    """The entry ``risk``: the live grade (FORMATS CH-22), for the hub and whoever gets compartment C05. Instants are aware."""
 
     grade: RiskGrade = RiskGrade.NOT_ASSESSED
     immediate_danger: bool = False
@@ -41,7 +40,10 @@ class RiskFacts(HeaderModel):
 
 
 class LawfulBasis(HeaderModel):
-    """The basis that the sender claims (UK GDPR Art 6, 9 and 10; DPA 2018 Sch 1 and s.36; FORMATS CH-26)."""
+    """The entry ``basis``: what the sender claims (UK GDPR Art 6, 9 and 10; DPA 2018 Sch 1 and s.36; FORMATS CH-26), for the hub alone.
+
+    ``art10`` would tell a recipient that there is data on offences (C09).
+    """
 
     art6: Art6
     provision: Code | None = None
@@ -163,14 +165,12 @@ class ClockStarts(HeaderModel):
 
 
 class CaseFacts(HeaderModel):
-    """The entry ``case``: what every recipient of the referral may know of it as a whole."""
+    """The entry ``case``: what every recipient of the referral may know of it as a whole. Nothing of a compartment belongs here."""
 
     kind: Code
     original_kind: Code | None = None
     missing_event: Code | None = None
     area: Code
-    risk: RiskFacts = RiskFacts()
-    lawful_basis: LawfulBasis
     reported_at: AwareDatetime | None = None
 
 
@@ -234,10 +234,16 @@ class DeliveryRequest(HeaderModel):
     granted_sections: tuple[OpaqueId, ...] = ()
 
 
+_SINGLE_ENTRIES = {"case": "case", "risk": "risk", "basis": "lawful_basis", "policy": "policy"}
+"""Name of each entry that a header has once, to its field."""
+
+
 class RoutingHeader(HeaderModel):
     """All entries together, as the sender writes them and the hub reads them."""
 
     case: CaseFacts
+    risk: RiskFacts = RiskFacts()
+    lawful_basis: LawfulBasis
     policy: PolicyFacts
     subjects: tuple[SubjectFacts, ...]
     routing: tuple[SubjectRouting, ...] = ()
@@ -251,7 +257,12 @@ class RoutingHeader(HeaderModel):
 
     def to_entries(self) -> list[tuple[str, Any]]:
         """Return the openable entries ``(name, JSON value)`` in a fixed order."""
-        entries: list[tuple[str, Any]] = [("case", _dump(self.case)), ("policy", _dump(self.policy))]
+        entries: list[tuple[str, Any]] = [
+            ("case", _dump(self.case)),
+            ("risk", _dump(self.risk)),
+            ("basis", _dump(self.lawful_basis)),
+            ("policy", _dump(self.policy)),
+        ]
         entries += [(f"subject:{s.subject_id}", _dump(s)) for s in self.subjects]
         entries += [(f"subject-routing:{r.subject_id}", _dump(r)) for r in self.routing]
         entries += [(f"delivery:{d.delivery_id}", _dump(d)) for d in self.deliveries]
@@ -260,7 +271,7 @@ class RoutingHeader(HeaderModel):
 
     def entry_names(self) -> set[str]:
         """Return the names that ``to_entries`` gives its entries, without writing their values."""
-        names = {"case", "policy"}
+        names = {*_SINGLE_ENTRIES}
         names.update(f"subject:{s.subject_id}" for s in self.subjects)
         names.update(f"subject-routing:{r.subject_id}" for r in self.routing)
         names.update(f"delivery:{d.delivery_id}" for d in self.deliveries)
@@ -281,13 +292,12 @@ class RoutingHeader(HeaderModel):
                 raise MalformedMessage("an entry is opened twice", field="openings")
             seen.add(name)
             parts.setdefault(name.partition(":")[0], []).append((name, value))
-        if len(parts.get("case", ())) != 1 or len(parts.get("policy", ())) != 1:
-            raise MalformedMessage("case and policy must be opened exactly once", field="openings")
+        if any(len(parts.get(name, ())) != 1 for name in _SINGLE_ENTRIES):
+            raise MalformedMessage("case, risk, basis and policy must be opened exactly once", field="openings")
         try:
             header = cls.model_validate(
                 {
-                    "case": parts["case"][0][1],
-                    "policy": parts["policy"][0][1],
+                    **{field: parts[name][0][1] for name, field in _SINGLE_ENTRIES.items()},
                     "subjects": [value for _, value in parts.get("subject", ())],
                     "routing": [value for _, value in parts.get("subject-routing", ())],
                     "deliveries": [value for _, value in parts.get("delivery", ())],

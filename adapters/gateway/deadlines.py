@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from adapters.gateway.received import Deadline
 from schemas import calendars
 from schemas.directory import Directory
-from schemas.header import CaseFacts
+from schemas.header import CaseFacts, RiskFacts
 
 
 class DeadlineRule(BaseModel):
@@ -35,13 +35,22 @@ class DeadlineRule(BaseModel):
 
 
 def reckon_deadlines(
-    case: CaseFacts, *, role: str, recipient: str, starts_at: datetime, directory: Directory
+    case: CaseFacts,
+    risk: RiskFacts | None,
+    *,
+    role: str,
+    recipient: str,
+    starts_at: datetime,
+    directory: Directory,
 ) -> tuple[Deadline, ...]:
-    """Return the recipient's deadlines, earliest first. ``starts_at`` is when the log says that it was decided."""
+    """Return the recipient's deadlines, earliest first. ``starts_at`` is when the log says that it was decided.
+
+    Where a clock depends on a grade that was not shared, the time for every other grade counts, and there is none if policy names none.
+    """
     found = []
     for rule in load_rules():
         if rule.binds(case.kind, role):
-            due_at = _find_due(rule, case, recipient, starts_at, directory)
+            due_at = _find_due(rule, risk, recipient, starts_at, directory)
             if due_at is not None:
                 found.append(Deadline(clock=rule.clock, due_at=due_at, starts_at=starts_at))
     return tuple(sorted(found, key=lambda deadline: deadline.due_at))
@@ -55,7 +64,7 @@ def load_rules() -> tuple[DeadlineRule, ...]:
 
 
 def _find_due(
-    rule: DeadlineRule, case: CaseFacts, recipient: str, starts_at: datetime, directory: Directory
+    rule: DeadlineRule, risk: RiskFacts | None, recipient: str, starts_at: datetime, directory: Directory
 ) -> datetime | None:
     zone = ZoneInfo(directory.partnership.timezone)
     holidays = frozenset(holiday.date for holiday in directory.bank_holidays)
@@ -66,7 +75,7 @@ def _find_due(
     setting = directory.local_policy.get("clocks", {}).get(rule.clock)
     if not isinstance(setting, Mapping):
         return None
-    grade = case.risk.grade.value
+    grade = risk.grade.value if risk is not None else None
     if grade in setting or "otherwise" in setting:
         setting = setting.get(grade, setting.get("otherwise", {}))
     if "hours" in setting:

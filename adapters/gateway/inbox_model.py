@@ -116,8 +116,9 @@ class InboxEntry:
     kind: str
     role: str
     contact: str | None
-    grade: RiskGrade
-    immediate_danger: bool
+    grade: RiskGrade | None
+    """None: the risk was not shared with this recipient."""
+    immediate_danger: bool | None
     received_at: datetime
     state: ReceiptState
 

@@ -24,6 +24,8 @@ from schemas.canonical import canonical_bytes
 from schemas.codes import ReceiptState, RiskGrade
 from schemas.errors import Conflict, NotFound
 
+_NOT_SHARED = "not_shared"
+"""In the column ``grade``: this recipient may not have the risk."""
 MakeReceipt = Callable[[StoredReceipt | None], StoredReceipt]
 """Makes the next receipt of a chain from the last one, or from none."""
 
@@ -215,8 +217,7 @@ class InboxStore:
                 received.case.kind,
                 received.role,
                 received.contact,
-                received.case.risk.grade,
-                received.case.risk.immediate_danger,
+                *_write_risk(received),
                 write_instant(received.received_at),
                 ReceiptState.ACCEPTED,
                 write_instant(now),
@@ -238,13 +239,14 @@ class InboxStore:
             update={
                 "sections": (*before.sections, *added),
                 "subjects": (*before.subjects, *(s for s in received.subjects if s.subject_id not in subjects)),
+                "risk": before.risk or received.risk,
                 "release": before.release + 1,
             }
         )
         sealed = self._store.seal(f"inbox_delivery.content:{delivery_id}", canonical_bytes(merged.to_json()))
         db.execute(
-            "UPDATE inbox_delivery SET content = ?, changed_at = ? WHERE delivery_id = ?",
-            (sealed, write_instant(now), delivery_id),
+            "UPDATE inbox_delivery SET content = ?, grade = ?, immediate_danger = ?, changed_at = ? WHERE delivery_id = ?",
+            (sealed, *_write_risk(merged), write_instant(now), delivery_id),
         )
         place = f"inbox_supplement.body:{delivery_id}/{received.decision_leaf}"
         db.execute(
@@ -293,6 +295,11 @@ def _queue_outputs(db: Connection, delivery_id: str, channels: Sequence[str], no
         )
 
 
+def _write_risk(received: ReceivedReferral) -> tuple[str, bool]:
+    """Return the columns ``grade`` and ``immediate_danger``."""
+    return (_NOT_SHARED, False) if received.risk is None else (received.risk.grade, received.risk.immediate_danger)
+
+
 def _read_entry(row: Row) -> InboxEntry:
     return InboxEntry(
         delivery_id=row["delivery_id"],
@@ -307,8 +314,8 @@ def _read_entry(row: Row) -> InboxEntry:
         kind=row["kind"],
         role=row["role"],
         contact=row["contact"],
-        grade=RiskGrade(row["grade"]),
-        immediate_danger=bool(row["immediate_danger"]),
+        grade=RiskGrade(row["grade"]) if row["grade"] != _NOT_SHARED else None,
+        immediate_danger=bool(row["immediate_danger"]) if row["grade"] != _NOT_SHARED else None,
         received_at=read_instant(row["received_at"]),
         state=ReceiptState(row["state"]),
     )

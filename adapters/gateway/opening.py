@@ -166,6 +166,7 @@ def _build_received(
         purpose=request.purpose,
         contact=decision.contact or request.contact,
         case=verified.case,
+        risk=verified.risk,
         area_name=area,
         subjects=verified.subjects,
         sections=tuple(_build_section(s) for s in sections),
@@ -173,7 +174,12 @@ def _build_received(
         issued_at=manifest.issued_at,
         received_at=received_at,
         deadlines=reckon_deadlines(
-            verified.case, role=request.role, recipient=request.agency, starts_at=decision.at, directory=directory
+            verified.case,
+            verified.risk,
+            role=request.role,
+            recipient=request.agency,
+            starts_at=decision.at,
+            directory=directory,
         ),
         decision=decision.model_dump(mode="json", exclude={"rest"}, exclude_none=True),
         decision_leaf=verified.decision_leaf,

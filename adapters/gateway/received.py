@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from schemas.codes import Compartment, Form
-from schemas.header import CaseFacts, SubjectFacts
+from schemas.header import CaseFacts, RiskFacts, SubjectFacts
 
 INCIDENT = "incident"
 """The subject of a section that is about the incident as a whole (DESIGN, Section)."""
@@ -71,6 +71,8 @@ class ReceivedReferral(ReceivedModel):
     contact: str | None = None
     """Contact id of the one person or post who may open it; none: anyone who holds the role."""
     case: CaseFacts
+    risk: RiskFacts | None = None
+    """The sender's grade; none: not shared with this recipient, which does not mean that nobody assessed it."""
     area_name: str = ""
     subjects: tuple[SubjectFacts, ...] = ()
     sections: tuple[ReceivedSection, ...] = ()

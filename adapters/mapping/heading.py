@@ -54,10 +54,10 @@ def draft_header(
             original_kind=referral.original_kind,
             missing_event=referral.missing_event,
             area=referral.area,
-            risk=referral.risk,
-            lawful_basis=referral.lawful_basis,
             reported_at=referral.reported_at,
         ),
+        risk=referral.risk,
+        lawful_basis=referral.lawful_basis,
         policy=_draft_policy(referral, pepper),
         subjects=tuple(
             SubjectFacts(subject_id=subject_ids[s.ref], type=s.type, age_band=s.age_band) for s in referral.subjects

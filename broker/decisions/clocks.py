@@ -180,9 +180,9 @@ def _run(
         return [c for agency in bound if (c := _run_to_school_day(rule, directory, starts_at, agency)) is not None]
     setting = directory.local_policy.get("clocks", {}).get(rule.clock, {})
     if rule.due == NEXT_REVIEW:
-        due_at = header.case.risk.next_review_due_at
+        due_at = header.risk.next_review_due_at
     else:
-        due_at = find_due(setting, starts_at, directory, grade=header.case.risk.grade.value)
+        due_at = find_due(setting, starts_at, directory, grade=header.risk.grade.value)
     if due_at is None:
         return []
     more = setting.get("extendable_by_hours")
@@ -235,6 +235,6 @@ _STARTS: dict[str, Callable[[RoutingHeader, datetime, ZoneInfo], datetime | None
     "found": partial(_find_stated, "found_at"),
     "discovered": partial(_find_stated, "discovered_at"),
     "offender_change": _find_change,
-    "assessed": lambda header, received_at, zone: header.case.risk.assessed_at or received_at,
+    "assessed": lambda header, received_at, zone: header.risk.assessed_at or received_at,
     "embargo": _find_embargo_start,
 }

@@ -5,8 +5,9 @@ from hashlib import sha256
 import orjson
 
 from schemas.canonical import encode_base64url
-from schemas.envelope import INCIDENT, DeliveryParts, SectionDescriptor, parse_envelope
+from schemas.envelope import DeliveryParts, SectionDescriptor, parse_envelope
 from schemas.envelope.entries import read_openings
+from schemas.envelope.redaction import list_opened_entries
 from schemas.envelope.verify import read_entries, read_manifest
 from schemas.errors import IntegrityBroken, SafelaneError
 from schemas.jose.jws import peek_payload
@@ -19,8 +20,12 @@ def join_evidence(base: bytes, event: bytes, salt: bytes, proof: str) -> bytes:
     return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
 
-def cut_stored_delivery(body: bytes, body_sha256: bytes, delivery_id: str, released: tuple[str, ...]) -> DeliveryParts:
+def cut_stored_delivery(
+    body: bytes, body_sha256: bytes, delivery_id: str, released: tuple[str, ...], *, keyed_later: bool = False
+) -> DeliveryParts:
     """Cut a delivery from a message that was verified before it was stored: as ``redact_for``, without the signatures.
+
+    ``keyed_later``: a keyring addendum goes with it, and the first keyring stays behind.
 
     Raises:
         IntegrityBroken: the stored bytes are not those that were verified.
@@ -35,12 +40,9 @@ def cut_stored_delivery(body: bytes, body_sha256: bytes, delivery_id: str, relea
         raise IntegrityBroken("a stored message cannot be read", field="messages.body") from None
     chosen = sorted(set(released))
     descriptors = read_entries(entries, "section", "section_id", SectionDescriptor)
-    subjects = sorted({descriptors[section_id].subject for section_id in chosen} - {INCIDENT})
-    names = ["case", f"delivery:{delivery_id}", *(f"subject:{subject}" for subject in subjects)]
-    names += [f"section:{section_id}" for section_id in chosen]
-    keyring = envelope.keyrings.get(delivery_id) if chosen else None
-    if keyring is not None:
-        names.append(f"keyring:{delivery_id}")
+    keyring = envelope.keyrings.get(delivery_id) if chosen and not keyed_later else None
+    released_descriptors = {section_id: descriptors[section_id] for section_id in chosen}
+    names = list_opened_entries(delivery_id, released_descriptors, keyring=keyring is not None)
     return DeliveryParts(
         delivery_id=delivery_id,
         manifest_jws=envelope.manifest,

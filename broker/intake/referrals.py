@@ -268,7 +268,7 @@ def _hold_row(
     obstacle: Undeliverable | None,
     context: DecisionContext,
 ) -> HoldRow:
-    risk = candidate.verified.header.case.risk
+    risk = candidate.verified.header.risk
     return HoldRow(
         message_id=candidate.message_id,
         delivery_id=delivery.delivery_id,

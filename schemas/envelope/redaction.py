@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from schemas.canonical import encode_base64url
+from schemas.codes import Compartment, Form
 from schemas.envelope.errors import UndeclaredEntry
-from schemas.envelope.model import INCIDENT
+from schemas.envelope.model import INCIDENT, SectionDescriptor
 from schemas.envelope.verify import VerifiedEnvelope
 
 
@@ -21,6 +22,21 @@ class DeliveryParts:
     openings: tuple[str, ...] = field(repr=False)
     sections: Mapping[str, str] = field(repr=False)
     keyring: Mapping[str, str] | None = field(repr=False)
+
+
+def list_opened_entries(delivery_id: str, released: Mapping[str, SectionDescriptor], *, keyring: bool) -> list[str]:
+    """Return the names of the entries that a delivery opens, in order: the one place that decides who may open what.
+
+    ``released``: section id to descriptor of what this delivery gets; ``keyring``: whether the first keyring goes with it. The hub cuts by this
+    list and the recipient refuses a delivery that opens more or fewer entries. ``risk`` says what C05 says, so it goes where C05 goes in words,
+    and never with a pointer. ``basis``, ``policy``, ``subject-routing``, ``grants`` and ``flag`` entries are for the hub alone.
+    """
+    names = ["case", f"delivery:{delivery_id}"]
+    if any(d.compartment is Compartment.C05 and d.form is not Form.POINTER for d in released.values()):
+        names.append("risk")
+    names += [f"subject:{subject}" for subject in sorted({d.subject for d in released.values()} - {INCIDENT})]
+    names += [f"section:{section_id}" for section_id in sorted(released)]
+    return [*names, f"keyring:{delivery_id}"] if keyring else names
 
 
 def redact_for(
@@ -39,12 +55,9 @@ def redact_for(
         raise UndeclaredEntry("there is no such delivery", field="delivery_id")
     if not set(added or request.granted_sections).issuperset(chosen):
         raise UndeclaredEntry("a section is not granted to this delivery", field="sections")
-    subjects = sorted({verified.descriptors[section_id].subject for section_id in chosen} - {INCIDENT})
-    names = ["case", f"delivery:{delivery_id}", *(f"subject:{subject}" for subject in subjects)]
-    names += [f"section:{section_id}" for section_id in chosen]
     keyring = verified.keyrings.get(delivery_id) if chosen and not added else None
-    if keyring is not None:
-        names.append(f"keyring:{delivery_id}")
+    descriptors = {section_id: verified.descriptors[section_id] for section_id in chosen}
+    names = list_opened_entries(delivery_id, descriptors, keyring=keyring is not None)
     return DeliveryParts(
         delivery_id=delivery_id,
         manifest_jws=verified.manifest_jws,

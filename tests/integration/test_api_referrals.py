@@ -16,7 +16,8 @@ from tests.support.hub_api import HUB_URL, HubApi, open_hub_api
 
 POLICE, SCHOOL = "police.marchshire", "school.oakfield"
 HEADER: dict[str, Any] = {
-    "case": {"kind": "CP_S47", "area": "E10999001", "lawful_basis": {"art6": "e"}},
+    "case": {"kind": "CP_S47", "area": "E10999001"},
+    "lawful_basis": {"art6": "e"},
     "policy": {"tell_status": {"value": "told"}, "compartments": ["C01", "C04"]},
     "subjects": [{"subject_id": "s-3kq9x2vw", "type": "person", "age_band": "5-9"}],
     "deliveries": [

@@ -79,9 +79,9 @@ def build_header() -> RoutingHeader:
         case=CaseFacts(
             kind="CP_S47",
             area="E06000001",
-            risk=RiskFacts(grade=RiskGrade.HIGH, tool="DASH", assessed_at=NOW - timedelta(hours=1)),
-            lawful_basis=LawfulBasis(art6=Art6.LEGAL_OBLIGATION, provision="CA2004-s16LA"),
         ),
+        risk=RiskFacts(grade=RiskGrade.HIGH, tool="DASH", assessed_at=NOW - timedelta(hours=1)),
+        lawful_basis=LawfulBasis(art6=Art6.LEGAL_OBLIGATION, provision="CA2004-s16LA"),
         policy=PolicyFacts(tell_status=TellStatus(value=TellValue.TELL), compartments=tuple(Compartment)),
         subjects=(
             SubjectFacts(subject_id="subject-aaaa", type=SubjectType.PERSON, age_band=AgeBand.TEN_TO_12),

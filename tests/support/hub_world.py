@@ -75,9 +75,9 @@ class Draft:
             case=CaseFacts(
                 kind=self.kind,
                 area="E10999001",
-                risk=RiskFacts(grade=RiskGrade.MEDIUM),
-                lawful_basis=LawfulBasis(art6=Art6.LEGAL_OBLIGATION),
             ),
+            risk=RiskFacts(grade=RiskGrade.MEDIUM),
+            lawful_basis=LawfulBasis(art6=Art6.LEGAL_OBLIGATION),
             policy=PolicyFacts(
                 tell_status=TellStatus(value=TellValue.TELL),
                 compartments=tuple(sorted({s.compartment for s in self.sections()})),
@@ -214,7 +214,12 @@ class HubWorld:
 
 @asynccontextmanager
 async def open_hub_world(
-    dsn: str, rabbit: RabbitVhost, folder: Path, *, agencies: Sequence[str] = (POLICE, CSC, HEALTH, SCHOOL)
+    dsn: str,
+    rabbit: RabbitVhost,
+    folder: Path,
+    *,
+    agencies: Sequence[str] = (POLICE, CSC, HEALTH, SCHOOL),
+    **worker: Any,
 ) -> AsyncIterator[HubWorld]:
     """Migrate, found an authority, enrol agencies, provision their queues, and write the hub's configuration."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (a test)
@@ -246,7 +251,7 @@ async def open_hub_world(
         for agency, queue in queues.items():
             await agency_queues.choose_queue(owner, agency, queue)
             await agency_queues.mark_provisioned(owner, agency, now=now)
-        config_file = write_hub_config(folder, dsn, rabbit, authority, log_jwk)
+        config_file = write_hub_config(folder, dsn, rabbit, authority, log_jwk, **worker)
         yield HubWorld(
             folder=folder,
             rabbit=rabbit,

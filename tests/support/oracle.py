@@ -132,7 +132,7 @@ class Oracle:
         self.sender = self.find(sender)
         self.sender_id = sender
         self.to = self.find(delivery.agency)
-        self.serious = header.case.risk.immediate_danger or header.case.risk.grade.value == "high"
+        self.serious = header.risk.immediate_danger or header.risk.grade.value == "high"
         claim = registers.break_glass or header.policy.break_glass
         self.claim = claim
         self.glass = bool(claim and (claim.by or "").strip() and claim.reason_given and self.serious)
@@ -260,7 +260,7 @@ class Oracle:
         return due is not None and due < self.now
 
     def first_failing_gate(self, agreement: str) -> tuple[str, str] | None:
-        basis = self.header.case.lawful_basis.art6.value
+        basis = self.header.lawful_basis.art6.value
         public = self.sender is not None and self.sender.public_body
         if (basis in {"ea", "f"} and public) or (basis == "e" and not public):
             self.said.alerts.append("basis_not_available")

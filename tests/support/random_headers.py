@@ -108,14 +108,12 @@ def draw(random: Random, directory: Directory) -> Drawn:
             "kind": kind,
             "original_kind": original,
             "area": "E10999001",
-            "risk": {
-                "grade": random.choice(
-                    ["not_assessed", "no_apparent_risk", "low", "standard", "medium", "medium", "high"]
-                ),
-                "immediate_danger": random.random() < 0.1,
-            },
-            "lawful_basis": {"art6": random.choice("c c c c c c c c c c d a e ea f".split())},
         },
+        "risk": {
+            "grade": random.choice(["not_assessed", "no_apparent_risk", "low", "standard", "medium", "medium", "high"]),
+            "immediate_danger": random.random() < 0.1,
+        },
+        "lawful_basis": {"art6": random.choice("c c c c c c c c c c d a e ea f".split())},
         "policy": _draw_policy(random, agency, contacts, now),
         "subjects": [
             {

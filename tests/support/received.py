@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.gateway.received import Deadline, DeskContact, ReceivedReferral, ReceivedSection
-from schemas.header import CaseFacts, LawfulBasis, RiskFacts, SubjectFacts
+from schemas.header import CaseFacts, RiskFacts, SubjectFacts
 
 FIRST_CHILD = "sub_aaaaaaaa"
 SECOND_CHILD = "sub_bbbbbbbb"
@@ -39,14 +39,13 @@ def make_received(**changes: Any) -> ReceivedReferral:
         case=CaseFacts(
             kind="CP_S47",
             area="E10999001",
-            risk=RiskFacts(
-                grade="high",  # type: ignore[arg-type]
-                immediate_danger=True,
-                tool="MARCH-CHILD",
-                assessed_at=datetime(2026, 11, 16, 21, 15, tzinfo=UTC),
-                next_review_due_at=datetime(2026, 11, 17, 21, 15, tzinfo=UTC),
-            ),
-            lawful_basis=LawfulBasis(art6="c", provision="CA 1989 s.47"),  # type: ignore[arg-type]
+        ),
+        risk=RiskFacts(
+            grade="high",  # type: ignore[arg-type]
+            immediate_danger=True,
+            tool="MARCH-CHILD",
+            assessed_at=datetime(2026, 11, 16, 21, 15, tzinfo=UTC),
+            next_review_due_at=datetime(2026, 11, 17, 21, 15, tzinfo=UTC),
         ),
         area_name="Marchshire",
         subjects=(

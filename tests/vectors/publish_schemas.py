@@ -8,7 +8,16 @@ from pydantic import TypeAdapter
 import schemas
 from schemas.directory import Directory
 from schemas.envelope import KeyringDescriptor, Manifest, SectionDescriptor
-from schemas.header import CaseFacts, DeliveryRequest, PolicyFacts, RoutingHeader, SubjectFacts, SubjectRouting
+from schemas.header import (
+    CaseFacts,
+    DeliveryRequest,
+    LawfulBasis,
+    PolicyFacts,
+    RiskFacts,
+    RoutingHeader,
+    SubjectFacts,
+    SubjectRouting,
+)
 from schemas.objects.events import DecidedEvent
 from schemas.objects.registry import OBJECT_FORMS
 
@@ -21,6 +30,8 @@ def build_schemas() -> dict[str, str]:
     forms: dict[str, TypeAdapter[object]] = {
         "manifest": TypeAdapter(Manifest),
         "entry-case": TypeAdapter(CaseFacts),
+        "entry-risk": TypeAdapter(RiskFacts),
+        "entry-basis": TypeAdapter(LawfulBasis),
         "entry-policy": TypeAdapter(PolicyFacts),
         "entry-subject": TypeAdapter(SubjectFacts),
         "entry-subject-routing": TypeAdapter(SubjectRouting),

@@ -89,7 +89,9 @@ def _list_story(page: Page) -> Iterator[Flowable]:
 
 
 def _make_risk_band(referral: ReceivedReferral, words: Words) -> Flowable:
-    risk = referral.case.risk
+    risk = referral.risk
+    if risk is None:
+        return make_band([(words.risk_not_shared, blocks.BODY)], blocks.PALE, blocks.INK, _WIDTH)
     grade = words.name_code(words.grades, risk.grade)
     lines = [(f"Immediate danger. {grade}." if risk.immediate_danger else f"{grade}.", blocks.BAND)]
     details = []
@@ -250,9 +252,6 @@ def _list_own_view(referral: ReceivedReferral, words: Words) -> Iterator[Flowabl
     reason = referral.decision.get("reason")
     if isinstance(reason, str) and reason:
         yield make_paragraph(f"Why you may have it: {reason}", blocks.SMALL)
-    basis = referral.case.lawful_basis
-    provision = f", {basis.provision}" if basis.provision else ""
-    yield make_paragraph(f"The sender's lawful basis: UK GDPR Article 6(1)({basis.art6}){provision}.", blocks.SMALL)
     seen = "It is recorded in the partnership's log." if referral.witnessed else (
         "It is recorded in the partnership's log; the witnesses have not confirmed it yet."
     )  # fmt: skip

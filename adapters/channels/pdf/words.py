@@ -20,6 +20,7 @@ class Words(BaseModel):
     kinds: dict[str, str]
     missing_events: dict[str, str]
     grades: dict[str, str]
+    risk_not_shared: str
     age_bands: dict[str, str]
     subject_types: dict[str, str]
     roles: dict[str, str]

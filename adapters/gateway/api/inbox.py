@@ -145,7 +145,7 @@ async def add_receipt(delivery_id: str, new: NewReceipt, caller: CallingReader) 
 
 
 def describe_entry(entry: InboxEntry) -> dict[str, Any]:
-    """Return one line of the inbox as JSON."""
+    """Return one line of the inbox as JSON. ``risk`` and ``immediate_danger`` are null where the sender's grade is not shared with this recipient."""
     return {
         "delivery_id": entry.delivery_id,
         "message_id": entry.message_id,
@@ -155,7 +155,7 @@ def describe_entry(entry: InboxEntry) -> dict[str, Any]:
         "kind": entry.kind,
         "role": entry.role,
         "contact": entry.contact,
-        "risk": entry.grade.value,
+        "risk": entry.grade.value if entry.grade is not None else None,
         "immediate_danger": entry.immediate_danger,
         "received_at": entry.received_at.isoformat(),
         "state": entry.state.value,

@@ -12,9 +12,9 @@ def make_header(**policy: object) -> RoutingHeader:
             "case": {
                 "kind": "CP_S47",
                 "area": "E10999001",
-                "risk": {"grade": "high", "immediate_danger": True},
-                "lawful_basis": {"art6": "c"},
             },
+            "risk": {"grade": "high", "immediate_danger": True},
+            "lawful_basis": {"art6": "c"},
             "policy": {"tell_status": {"value": "tell"}, "compartments": ["C01", "C04"], **policy},
             "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
             "routing": [{"subject_id": "subject-00000001", "tied_agencies": ["school.oakfield"]}],
@@ -41,8 +41,8 @@ def test_section_entries_are_passed_over() -> None:
     assert RoutingHeader.from_entries([*header.to_entries(), ("section:abc", {"form": "full"})]) == header
 
 
-@pytest.mark.parametrize("dropped", ["case", "policy"])
-def test_a_header_without_case_or_policy_is_malformed(dropped: str) -> None:
+@pytest.mark.parametrize("dropped", ["case", "risk", "basis", "policy"])
+def test_a_header_without_one_of_its_single_entries_is_malformed(dropped: str) -> None:
     entries = [entry for entry in make_header().to_entries() if entry[0] != dropped]
     with pytest.raises(MalformedMessage):
         RoutingHeader.from_entries(entries)

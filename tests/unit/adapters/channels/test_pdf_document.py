@@ -7,7 +7,8 @@ import pytest
 from pypdf import PdfReader
 
 from adapters.channels.pdf import render_pdf
-from schemas.codes import COMPARTMENT_TITLES, Compartment
+from schemas.codes import COMPARTMENT_TITLES, Compartment, RiskGrade
+from schemas.header import RiskFacts
 from tests.support.received import FIRST_CHILD, make_received, make_section
 
 
@@ -62,11 +63,17 @@ def test_the_page_is_the_same_whatever_else_the_sender_sealed() -> None:
 
 @pytest.mark.parametrize("grade", ["medium", "low", "not_assessed"])
 def test_every_grade_is_said_in_words(grade: str) -> None:
-    risk = make_received().case.risk.model_copy(update={"grade": grade, "immediate_danger": False})
-    case = make_received().case.model_copy(update={"risk": risk})
-    text = read_text(render_pdf(make_received(case=case)))
+    risk = RiskFacts(grade=RiskGrade(grade))
+    text = read_text(render_pdf(make_received(risk=risk)))
     assert "Immediate danger" not in text
     assert "isk" in text.split("From")[0]
+
+
+def test_a_risk_that_is_not_shared_is_not_said_to_be_none() -> None:
+    sections = tuple(s for s in make_received().sections if s.compartment is not Compartment.C05)
+    text = read_text(render_pdf(make_received(risk=None, sections=sections)))
+    assert "A risk grade is not shared with you" in text
+    assert [word for word in ("not graded", "not assessed", "High risk", "MARCH-CHILD") if word in text] == []
 
 
 def test_whom_not_to_tell_comes_before_everything_else_on_contact() -> None:

@@ -50,12 +50,12 @@ def deliver(referral: Referral, decision: dict[str, Any]) -> ReceivedReferral:
         original_kind=referral.original_kind,
         missing_event=referral.missing_event,
         area=referral.area,
-        risk=referral.risk,
-        lawful_basis=referral.lawful_basis,
         reported_at=referral.reported_at,
     )
+    shared = any(d.compartment is Compartment.C05 and d.form is not Form.POINTER for d in sections.drafts)
     return make_received(
         case=case,
+        risk=referral.risk if shared else None,
         sender=referral.sender,
         recipient=decision["recipient"],
         role=decision["role"],

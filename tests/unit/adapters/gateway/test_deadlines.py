@@ -1,11 +1,11 @@
 """Deadlines are reckoned from the signed directory, by kind and role, for the recipient alone."""
 
 from datetime import UTC, date, datetime
-from typing import Any
 
 import pytest
 
 from adapters.gateway.deadlines import load_rules, reckon_deadlines
+from schemas.codes import RiskGrade
 from schemas.directory import Agency, BankHoliday, Calendar, Directory, Partnership, Span
 from tests.support.envelopes import build_header
 from tests.support.receiving import make_verified_directory
@@ -40,14 +40,12 @@ def make_directory() -> Directory:
     )
 
 
-def reckon(kind: str, role: str, grade: str = "high") -> dict[str, datetime]:
-    case = build_header().case
-    changes: dict[str, Any] = {
-        "kind": kind,
-        "risk": case.risk.model_copy(update={"grade": type(case.risk.grade)(grade)}),
-    }
+def reckon(kind: str, role: str, grade: str | None = "high") -> dict[str, datetime]:
+    header = build_header()
+    risk = header.risk.model_copy(update={"grade": RiskGrade(grade)}) if grade is not None else None
     found = reckon_deadlines(
-        case.model_copy(update=changes),
+        header.case.model_copy(update={"kind": kind}),
+        risk,
         role=role,
         recipient="school.one",
         starts_at=FRIDAY_NIGHT,

@@ -65,7 +65,7 @@ async def test_listing_shows_no_content_and_opens_nothing(client: httpx.AsyncCli
     await receive(half)
     answer = await client.get("/inbox", params={"state": "accepted"})
     (line,) = answer.json()["deliveries"]
-    assert (line["delivery_id"], line["state"], line["risk"]) == (DELIVERY, "accepted", "high")
+    assert (line["delivery_id"], line["state"], line["risk"]) == (DELIVERY, "accepted", None)
     assert "invented" not in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     assert (await client.get("/inbox", params={"state": "opened"})).json()["deliveries"] == []

@@ -18,7 +18,9 @@ def start(kind: str, *deliveries: tuple[str, str, str], **parts: Any) -> list[Cl
     engine = make_engine()
     header = RoutingHeader.model_validate(
         {
-            "case": {"kind": kind, "area": "E10999001", "lawful_basis": {"art6": "c"}, **parts.pop("case", {})},
+            "case": {"kind": kind, "area": "E10999001", **parts.pop("case", {})},
+            "risk": parts.pop("risk", {}),
+            "lawful_basis": {"art6": "c"},
             "policy": {"tell_status": {"value": "tell"}, "compartments": ["C01", "C04", "C15", "C17"], **parts},
             "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
             "deliveries": [
@@ -74,8 +76,8 @@ def test_an_embargo_runs_from_its_last_review_else_its_setting() -> None:
 
 
 def test_a_missing_child_without_a_stated_review_has_no_review_clock() -> None:
-    case = {"missing_event": "open", "risk": {"grade": "medium", "assessed_at": NOW}}
-    assert start("MISSING", CSC, case=case) == []
+    risk = {"grade": "medium", "assessed_at": NOW}
+    assert start("MISSING", CSC, case={"missing_event": "open"}, risk=risk) == []
 
 
 def test_the_break_glass_review_is_due_by_local_policy() -> None:

@@ -54,7 +54,7 @@ def _flagged_facts(engine: DecisionEngine) -> Iterator[DecisionFacts]:
     random = Random(98)
     while True:
         drawn = draw(random, engine.directory)
-        if drawn.header.case.kind != "CSA_MANDATORY" or drawn.header.case.risk.grade.value == "high":
+        if drawn.header.case.kind != "CSA_MANDATORY" or drawn.header.risk.grade.value == "high":
             continue
         facts = build_facts(
             drawn.header,

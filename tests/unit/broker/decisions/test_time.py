@@ -24,7 +24,9 @@ def engine() -> DecisionEngine:
 def make_header(kind: str, agency: str, role: str, purpose: str, **policy: Any) -> RoutingHeader:
     return RoutingHeader.model_validate(
         {
-            "case": {"kind": kind, "area": "E10999001", "risk": {"grade": "medium"}, "lawful_basis": {"art6": "c"}},
+            "case": {"kind": kind, "area": "E10999001"},
+            "risk": {"grade": "medium"},
+            "lawful_basis": {"art6": "c"},
             "policy": {
                 "tell_status": {"value": "tell"},
                 "compartments": ["C01", "C04", "C09", "C12", "C14", "C17"],
