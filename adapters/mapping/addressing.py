@@ -158,7 +158,7 @@ class Addresses:
     def _name_contact(self, code: str, agency_id: str, named_codes: frozenset[str]) -> str | None:
         addressee = self._spec.codes.get(self._spec.aliases.get(code.casefold(), code))
         agency = self._directory.find_agency(agency_id)
-        if addressee is None or agency is None or not (addressee.named or code in named_codes):
+        if addressee is None or agency is None or code not in named_codes:
             return None
         holders = [contact for contact in agency.contacts if addressee.role in contact.roles]
         by_post = [contact for contact in holders if _same(contact.post, addressee.named_post)]

@@ -85,7 +85,6 @@ class AddresseeSpec(MappingModel):
 
     role: str
     find: Literal["area", "role", "placing", "school", "practice", "carer"]
-    named: bool = False
     named_post: str | None = None
 
 
