@@ -61,6 +61,14 @@ def _deliveries() -> Iterator[Vector]:
     yield case("delivery-foreign-keyring", "a keyring of another message", foreign, tampered)
     stray = [*body["openings"], encode_base64url(canonical_bytes(["c2FsdA", "flag:9", "x"]))]
     yield case("delivery-undeclared-entry", "an opening that nobody signed", {**body, "openings": stray}, tampered)
+    risk = {**narrow, "openings": [*narrow["openings"], verified.openings["risk"]]}
+    yield case("delivery-risk-without-c05", "the risk is opened although no section of C05 is there", risk, tampered)
+    no_risk = {**body, "openings": [o for o in body["openings"] if o != verified.openings["risk"]]}
+    yield case("delivery-c05-without-risk", "a section of C05 without the risk that goes with it", no_risk, tampered)
+    for name in ("basis", "policy", "flag:0", "subject:subject-bbbb", "subject-routing:subject-aaaa"):
+        wide = {**body, "openings": [*body["openings"], verified.openings[name]]}
+        says = f"an entry that this recipient may not open: {name}"
+        yield case(f"delivery-wide-{name.replace(':', '-')}", says, wide, tampered)
     other = json.loads(log_and_deliver(verified, decide(verified, DELIVERY, BOTH, recipient="gp.one")))
     yield case("delivery-other-recipient", "the decision names another recipient", other, tampered)
     digest = json.loads(log_and_deliver(verified, decide(verified, DELIVERY, BOTH, manifest_digest="A" * 43)))
