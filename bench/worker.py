@@ -14,6 +14,7 @@ import structlog
 import uvloop
 
 from broker.config import load_config
+from broker.serving import prepare_process
 from broker.wiring import build_worker
 
 
@@ -42,6 +43,7 @@ async def measure(config: Path, count: int) -> dict[str, float]:
 
 def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    prepare_process()
     config, count = Path(sys.argv[1]), int(sys.argv[2])
     if len(sys.argv) > 3:
         import cProfile

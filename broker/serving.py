@@ -6,6 +6,7 @@ A worker is stateless and may be killed at any instant. The parent restarts it w
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -31,6 +32,7 @@ _LONGEST_PAUSE = 30.0
 
 def serve_worker(config: HubConfig, clock: Clock | None = None) -> int:
     """Run one worker in this process until SIGTERM or SIGINT; return an exit code."""
+    prepare_process()
     try:
         uvloop.run(_run_worker(config, clock))
     except* SafelaneError as group:
@@ -45,6 +47,13 @@ def serve_workers(config: HubConfig, clock: Clock | None = None) -> int:
     if config.worker.processes == 1:
         return serve_worker(config, clock)
     return _Supervisor(config, clock).run()
+
+
+def prepare_process() -> None:
+    """Tune the garbage collector: a batch makes many objects, nearly all of which die by reference count; full collections were a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _read_exit_code(group: ExceptionGroup[SafelaneError]) -> int:

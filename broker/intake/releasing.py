@@ -6,7 +6,7 @@ from datetime import datetime
 from secrets import token_bytes
 from typing import Final
 
-from schemas.codes import DeliveryOutcome, Form
+from schemas.codes import Compartment, DeliveryOutcome, Form
 from schemas.decision import Decision
 from schemas.envelope import INCIDENT, SectionDescriptor, VerifiedEnvelope
 from schemas.header import DeliveryRequest
@@ -36,7 +36,7 @@ def choose_sections(
     if decision.outcome is not DeliveryOutcome.DELIVERED:
         return ()
     permitted = decision.permitted_forms()
-    best: dict[tuple[str, str], tuple[int, str]] = {}
+    best: dict[tuple[Compartment, str], tuple[int, str]] = {}
     for section_id in delivery.granted_sections:
         descriptor = descriptors[section_id]
         form = permitted.get(descriptor.compartment)
@@ -44,7 +44,7 @@ def choose_sections(
             continue
         if descriptor.subject != INCIDENT and descriptor.subject not in decision.subjects:
             continue
-        place = (descriptor.compartment.value, descriptor.subject)
+        place = (descriptor.compartment, descriptor.subject)
         best[place] = max(best.get(place, (-1, "")), (_WIDTH[descriptor.form], section_id))
     return tuple(sorted(section_id for _, section_id in best.values()))
 

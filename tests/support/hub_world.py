@@ -26,7 +26,7 @@ from deploy.authority.policies import use_policy_pack
 from deploy.authority.state import save_state
 from schemas.checkpoint import LogVerifier, write_verifier
 from schemas.codes import AgeBand, Art6, Compartment, Form, RiskGrade, SubjectType, TellValue
-from schemas.directory import HubKeys
+from schemas.directory import HubKeys, Person
 from schemas.envelope import INCIDENT, EnvelopeDraft, ManifestFacts, SealedEnvelope, SectionDraft, seal
 from schemas.header import (
     CaseFacts,
@@ -41,7 +41,7 @@ from schemas.header import (
 )
 from schemas.keys import Jwk, KeyUse, generate_ed25519_jwk, public_part
 from schemas.signed_directory import EncryptionKey
-from tests.support.authority import AgencyKit, FoundedAuthority
+from tests.support.authority import SAMPLES, AgencyKit, FoundedAuthority
 from tests.support.hub_api import set_role_password, with_login
 from tests.support.servers import RabbitVhost
 
@@ -219,6 +219,8 @@ async def open_hub_world(
     folder: Path,
     *,
     agencies: Sequence[str] = (POLICE, CSC, HEALTH, SCHOOL),
+    people: Sequence[Person] = (),
+    partnership: Path = SAMPLES / "partnership.yaml",
     **worker: Any,
 ) -> AsyncIterator[HubWorld]:
     """Migrate, found an authority, enrol agencies, provision their queues, and write the hub's configuration."""
@@ -230,8 +232,8 @@ async def open_hub_world(
             await set_role_password(owner, role)
         log_jwk = generate_ed25519_jwk(KeyUse.LOG)
         verifier = write_verifier(ORIGIN, public_part(log_jwk))
-        authority = FoundedAuthority.found(folder)
-        state = use_policy_pack(authority.state(), DEFAULT_PACK)
+        authority = FoundedAuthority.found(folder, partnership=partnership)
+        state = use_policy_pack(authority.state(), DEFAULT_PACK).model_copy(update={"people": tuple(people)})
         save_state(authority.folder, state, hub=HubKeys(log_origin=ORIGIN, log_verifier=verifier))
         kits = {agency: AgencyKit.make(agency) for agency in agencies}
         signed = authority.enrol(*kits.values())
