@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-_LIBRARIES = ("httpx", "httpcore", "aiormq", "uvicorn", "asyncio")
+_LIBRARIES = ("httpx", "httpcore", "aio_pika", "aiormq", "uvicorn", "asyncio")
 """They would log URLs, frames or tracebacks with arguments."""
 
 
