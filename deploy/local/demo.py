@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from broker.decisions import DEFAULT_PACK
 from deploy.local.check import Check, CheckReport
 from deploy.local.display import show_differences, show_document, write_summary
 from deploy.local.inspection import collect_needles, search_everything
@@ -132,7 +133,8 @@ class Demo:
         """Search everything that the hub and the servers keep for the content of what went through."""
         self.console.rule("Searching the hub's database, the queues, the logs and the stores for content", align="left")
         referrals = [referral.referral for document in told for referral in document.referrals]
-        public = self.samples.partnership_file.read_text(encoding="utf-8")
+        pack = [path.read_text(encoding="utf-8") for path in sorted(DEFAULT_PACK.iterdir()) if path.is_file()]
+        public = "\n".join([self.samples.partnership_file.read_text(encoding="utf-8"), *pack])
         needles = collect_needles(referrals, public)
         report = search_everything(partnership, needles)
         places = f"{report.bytes_searched:,} bytes in {report.places} places"

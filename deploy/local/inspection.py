@@ -22,7 +22,7 @@ _TELLING = re.compile(r"\d{10}|.\s.")
 
 
 def collect_needles(referrals: Iterable[Referral], public_text: str) -> list[str]:
-    """Return the texts of these referrals that may stand nowhere in clear, without what the directory or the header holds anyway."""
+    """Return the texts of these referrals that may stand nowhere in clear, without what is public: the directory, the policies, the header's codes."""
     needles: dict[str, None] = {}
     for referral in referrals:
         open_facts = {referral.risk.tool, referral.lawful_basis.provision, referral.lawful_basis.art9}
