@@ -1,5 +1,6 @@
 """``safelane demo``, ``safelane up`` and ``safelane down``: a whole fictional partnership on this machine."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import typer
 from rich.console import Console
 
 VAR = Path("var")
+FILE_WIDTH = 140
+"""Columns where the output is no terminal: in 80 the tables fold."""
 
 
 def demo(
@@ -29,7 +32,7 @@ def demo(
     from deploy.local.demo import Demo
     from deploy.local.sample_set import BUNDLED
 
-    console = Console(soft_wrap=False)
+    console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
     if not Demo(root.absolute(), (samples or BUNDLED).absolute(), console).run(check=check):
         raise typer.Exit(1)
 
