@@ -30,6 +30,12 @@ class NotUnderstood(SafelaneError):
     public_message = "The message could not be handled. The hub's operator has been told."
 
 
+class DeadLettered(NotUnderstood):
+    """RabbitMQ handed it out too often, or a recipient's gateway gave it up."""
+
+    code = "dead-lettered"
+
+
 class TypeUnknown(Rejected):
     """The type of object is not in the registry."""
 

@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.wiring import Deciders
+from broker.amqp.consumer import BatchConsumer
+from broker.delivery.quarantine import list_quarantined, reject_quarantined, replay_quarantined
+from broker.log import LogWriter
+from broker.store import open_pool
+from broker.wiring import Deciders, read_log_key
 from schemas.canonical import canonical_bytes
 from schemas.codes import ReceiptState
 from schemas.decision import Decision
+from schemas.errors import NotFound
 from schemas.header import RoutingHeader
 from schemas.objects import digest_object
 from tests.support.hub_agency import (
@@ -226,6 +231,9 @@ class Poisoned:
     def __init__(self, engine: Any) -> None:
         self.engine = engine
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
     def decide_all(self, header: RoutingHeader, *, sender: str, registers: Any, now: datetime) -> list[Decision]:
         decisions = self.engine.decide_all(header, sender=sender, registers=registers, now=now)
         if header.case.kind == "CP_S47":
@@ -249,3 +257,45 @@ async def test_a_poison_message_goes_to_quarantine_alone(world: HubWorld, monkey
         assert len(await world.receive(CSC, 6)) == 6
     assert sorted(n["outcome"] for n in notices) == ["accepted"] * 6 + ["quarantined"]
     assert await world.owner.fetchval("SELECT code FROM quarantine") == "not-understood"
+
+
+async def test_what_a_recipient_gives_up_is_kept_for_a_person_and_still_offered(world: HubWorld) -> None:
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(Draft()).body])
+        await world.receive(POLICE, 1)
+        consumer = BatchConsumer(world.rabbit.amqp_settings(CSC), [world.queues[CSC]])
+        batch = await consumer.next_batch(within=5)
+        assert len(batch.messages) == 1
+        await batch.reject(batch.messages, requeue=False)
+        await world.wait_for("SELECT count(*) FROM quarantine WHERE code = 'dead-lettered'", 1)
+        await consumer.close()
+    assert await world.owner.fetchval("SELECT count(*) FROM outbox WHERE recipient = $1", CSC) == 1
+    assert await world.owner.fetchval("SELECT kind FROM log_entries ORDER BY position DESC LIMIT 1") == "quarantined"
+
+
+async def test_a_replay_from_quarantine_goes_through_intake_again_once(world: HubWorld) -> None:
+    body = world.seal(Draft()).body
+    log = LogWriter(world.config.log.origin, read_log_key(world.config.log.key_file))
+    await world.owner.execute("UPDATE agency_queues SET agency = 'police.away' WHERE agency = $1", POLICE)
+    keys = await world.owner.fetchrow("DELETE FROM key_announcements WHERE agency = $1 RETURNING *", CSC)
+    await world.owner.execute("UPDATE registry_change SET change = change + 1")
+    async with world.running_worker():
+        await world.publish(POLICE, [body])
+        await world.wait_for("SELECT code FROM quarantine", "encryption-key-not-current")
+        columns = ", ".join(keys.keys())
+        marks = ", ".join(f"${n}" for n in range(1, len(keys) + 1))
+        await world.owner.execute(f"INSERT INTO key_announcements ({columns}) VALUES ({marks})", *keys.values())  # noqa: S608
+        await world.owner.execute("UPDATE registry_change SET change = change + 1")
+        pool = await open_pool(world.config.postgres.read_dsn("worker"), name="test")
+        (row,) = await list_quarantined(pool)
+        assert "body" not in row
+        await replay_quarantined(
+            pool, log, row["quarantine_id"], by="op-1", reason="key is here", now=datetime.now(UTC)
+        )
+        await world.wait_for("SELECT state FROM quarantine", "replayed")
+        assert len(await world.receive(CSC, 2, seconds=2)) == 1
+        with pytest.raises(NotFound):
+            await reject_quarantined(pool, log, row["quarantine_id"], by="op-1", reason="late", now=datetime.now(UTC))
+        await pool.close()
+    kinds = [r["kind"] for r in await world.owner.fetch("SELECT kind FROM log_entries ORDER BY position")]
+    assert kinds == ["rejected", "quarantine_decided", "accepted", "decided", "decided", "decided"]
