@@ -170,6 +170,7 @@ class IncomingReader:
             retryable=notice.retryable,
             proof_verified=notice.proof_verified and same,
             error=notice.error,
+            clocks=notice.clocks,
             body=body,
             now=parts.real_clock(),
         )

@@ -53,6 +53,7 @@ class VerifiedNotice:
     delivery_id: str | None
     receipt_digest: str | None
     proof_verified: bool
+    clocks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +76,18 @@ def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
     if proven:
         event = _verify_event(members, directory)
         _check_notice(members, event)
-    decisions = members.get("decisions") or []
-    if not isinstance(decisions, list) or any(not isinstance(d, dict) for d in decisions):
-        raise MalformedMessage("must be a list of decisions", field="notice.decisions")
     return VerifiedNotice(
         message_id=_read_text(members, "message_id"),
         referral_id=_read_optional(members, "referral_id") or "",
         outcome=_read_text(members, "outcome"),
         retryable=members.get("retryable") is True,
         error=members["error"] if isinstance(members.get("error"), dict) else None,
-        decisions=tuple(decisions),
+        decisions=_read_list(members, "decisions"),
         manifest_digest=_read_optional(members, "manifest_digest"),
         delivery_id=_read_optional(members, "delivery_id"),
         receipt_digest=_read_optional(members, "receipt_digest"),
         proof_verified=proven,
+        clocks=_read_list(members, "clocks"),
     )
 
 
@@ -157,6 +156,13 @@ def _read_text(members: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise MalformedMessage("must be a string", field=name)
     return value
+
+
+def _read_list(members: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:
+    entries = members.get(name) or []
+    if not isinstance(entries, list) or any(not isinstance(entry, dict) for entry in entries):
+        raise MalformedMessage(f"must be a list of {name}", field=f"notice.{name}")
+    return tuple(entries)
 
 
 def _read_optional(members: Mapping[str, Any], name: str) -> str | None:

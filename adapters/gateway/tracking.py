@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from adapters.gateway.clock_book import ClockBook
 from adapters.gateway.outbox_model import OutboxState, write_instant
 from adapters.gateway.store import GatewayStore
 from schemas.canonical import canonical_bytes
@@ -49,6 +50,7 @@ class DeliveryTracker:
 
     def __init__(self, store: GatewayStore) -> None:
         self._store = store
+        self.clocks = ClockBook(store)
 
     def manifest_digest(self, message_id: str) -> str | None:
         """Return the manifest digest (base64url) of a message that we sealed, or none."""
@@ -74,6 +76,7 @@ class DeliveryTracker:
         body: bytes,
         now: datetime,
         error: Mapping[str, Any] | None = None,
+        clocks: Sequence[Mapping[str, Any]] = (),
     ) -> bool:
         """Record what the hub says of a message; return whether it is one of ours.
 
@@ -95,6 +98,8 @@ class DeliveryTracker:
             if outcome != "rejected":
                 for decision in decisions:
                     self._update_delivery(db, message_id, decision, now)
+            if outcome in ACCEPTED_OUTCOMES and proof_verified:
+                self.clocks.record_started(db, message_id, clocks)
             _settle(db, referral["referral_id"], now)
         _log.info("notice_recorded", message_id=message_id, outcome=outcome, proof_verified=proof_verified)
         return True

@@ -17,6 +17,8 @@ from schemas.header import RoutingHeader
 ANY = "any"
 NEXT_REVIEW = "next_review"
 NEXT_SCHOOL_DAY = "next_school_day"
+_STATED_REVIEW = "the review time that the assessment itself states"
+_SCHOOL_DAY = "the first start of a school day after the incident, on the recipient's own calendar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Clock:
     due_at: datetime
     extendable_to: datetime | None = None
     recipients: tuple[str, ...] = ()
+    assumption: str = ""
+    """How ``due_at`` was found, in words: whoever disputes a breach sees what was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,21 @@ def find_due(
     return None
 
 
+def describe_period(setting: Mapping[str, Any], directory: Directory, grade: str) -> str:
+    """Return in words how ``find_due`` counts a setting of local policy."""
+    if grade in setting or "otherwise" in setting:
+        graded = f"for the grade {grade}" if grade in setting else "for any other grade"
+        return f"{describe_period(setting.get(grade, setting.get('otherwise', {})), directory, '')}, {graded}"
+    if "hours" in setting:
+        return f"{setting['hours']} elapsed hours"
+    if "working_days" in setting:
+        closes = _read_closing(directory).isoformat("minutes")
+        return f"{setting['working_days']} working days counted from the day after; due at {closes} local time"
+    if "days" in setting:
+        return f"{setting['days']} calendar days, the day of starting included"
+    return f"the end of the corresponding day {setting.get('months', 0)} months later"
+
+
 def _applies(rule: ClockRule, header: RoutingHeader) -> bool:
     if rule.kinds is not None and header.case.kind not in rule.kinds:
         return False
@@ -187,7 +206,8 @@ def _run(
         return []
     more = setting.get("extendable_by_hours")
     longest = due_at + timedelta(hours=more) if more is not None else None
-    return [Clock(rule.clock, starts_at, due_at.astimezone(UTC), longest, bound)]
+    assumption = _STATED_REVIEW if rule.due == NEXT_REVIEW else describe_period(setting, directory, header.risk.grade)
+    return [Clock(rule.clock, starts_at, due_at.astimezone(UTC), longest, bound, assumption)]
 
 
 def _run_to_school_day(rule: ClockRule, directory: Directory, starts_at: datetime, agency_id: str) -> Clock | None:
@@ -197,7 +217,7 @@ def _run_to_school_day(rule: ClockRule, directory: Directory, starts_at: datetim
         return None
     zone = ZoneInfo(directory.partnership.timezone)
     due_at = calendars.find_next_school_start(starts_at, school, _list_bank_holidays(directory), zone)
-    return Clock(rule.clock, starts_at, due_at, None, (agency_id,)) if due_at else None
+    return Clock(rule.clock, starts_at, due_at, None, (agency_id,), _SCHOOL_DAY) if due_at else None
 
 
 def _list_bank_holidays(directory: Directory) -> frozenset[Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from broker.decisions.clocks import Clock
 from schemas.canonical import canonical_bytes, sha256_base64url
 from schemas.decision import Decision
 from schemas.errors import SafelaneError
@@ -29,6 +30,7 @@ def build_notice(
     revision: int | None = None,
     manifest_digest: str | None = None,
     decisions: Sequence[Decision] = (),
+    clocks: Sequence[Clock] = (),
     error: SafelaneError | None = None,
     **more: str,
 ) -> Notice:
@@ -44,6 +46,7 @@ def build_notice(
         "error": describe_error(error) if error else None,
         "manifest_digest": manifest_digest,
         "decisions": [describe_decision(decision) for decision in decisions],
+        **({"clocks": [describe_clock(clock) for clock in clocks]} if clocks else {}),
         **more,
     }
     base = canonical_bytes(members)
@@ -76,6 +79,20 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
         told["deliver_to"] = decision.deliver_to
     if decision.agreement is not None:
         told["agreement"] = decision.agreement
+    return told
+
+
+def describe_clock(clock: Clock) -> dict[str, Any]:
+    """Return what the sender sees of a clock: instants in UTC, whom it binds, and how it was counted."""
+    told: dict[str, Any] = {
+        "clock": clock.clock,
+        "starts_at": clock.starts_at.isoformat(),
+        "due_at": clock.due_at.isoformat(),
+        "recipients": list(clock.recipients),
+        "assumption": clock.assumption,
+    }
+    if clock.extendable_to is not None:
+        told["extendable_to"] = clock.extendable_to.isoformat()
     return told
 
 
