@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from broker.decisions.clocks import Clock
 from broker.delivery.ports import Clock
 from broker.registry import DirectorySnapshot
 from broker.store.pool import Connection
@@ -24,6 +25,11 @@ class Decider(Protocol):
 
     def decide_all(self, header: RoutingHeader, *, sender: str, registers: Any, now: datetime) -> Sequence[Decision]:
         """Return a decision for each of the header's deliveries, in their order."""
+
+    def start_clocks(
+        self, header: RoutingHeader, decisions: Sequence[Decision], received_at: datetime
+    ) -> Sequence[Clock]:
+        """Return the clocks that a decided referral starts."""
 
 
 class DeciderSource(Protocol):

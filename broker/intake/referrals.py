@@ -112,6 +112,7 @@ def build_referral(
 ) -> None:
     """Step 7: add everything that follows from one decided referral to ``effects``."""
     verified, manifest = candidate.verified, candidate.verified.manifest
+    clocks = context.decider.start_clocks(verified.header, decisions, context.now)
     notice = build_notice(
         "accepted",
         at=context.now,
@@ -120,6 +121,7 @@ def build_referral(
         revision=manifest.revision,
         manifest_digest=verified.manifest_digest,
         decisions=decisions,
+        clocks=clocks,
     )
     accepted = effects.log(
         NewEvent.salted(
