@@ -6,7 +6,7 @@ new sealing, and it names its predecessor.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from sqlite3 import Connection, Row
 from typing import Any
@@ -16,7 +16,9 @@ import structlog
 from adapters.gateway.outbox_model import (
     OUTBOX_MIGRATIONS,
     STOPPED,
+    TO_SEND,
     AcceptedDocument,
+    EarlierMessage,
     NewDocument,
     NewReferral,
     NewSealing,
@@ -27,6 +29,7 @@ from adapters.gateway.outbox_model import (
     read_instant,
     write_instant,
 )
+from adapters.gateway.outbox_view import OutboxView, read_row
 from adapters.gateway.random_ids import new_opaque_id
 from adapters.gateway.store import GatewayStore
 from adapters.gateway.tracking import DeliveryTracker
@@ -48,6 +51,9 @@ class Outbox:
         self.record_receipt = self.tracking.record_receipt
         self.manifest_digest = self.tracking.manifest_digest
         self.knows_delivery = self.tracking.knows_delivery
+        view = OutboxView(store)
+        self.list_referrals = view.list_referrals
+        self.describe = view.describe
 
     def find_answer(self, idempotency_key: str, body_digest: str) -> AcceptedDocument | None:
         """Return what the same request was answered before, or none.
@@ -89,14 +95,17 @@ class Outbox:
         _log.info("document_accepted", document_id=document_id, good=len(entries), bad=len(faults))
         return AcceptedDocument(document_id, answer)
 
-    def next_to_send(self, now: datetime) -> OutboxReferral | None:
-        """Return the referral whose turn it is, urgent ones first, then the longest waiting; none if nothing is due."""
+    def next_to_send(self, now: datetime, *, other_than: Collection[str] = ()) -> OutboxReferral | None:
+        """Return the referral whose turn it is, urgent ones first, then the longest waiting; none if nothing is due.
+
+        ``other_than`` are ids that somebody is working on already.
+        """
         rows = self._store.query(
             "SELECT * FROM referral WHERE state IN ('received', 'planned', 'sealed') AND next_attempt_at <= ?"
-            " ORDER BY urgent DESC, received_at, rowid LIMIT 1",
-            (write_instant(now),),
+            " ORDER BY urgent DESC, received_at, rowid LIMIT ?",
+            (write_instant(now), len(other_than) + 1),
         )
-        return _read_referral(rows[0]) if rows else None
+        return next((read_row(row) for row in rows if row["referral_id"] not in other_than), None)
 
     def find_referral(self, referral_id: str) -> OutboxReferral:
         """Return a referral's row.
@@ -104,20 +113,24 @@ class Outbox:
         Raises:
             NotFound: there is none of that id.
         """
-        return _read_referral(self._row(referral_id))
+        return read_row(self._row(referral_id))
 
     def read_content(self, referral_id: str) -> bytes:
         """Return the referral's JSON as it was taken in."""
         return self._store.open(f"referral.content:{referral_id}", self._row(referral_id)["content"])
 
-    def find_earlier(self, native_ref: str, *, other_than: str) -> tuple[str, str] | None:
-        """Return ``(message id, conversation)`` of the newest message we sent under this native reference, or none."""
+    def find_earlier(self, native_ref: str, *, other_than: str) -> EarlierMessage | None:
+        """Return the newest message that we took in under this native reference, or none; sealed ones go before others."""
         rows = self._store.query(
-            "SELECT message_id, conversation FROM referral WHERE reference_index = ? AND referral_id <> ?"
-            " AND message_id IS NOT NULL ORDER BY stored_at DESC LIMIT 1",
+            "SELECT message_id, conversation, state FROM referral WHERE reference_index = ? AND referral_id <> ?"
+            " ORDER BY message_id IS NULL, stored_at DESC LIMIT 1",
             (self._store.blind_index("reference", native_ref), other_than),
         )
-        return (rows[0]["message_id"], rows[0]["conversation"]) if rows else None
+        if not rows:
+            return None
+        found = rows[0]
+        waits = found["message_id"] is None and OutboxState(found["state"]) in TO_SEND
+        return EarlierMessage(found["message_id"], found["conversation"], is_being_prepared=waits)
 
     def record_plan(self, referral_id: str, plan: dict[str, Any], now: datetime) -> None:
         """Keep the plan (header and decisions) that sealing will follow: received → planned (step 2)."""
@@ -271,58 +284,6 @@ class Outbox:
         _log.info("referral_released", referral_id=referral_id, state=state.value)
         return state
 
-    def list_referrals(self, states: Iterable[OutboxState] = (), limit: int = 200) -> list[OutboxReferral]:
-        """Return referrals in these states (none given: in any), newest first."""
-        wanted = [state.value for state in states] or [state.value for state in OutboxState]
-        marks = ", ".join("?" * len(wanted))
-        rows = self._store.query(
-            f"SELECT * FROM referral WHERE state IN ({marks}) ORDER BY stored_at DESC LIMIT ?",  # noqa: S608 - only question marks
-            (*wanted, limit),
-        )
-        return [_read_referral(row) for row in rows]
-
-    def describe(self, referral_id: str) -> dict[str, Any]:
-        """Return what the sender may know of a referral: state, reason, alarm, and each delivery's decision and receipts.
-
-        Raises:
-            NotFound: there is none of that id.
-        """
-        row = self._row(referral_id)
-        reason = row["reason"]
-        deliveries = self._store.query(
-            "SELECT * FROM delivery WHERE message_id = ? ORDER BY rowid", (row["message_id"] or "",)
-        )
-        return {
-            "referral_id": referral_id,
-            "state": row["state"],
-            "kind": row["kind"],
-            "urgent": bool(row["urgent"]),
-            "received_at": row["received_at"],
-            "changed_at": row["changed_at"],
-            "message_id": row["message_id"],
-            "reason": None
-            if reason is None
-            else json.loads(self._store.open(f"referral.reason:{referral_id}", reason)),
-            "alarm": row["alarm"],
-            "alarm_at": row["alarm_at"],
-            "deliveries": [self._describe_delivery(delivery) for delivery in deliveries],
-        }
-
-    def _describe_delivery(self, row: Row) -> dict[str, Any]:
-        delivery_id = row["delivery_id"]
-        decision = json.loads(self._store.open(f"delivery.decision:{delivery_id}", row["decision"]))
-        return {
-            "delivery_id": delivery_id,
-            "recipient": row["recipient"],
-            "role": row["role"],
-            "purpose": row["purpose"],
-            "outcome": row["outcome"],
-            "decision": decision,
-            "receipt": None
-            if row["receipt_state"] is None
-            else {"state": row["receipt_state"], "at": row["receipt_at"]},
-        }
-
     def _insert_document(self, db: Connection, document: NewDocument, document_id: str, now: datetime) -> None:
         key = document.idempotency_key
         db.execute(
@@ -366,7 +327,7 @@ class Outbox:
                 moment,
                 moment,
                 moment,
-                earlier[1] if earlier else self._new_id(),
+                earlier.conversation if earlier else self._new_id(),
                 self._store.seal(f"referral.content:{referral_id}", record.content),
             ),
         )
@@ -381,18 +342,3 @@ class Outbox:
         if not rows:
             raise NotFound("there is no such referral", field="referral_id")
         return rows[0]
-
-
-def _read_referral(row: Row) -> OutboxReferral:
-    return OutboxReferral(
-        referral_id=row["referral_id"],
-        state=OutboxState(row["state"]),
-        urgent=bool(row["urgent"]),
-        kind=row["kind"],
-        received_at=read_instant(row["received_at"]),
-        stored_at=read_instant(row["stored_at"]),
-        attempts=row["attempts"],
-        reseals=row["reseals"],
-        message_id=row["message_id"],
-        conversation=row["conversation"],
-    )

@@ -240,3 +240,12 @@ class UnansweredMessage:
     urgent: bool
     publications: int
     published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierMessage:
+    """What was taken in before under a native reference: its message id once it is sealed, and its conversation."""
+
+    message_id: str | None
+    conversation: str
+    is_being_prepared: bool = False

@@ -40,6 +40,7 @@ from schemas.referral import Referral
 _log = structlog.get_logger(__name__)
 
 UNRESOLVED = "unresolved:"
+LANES = 3
 MAX_RESEND_DOUBLINGS = 6
 
 
@@ -55,13 +56,15 @@ class SendingFault(SafelaneError):
 
 
 class Sender:
-    """The sending loop of one agency. One referral at a time, urgent ones first."""
+    """The sending loops of one agency, urgent referrals first. A few run side by side, so that one that waits for the hub delays no other."""
 
     def __init__(self, parts: AgencyParts) -> None:
         self._parts = parts
         self._times = parts.gateway.sending
         self._work = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._choosing = asyncio.Lock()
+        self._busy: set[str] = set()
         self._resent_at: dict[str, datetime] = {}
 
     def wake(self) -> None:
@@ -70,24 +73,40 @@ class Sender:
             self._loop.call_soon_threadsafe(self._work.set)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until ``stop`` is set. An unexpected error ends the loop; the supervisor starts it again."""
+        """Send until ``stop`` is set. An unexpected error ends the loops; the supervisor starts them again."""
         self._loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(LANES):
+                group.create_task(self._run_lane(stop))
+            group.create_task(self._watch(stop))
+
+    async def _run_lane(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             if await self.send_next():
                 continue
-            await self.resend_unanswered()
-            await self.raise_alarms()
             self._work.clear()
             try:
                 await asyncio.wait_for(self._work.wait(), timeout=self._times.poll.total_seconds())
             except TimeoutError:
                 continue
 
+    async def _watch(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self.resend_unanswered()
+            await self.raise_alarms()
+            try:
+                await asyncio.wait_for(stop.wait(), timeout=self._times.poll.total_seconds())
+            except TimeoutError:
+                continue
+
     async def send_next(self) -> bool:
         """Move the next due referral one step on; return whether there was one."""
-        item = await asyncio.to_thread(self._parts.outbox.next_to_send, self._parts.real_clock())
-        if item is None:
-            return False
+        async with self._choosing:
+            now = self._parts.real_clock()
+            item = await asyncio.to_thread(self._parts.outbox.next_to_send, now, other_than=frozenset(self._busy))
+            if item is None:
+                return False
+            self._busy.add(item.referral_id)
         try:
             await self._advance(item)
         except SafelaneError as error:
@@ -95,6 +114,8 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - one referral must not stop the others; the type alone is logged
             _log.error("sending_fault", referral_id=item.referral_id, error=type(error).__name__)
             await asyncio.to_thread(self._put_aside, item, SendingFault())
+        finally:
+            self._busy.discard(item.referral_id)
         return True
 
     async def resend_unanswered(self) -> None:
@@ -205,13 +226,15 @@ class Sender:
         earlier = None
         if referral.relates_to is not None:
             earlier = self._parts.outbox.find_earlier(referral.relates_to, other_than=item.referral_id)
+        if earlier is not None and earlier.is_being_prepared:
+            raise DependencyUnavailable("the message that this one concerns is not sealed yet", field="relates_to")
         return SealingFacts(
             message_id=new_message_id(issued_at),
             referral_id=item.referral_id,
             conversation=item.conversation,
             issued_at=issued_at,
             expires_at=issued_at + self._times.envelope_lifetime,
-            supersedes=earlier[0] if earlier else None,
+            supersedes=earlier.message_id if earlier else None,
             reseals=item.message_id,
         )
 

@@ -20,7 +20,7 @@ from adapters.gateway.hub_client import HubClient
 from adapters.gateway.keystore import Keystore, write_new_key_file
 from adapters.gateway.route import write_route
 from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, load_pack
-from deploy.authority.partnership import load_partnership
+from deploy.authority.partnership import PartnershipFile, load_partnership
 from deploy.local.pki import Pki
 from schemas.canonical import parse_object
 from schemas.directory import AgencyKeys, Directory, MatrixRow
@@ -38,6 +38,11 @@ MAX = 32 * 1024 * 1024
 @cache
 def policy_pack() -> PolicyPack:
     return load_pack(DEFAULT_PACK)
+
+
+@cache
+def _partnership() -> PartnershipFile:
+    return load_partnership(SAMPLES / "partnership.yaml")
 
 
 def fill_keystore(folder: Path, agency: str, now: datetime) -> Keystore:
@@ -81,7 +86,7 @@ class StubHub:
 
     def directory(self, *, now: datetime | None = None, lifetime: timedelta = timedelta(days=30)) -> Directory:
         moment = (now or self.issued_at).replace(microsecond=0)
-        partnership = load_partnership(SAMPLES / "partnership.yaml")
+        partnership = _partnership()
         agencies = []
         for agency in partnership.agencies:
             keystore = self.keystores.get(agency.id)

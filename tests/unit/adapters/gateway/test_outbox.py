@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from adapters.gateway.outbox import Outbox
-from adapters.gateway.outbox_model import NewDelivery, NewDocument, NewReferral, NewSealing, OutboxState, RecordFault
+from adapters.gateway.outbox_model import (
+    EarlierMessage,
+    NewDelivery,
+    NewDocument,
+    NewReferral,
+    NewSealing,
+    OutboxState,
+    RecordFault,
+)
 from adapters.gateway.store import GatewayStore
 from adapters.gateway.tracking import MAX_RESEALS, AlarmTimes
 from schemas.errors import Conflict, DependencyUnavailable, NotFound, Rejected
@@ -266,4 +274,27 @@ def test_a_correction_joins_the_conversation_of_what_it_corrects(outbox: Outbox)
     publish(outbox, first)
     [correction] = accept(outbox, make_record("R2", relates_to="R1"), digest="b2")
     assert outbox.find_referral(correction).conversation == outbox.find_referral(first).conversation
-    assert outbox.find_earlier("R1", other_than=correction) == ("m1", outbox.find_referral(first).conversation)
+    earlier = outbox.find_earlier("R1", other_than=correction)
+    assert earlier == EarlierMessage("m1", outbox.find_referral(first).conversation)
+
+
+def test_a_correction_that_comes_at_once_waits_for_what_it_corrects(outbox: Outbox) -> None:
+    [first] = accept(outbox, make_record("R1"))
+    [correction] = accept(outbox, make_record("R2", relates_to="R1"), digest="b2")
+    earlier = outbox.find_earlier("R1", other_than=correction)
+    assert earlier is not None
+    assert earlier.is_being_prepared
+    assert outbox.find_referral(correction).conversation == outbox.find_referral(first).conversation
+    outbox.stop(first, OutboxState.FAILED, Rejected("x"), NOW)
+    earlier = outbox.find_earlier("R1", other_than=correction)
+    assert earlier is not None
+    assert not earlier.is_being_prepared
+
+
+def test_what_somebody_works_on_is_passed_over(outbox: Outbox) -> None:
+    [first] = accept(outbox, make_record("R1"))
+    [second] = accept(outbox, make_record("R2"), digest="b2")
+    item = outbox.next_to_send(NOW, other_than={first})
+    assert item is not None
+    assert item.referral_id == second
+    assert outbox.next_to_send(NOW, other_than={first, second}) is None
