@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from broker.decisions.clocks import Clock
-from broker.delivery.ports import Clock
+from broker.delivery.ports import Clock as ReadClock
 from broker.registry import DirectorySnapshot
 from broker.store.pool import Connection
 from schemas.decision import Decision
@@ -43,5 +43,5 @@ class DeciderSource(Protocol):
 class Times:
     """The two clocks (DESIGN, Time): the real one for freshness, keys and leases, the business clock for decisions, deadlines and the log."""
 
-    real: Clock
-    business: Clock
+    real: ReadClock
+    business: ReadClock
