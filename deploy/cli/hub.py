@@ -27,6 +27,34 @@ def init(config: Config = Path("hub.yaml")) -> None:
     typer.echo(f"The database is at {revision}; RabbitMQ has the hub's queues.")
 
 
+@app.command(
+    "make-log-key",
+    epilog="Example: safelane hub make-log-key hub.example.org/log --key log.key.json --verifier log.vkey",
+)
+def make_log_key(
+    origin: Annotated[str, typer.Argument(help="Origin of the message log: a name of yours, without spaces.")],
+    key: Annotated[Path, typer.Option(help="New file for the private key; only the hub has it.")],
+    verifier: Annotated[
+        Path, typer.Option(help="New file for the public key; hand it to the officers (authority set-hub).")
+    ],
+) -> None:
+    """Make the message log's key, once, before the first start. Nothing is overwritten."""
+    from deploy.local.files import write_secret
+    from schemas.canonical import canonical_bytes
+    from schemas.checkpoint import write_verifier
+    from schemas.errors import ConfigInvalid
+    from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
+
+    for path in (key, verifier):
+        if path.exists():
+            raise ConfigInvalid("is there already", field=path.name)
+    private = generate_ed25519_jwk(KeyUse.LOG)
+    text = write_verifier(origin, public_part(private))
+    write_secret(key, canonical_bytes(private).decode())
+    verifier.write_text(text + "\n", encoding="utf-8")
+    typer.echo(f"Written: {key} (secret) and {verifier}. Next: safelane authority set-hub")
+
+
 @app.command(epilog="Example: safelane hub serve --config hub.yaml")
 def serve(config: Config = Path("hub.yaml")) -> None:
     """Serve the HTTP API until it is told to stop (SIGTERM or Ctrl-C)."""
