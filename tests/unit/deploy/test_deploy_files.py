@@ -244,6 +244,7 @@ def test_unit_is_hardened_and_runs_a_real_command(path: Path) -> None:
     assert service["User"] == "safelane"
     assert service["CapabilityBoundingSet"] == ""
     assert service["Restart"] == "always"
+    assert service["RestartPreventExitStatus"] == "4"
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     wanted = {"ProtectSystem": "strict", "LimitCORE": "0", "MemorySwapMax": "0", "UMask": "0077"}
     assert wanted.items() <= service.items()
