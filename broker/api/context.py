@@ -93,5 +93,17 @@ async def authenticate_officer(caller: Annotated[Caller, Depends(authenticate_ca
     return caller
 
 
+async def authenticate_person(caller: Annotated[Caller, Depends(authenticate_caller)]) -> Caller:
+    """Return the calling person.
+
+    Raises:
+        NotPermitted: an agency's system is calling.
+    """
+    if caller.person is None:
+        raise NotPermitted("only a person may do this, with their own key")
+    return caller
+
+
+PersonCaller = Annotated[Caller, Depends(authenticate_person)]
 AgencyCaller = Annotated[Caller, Depends(authenticate_agency)]
 OfficerCaller = Annotated[Caller, Depends(authenticate_officer)]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import structlog
 from fastapi import FastAPI
 
@@ -14,16 +15,18 @@ from broker.amqp.administration import RabbitAdministration
 from broker.api.app import create_app
 from broker.api.context import ApiContext
 from broker.api.metrics import ApiMetrics
-from broker.api.planning import Planner
+from broker.api.planning import Planner, ReadRegisters
 from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness, build_checks
 from broker.config import HubConfig, read_text
-from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, Registers, load_pack
+from broker.decisions import DEFAULT_PACK, DecisionEngine, Registers, load_pack
+from broker.intake.register_view import read_registers
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, forget_old_tokens
 from broker.registry.agency_queues import ProvisionAgencies
 from broker.store import open_pool
+from broker.store.pool import translate_errors
 from schemas.errors import ConfigInvalid, SafelaneError
 from schemas.header import RoutingHeader
 from schemas.trust import TrustFile, parse_trust_file
@@ -66,7 +69,7 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             tokens=AccessTokens(registry, settings.public_url, read_clock),
             log=writer,
             planner=Planner(
-                pack.digest, lambda directory: DecisionEngine(pack, directory), business_clock, read_registers
+                pack.digest, lambda directory: DecisionEngine(pack, directory), business_clock, _read_registers_from(pool, registry, business_clock)
             ),
             provisioner=provisioner,
             readiness=Readiness(build_checks(pool, registry, config.amqp)),
@@ -108,9 +111,16 @@ def read_trust_file(path: Path) -> TrustFile:
     return parse_trust_file(read_text(path, "trust_file").encode())
 
 
-async def read_registers(_header: RoutingHeader, _sender: str) -> Registers:
-    """Return empty registers: nothing is released by a register yet, so what needs a release is held."""
-    return NO_REGISTERS
+def _read_registers_from(pool: asyncpg.Pool, registry: Registry, clock: Clock) -> ReadRegisters:
+    """Return the reader of the registers for plans: consents of the same children, and tokens that another matter has used."""
+
+    async def read(header: RoutingHeader, _sender: str) -> Registers:
+        with translate_errors():
+            snapshot = await registry.current()
+            async with pool.acquire(timeout=10) as connection:
+                return await read_registers(connection, header, snapshot.directory, conversation=None, now=clock())
+
+    return read
 
 
 def read_clock() -> datetime:

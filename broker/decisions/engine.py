@@ -111,6 +111,7 @@ class DecisionEngine:
             policy=judgement.policy.id,
             reason=judgement.policy.reason,
             authority=judgement.policy.authority,
+            told=judgement.policy.told or None,
             deliver_to=facts.deliver_to if judgement.outcome is DeliveryOutcome.DELIVERED else None,
             queue=judgement.queue,
             agreement=facts.agreement_id,

@@ -26,6 +26,10 @@ from schemas.errors import DependencyUnavailable
 _log = structlog.get_logger(__name__)
 
 
+OFFERED = frozenset({"delivery", "ticket"})
+"""Kinds that a confirm does not settle: they are offered again until their recipient's receipt is here."""
+
+
 @dataclass(frozen=True, slots=True)
 class DispatchTimes:
     """When what is due again. A retry waits ``retry_first`` doubled each time up to ``retry_most``; an offer likewise; each with jitter."""
@@ -118,7 +122,7 @@ class Dispatcher:
         for parcel in parcels:
             if outcomes.get(parcel.amqp_id) is not Outcome.CONFIRMED:
                 failed.append(parcel.row)
-            elif parcel.row.kind == "delivery":
+            elif parcel.row.kind in OFFERED:
                 offered.append(parcel.row)
             else:
                 done.append(parcel.row)

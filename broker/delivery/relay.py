@@ -7,12 +7,13 @@ gets what waited. What nobody takes for too long goes to a person.
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import structlog
 
 from broker.delivery.bodies import cut_stored_delivery, join_evidence
-from broker.delivery.dispatch import Dispatcher, DispatchTimes, Parcel, pause
+from broker.delivery.dispatch import OFFERED, Dispatcher, DispatchTimes, Parcel, pause
 from broker.delivery.ports import Clock
 from broker.delivery.queues import QueueNames
 from broker.log import LogWriter, NewEvent
@@ -85,32 +86,19 @@ class Relay:
             raise IntegrityBroken("what is in the outbox has no event", field="outbox.event_id")
         proof = await prove_entry(connection, await find_position(connection, row.event_id))
         if row.kind == "delivery":
-            parts = await self._cut(connection, row)
-            return Parcel(row, encode_delivery(parts, payload["event"], payload["salt"], proof))
+            parts, addendum = await cut_delivery(connection, row.message_id, row.delivery_id, row.event_id)
+            return Parcel(row, encode_delivery(parts, payload["event"], payload["salt"], proof, addendum=addendum))
         base = row.body
         if base is None:
             base = await connection.fetchval("SELECT notice FROM messages WHERE message_id = $1", row.message_id)
         return Parcel(row, join_evidence(base, payload["event"], payload["salt"], proof))
-
-    async def _cut(self, connection: Connection, row: OutboxRow) -> DeliveryParts:
-        stored = await connection.fetchrow(
-            "SELECT m.body, m.body_sha256, d.delivery_id, d.released FROM deliveries d JOIN messages m USING (message_id)"
-            " WHERE d.message_id = $1 AND d.delivery_id = $2",
-            row.message_id,
-            row.delivery_id,
-        )
-        if stored is None:
-            raise IntegrityBroken("what is in the outbox has no delivery", field="outbox.delivery_id")
-        return cut_stored_delivery(
-            stored["body"], stored["body_sha256"], stored["delivery_id"], tuple(stored["released"])
-        )
 
     async def _give_up(self, connection: Connection, rows: Sequence[OutboxRow]) -> None:
         """Hand deliveries that nobody took to a person, with an event; drop notices that nobody fetched (their events stay)."""
         if not rows:
             return
         business_now = self._business_clock()
-        deliveries = [row for row in rows if row.kind == "delivery"]
+        deliveries = [row for row in rows if row.kind in OFFERED]
         async with connection.transaction():
             for row in deliveries:
                 await _hold_undelivered(connection, row, business_now)
@@ -119,6 +107,36 @@ class Relay:
                 events = [NewEvent.salted("undeliverable", _describe(row, business_now)) for row in deliveries]
                 await self._log.append(connection, events, at=self._clock())
         _log.error("relay.gave-up", deliveries=len(deliveries), others=len(rows) - len(deliveries))
+
+
+async def cut_delivery(
+    connection: Connection, message_id: UUID | None, delivery_id: str | None, event_id: UUID
+) -> tuple[DeliveryParts, bytes | None]:
+    """Cut what the decision ``event_id`` released of a stored message; return it with the keyring addendum that goes with it, if one does.
+
+    Raises:
+        IntegrityBroken: there is no such delivery, or the stored bytes are not those that were verified.
+    """
+    stored = await connection.fetchrow(
+        "SELECT m.body, m.body_sha256, d.delivery_id, coalesce(r.released, d.released) AS released, a.body AS addendum"
+        " FROM deliveries d JOIN messages m USING (message_id)"
+        " LEFT JOIN redecisions r ON r.message_id = d.message_id AND r.delivery_id = d.delivery_id AND r.event_id = $3"
+        " LEFT JOIN addenda a ON a.object_digest = r.addendum WHERE d.message_id = $1 AND d.delivery_id = $2",
+        message_id,
+        delivery_id,
+        event_id,
+    )
+    if stored is None:
+        raise IntegrityBroken("what is in the outbox has no delivery", field="outbox.delivery_id")
+    addendum: bytes | None = stored["addendum"]
+    parts = cut_stored_delivery(
+        stored["body"],
+        stored["body_sha256"],
+        stored["delivery_id"],
+        tuple(stored["released"]),
+        keyed_later=addendum is not None,
+    )
+    return parts, addendum
 
 
 async def _hold_undelivered(connection: Connection, row: OutboxRow, now: datetime) -> None:

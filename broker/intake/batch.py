@@ -8,7 +8,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import asyncpg
@@ -18,22 +18,28 @@ from broker.amqp.consumer import Incoming
 from broker.delivery.dispatch import Parcel
 from broker.delivery.ports import Observe
 from broker.delivery.queues import QueueNames
+from broker.intake import objects
 from broker.intake import receipts as receipt_steps
 from broker.intake import referrals as referral_steps
+from broker.intake.clocking import settle_by_messages, settle_by_receipts
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects, build_parcels
 from broker.intake.ports import DeciderSource, SnapshotSource, Times
 from broker.intake.reading import Candidate, read_referral
 from broker.intake.receipts import SignedCandidate
 from broker.intake.referrals import DecisionContext, Repeat
-from broker.intake.refusals import NotUnderstood
+from broker.intake.refusals import DeadLettered, NotUnderstood
 from broker.intake.refusing import Refusal, build_refusal
+from broker.intake.register_view import read_registers
+from broker.intake.stored import list_tokens
 from broker.log import LogWriter
 from broker.registry import DirectorySnapshot
 from broker.store import messages as message_store
 from broker.store import receipts as receipt_store
+from broker.store import registers as register_store
 from broker.store.messages import Known
 from broker.store.pool import Connection, StoreUnavailable, translate_errors
+from schemas.envelope import VerifiedEnvelope
 from schemas.errors import DependencyUnavailable, IntegrityBroken, SafelaneError
 from schemas.objects.receipt import Receipt
 
@@ -106,6 +112,17 @@ class Intake:
         async with self._turn:
             return await self._take_readings(readings, snapshot)
 
+    async def condemn(self, incoming: Sequence[Incoming]) -> Taken:
+        """Put messages into quarantine that RabbitMQ gave up on; their senders are told.
+
+        Raises:
+            DependencyUnavailable: nothing was stored; try again later.
+        """
+        with translate_errors():
+            snapshot = await self._snapshots.current()
+        async with self._turn:
+            return await self._take_readings(Readings(refusals=[Refusal(m, DeadLettered()) for m in incoming]), snapshot)
+
     async def _take_readings(self, readings: Readings, snapshot: DirectorySnapshot) -> Taken:
         try:
             return await self._commit(readings, snapshot)
@@ -114,13 +131,23 @@ class Intake:
         except Exception as error:  # noqa: BLE001 (whatever it is, one message must not stop its neighbours)
             _log.error("intake.batch-failed", error=type(error).__name__, messages=_count(readings))
             if _count(readings) == 1:
-                return await self._commit(_condemn(readings), snapshot)
+                return await self._quarantine(_condemn(readings), snapshot)
             taken = Taken()
             for half in _halve(readings):
                 part = await self._take_readings(half, snapshot)
                 taken.parcels += part.parcels
                 taken.deferred += part.deferred
             return taken
+
+    async def _quarantine(self, readings: Readings, snapshot: DirectorySnapshot) -> Taken:
+        try:
+            return await self._commit(readings, snapshot)
+        except (DependencyUnavailable, IntegrityBroken):
+            raise
+        except Exception as error:  # noqa: BLE001 (the message must not end the worker)
+            # RabbitMQ keeps it, hands it out again a limited number of times, and then puts it into its own quarantine.
+            _log.error("intake.quarantine-failed", error=type(error).__name__)
+            raise StoreUnavailable("not even quarantine takes the message", field="quarantine") from None
 
     async def _read(self, incoming: Sequence[Incoming], snapshot: DirectorySnapshot) -> Readings:
         readings = Readings()
@@ -167,6 +194,7 @@ class Intake:
     async def _gather(self, connection: Connection, readings: Readings, snapshot: DirectorySnapshot) -> Effects:
         now = self._times.real()
         effects = Effects(now=now, lease_until=now + self._lease)
+        effects.register_change = await register_store.read_change(connection)
         decider, registers = self._deciders(snapshot)
         context = DecisionContext(snapshot, decider, registers, self._queues, self._times.business())
         refusals = list(readings.refusals)
@@ -179,15 +207,22 @@ class Intake:
             except SafelaneError as error:
                 refusals.append(Refusal(candidate.incoming, error))
         fresh, repeats = referral_steps.sort_out_repeats(candidates, known)
+        spoken_of = await register_store.find_spoken_of(
+            connection, sorted({t for c in fresh for t in list_tokens(c.verified.header)})
+        )
+        taken: list[VerifiedEnvelope] = []
         for candidate in fresh:
             try:
-                decisions = referral_steps.decide_referral(candidate, context)
+                mine = await see_registers(connection, candidate, context, spoken_of, effects)
+                decisions = referral_steps.decide_referral(candidate, mine)
             except (DependencyUnavailable, IntegrityBroken):
                 raise
             except SafelaneError as error:
                 refusals.append(Refusal(candidate.incoming, error))
                 continue
             referral_steps.build_referral(candidate, decisions, context, effects, known)
+            taken.append(candidate.verified)
+        await settle_by_messages(connection, taken, decider.clock_rules, effects, context.now)
         await self._repeat_notices(connection, repeats, effects)
         refusals += await self._gather_signed(connection, readings.signed, effects, context)
         seen = set(known.refused)
@@ -234,6 +269,7 @@ class Intake:
         chains = {key: receipt_steps.read_chain(delivery) for key, delivery in deliveries.items()}
         seen: set[str] = set()
         refusals: list[Refusal] = []
+        receipts: list[Receipt] = []
         for candidate in signed:
             if candidate.digest in recorded:
                 effects.repeat(candidate.incoming.user_id or "", *recorded[candidate.digest])
@@ -241,7 +277,10 @@ class Intake:
                 continue
             seen.add(candidate.digest)
             if not isinstance(candidate.model, Receipt):
-                receipt_steps.build_object(candidate, effects, context.now)
+                try:
+                    await objects.take_object(connection, candidate, effects, context)
+                except SafelaneError as error:
+                    refusals.append(Refusal(candidate.incoming, error))
                 continue
             key = receipt_steps.receipt_key(candidate.model)
             chain = chains.get(key, [])
@@ -255,7 +294,27 @@ class Intake:
                 continue
             receipt_steps.build_receipt(candidate, deliveries[key], effects, context.now)
             chain.append((candidate.digest, candidate.model))
+            receipts.append(candidate.model)
+        await settle_by_receipts(connection, receipts, context.decider.clock_rules, effects, context.now)
         return refusals
+
+
+async def see_registers(
+    connection: Connection, candidate: Candidate, context: DecisionContext, spoken_of: frozenset[str], effects: Effects
+) -> DecisionContext:
+    """Return the context with what the registers say of this referral's children (``spoken_of``: of whom they say anything) and tokens."""
+    header, manifest = candidate.verified.header, candidate.verified.manifest
+    if not header.policy.tokens and spoken_of.isdisjoint(list_tokens(header)):
+        return context
+    registers = await read_registers(
+        connection,
+        header,
+        context.snapshot.directory,
+        conversation=manifest.conversation,
+        now=context.now,
+    )
+    used = {token for token, conversation in effects.used_tokens.items() if conversation != manifest.conversation}
+    return replace(context, registers=replace(registers, used_tokens=registers.used_tokens | used))
 
 
 def _count(readings: Readings) -> int:

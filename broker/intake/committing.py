@@ -7,7 +7,7 @@ from broker.intake.effects import Effects
 from broker.log import LogBatch, LogWriter
 from broker.log.append import insert_payloads
 from broker.registry import DirectorySnapshot
-from broker.store import messages, outbox, receipts, reviews
+from broker.store import messages, outbox, receipts, registers, reviews
 from broker.store.pool import Connection, StoreUnavailable, translate_errors
 
 
@@ -73,6 +73,10 @@ async def _store(connection: Connection, effects: Effects) -> None:
         await receipts.insert_objects(connection, effects.objects)
     if effects.outbox:
         await outbox.insert_outbox(connection, effects.outbox)
+    if effects.subjects:
+        await registers.insert_subjects(connection, effects.subjects)
+    for write in effects.writes:
+        await write(connection)
 
 
 async def _append(
@@ -85,6 +89,10 @@ async def _append(
     # Changes of the registers pass the sequencer: what was decided under another directory is decided again.
     if await connection.fetchval("SELECT change FROM registry_change") != snapshot.change:
         raise RacedByAnother
+    if effects.register_change is not None and await registers.read_change(connection) != effects.register_change:
+        raise RacedByAnother
+    if effects.changes_registers:
+        await registers.count_change(connection)
     return await log.append_locked(connection, edge, effects.events, at=effects.now)
 
 

@@ -1,6 +1,6 @@
 """Everything that one batch adds to the store and the log, gathered before the transaction, and what leaves after it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -12,10 +12,14 @@ from broker.log import LogBatch, NewEvent
 from broker.log.events import new_event_id
 from broker.store.messages import DeliveryRow, MessageRow
 from broker.store.outbox import OutboxRow
+from broker.store.pool import Connection
 from broker.store.receipts import ObjectRow, ReceiptRow
 from broker.store.reviews import HoldRow, QuarantineRow
 from schemas.envelope import DeliveryParts, encode_delivery
 from schemas.errors import IntegrityBroken
+
+Write = Callable[[Connection], Awaitable[object]]
+"""A further row that a batch adds, in its transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,15 @@ class Effects:
     deferred: list[Incoming] = field(default_factory=list)
     """Receipts that came before their predecessors."""
     refused_again: list[tuple[str | None, bytes]] = field(default_factory=list)
+    subjects: list[tuple[UUID, list[str]]] = field(default_factory=list)
+    """Message and its subjects' tokens, where a later consent may concern it."""
+    writes: list[Write] = field(default_factory=list)
+    """Rows of the registers; they go in after everything that they refer to."""
+    register_change: int | None = None
+    """The registers' version that decisions rest on: if it has moved by the time of the commit, they are made again."""
+    changes_registers: bool = False
+    used_tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Disclosure token (scheme, ref) to the conversation of this batch that uses it."""
 
     def log(self, event: NewEvent) -> int:
         """Add an event and return its number in the batch."""
@@ -78,6 +91,31 @@ class Effects:
         )
         self.drafts.append(Draft(row, event, content))
 
+    def post(
+        self,
+        kind: str,
+        recipient: str,
+        event: int,
+        *,
+        stored: bytes | None,
+        message_id: UUID | None = None,
+        delivery_id: str | None = None,
+    ) -> None:
+        """Add something for the relay to build and publish: due at once, after the commit."""
+        self.repeats.append(
+            OutboxRow(
+                outbox_id=new_event_id(),
+                kind=kind,
+                recipient=recipient,
+                message_id=message_id,
+                delivery_id=delivery_id,
+                event_id=self.events[event].event_id,
+                body=stored,
+                created_at=self.now,
+                due_at=self.now,
+            )
+        )
+
     def repeat(self, recipient: str, event_id: UUID, stored: bytes) -> None:
         """Send a notice again whose event is logged already; it is due at once, for the relay."""
         self.repeats.append(
@@ -101,7 +139,7 @@ class Effects:
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to store."""
-        return not (self.events or self.repeats or self.refused_again)
+        return not (self.events or self.repeats or self.refused_again or self.writes)
 
 
 def build_parcels(events: Sequence[NewEvent], drafts: Sequence[Draft], batch: LogBatch) -> list[Parcel]:

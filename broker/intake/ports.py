@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from broker.decisions.clocks import Clock
+from broker.decisions.clocks import Clock, ClockRules
 from broker.delivery.ports import Clock as ReadClock
 from broker.registry import DirectorySnapshot
 from broker.store.pool import Connection
@@ -25,6 +25,13 @@ class Decider(Protocol):
 
     def decide_all(self, header: RoutingHeader, *, sender: str, registers: Any, now: datetime) -> Sequence[Decision]:
         """Return a decision for each of the header's deliveries, in their order."""
+
+    @property
+    def clock_rules(self) -> ClockRules:
+        """What meets and pauses clocks."""
+
+    def rests_on_choice(self, purpose: str) -> bool:
+        """Tell whether deliveries for this purpose rest on somebody's choice, so that it is looked at again when they are collected."""
 
     def start_clocks(
         self, header: RoutingHeader, decisions: Sequence[Decision], received_at: datetime

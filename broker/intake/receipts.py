@@ -61,9 +61,9 @@ def read_signed(incoming: Incoming, snapshot: DirectorySnapshot) -> SignedCandid
     return SignedCandidate(incoming, model, digest_object(incoming.body))
 
 
-def receipt_key(receipt: Receipt) -> tuple[UUID, str]:
-    """Return the (message, delivery) ids that a receipt is about."""
-    return UUID(receipt.message_id), receipt.delivery_id
+def receipt_key(receipt: Receipt) -> tuple[UUID, str, str]:
+    """Return the (message, delivery, decision leaf) that a receipt is about: each release of a delivery has a chain of its own."""
+    return UUID(receipt.message_id), receipt.delivery_id, receipt.decision_leaf
 
 
 def is_early(candidate: SignedCandidate, chain: Sequence[tuple[str, Receipt]]) -> bool:
@@ -146,7 +146,7 @@ def build_receipt(candidate: SignedCandidate, delivery: OpenDelivery, effects: E
         delivery_id=receipt.delivery_id,
         receipt_digest=candidate.digest,
     )
-    message_id, delivery_id = receipt_key(receipt)
+    message_id, delivery_id, leaf = receipt_key(receipt)
     effects.receipts.append(
         ReceiptRow(
             receipt_digest=candidate.digest,
@@ -155,6 +155,7 @@ def build_receipt(candidate: SignedCandidate, delivery: OpenDelivery, effects: E
             state=receipt.state.value,
             reason_code=receipt.reason_code,
             previous=receipt.previous,
+            decision_leaf=leaf,
             at=receipt.at,
             received_at=now,
             event_id=effects.events[event].event_id,

@@ -14,6 +14,8 @@ from uuid import UUID
 
 from broker.delivery.notices import build_notice
 from broker.delivery.queues import QueueNames
+from broker.intake.clocking import start_message_clocks
+from broker.intake.consequences import note_consequences, send_ticket
 from broker.intake.deadlines import find_queue_deadline
 from broker.intake.effects import Effects
 from broker.intake.ports import Decider
@@ -164,6 +166,8 @@ def build_referral(
     )
     for number, (delivery, decision) in enumerate(zip(verified.header.deliveries, decisions, strict=True)):
         _build_delivery(candidate, number, (delivery, decision), context, effects)
+    note_consequences(verified, candidate.message_id, decisions, context, effects)
+    start_message_clocks(candidate.message_id, clocks, context.now, effects)
     effects.send("notice", manifest.sender, accepted, notice.base, message_id=candidate.message_id)
 
 
@@ -208,7 +212,9 @@ def _build_delivery(
         )
     if obstacle is not None or decision.outcome is DeliveryOutcome.HELD or decision.queue:
         effects.holds.append(_hold_row(candidate, delivery, decision, obstacle, context))
-    if released:
+    if released and context.decider.rests_on_choice(delivery.purpose):
+        send_ticket(verified, candidate.message_id, delivery, effects, context.now)
+    elif released:
         parts = redact_for(verified, delivery.delivery_id, released)
         effects.send(
             "delivery",

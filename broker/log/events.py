@@ -73,7 +73,39 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         "Another verified signed object (addendum, consent, approval, recall, request, control) was taken in.",
     ),
     "review": EventKind(
-        False, ("message_id", "delivery_id", "action", "by"), "A person released or refused what policy held."
+        False,
+        ("message_id", "delivery_id", "action", "by"),
+        "A person claimed, released or refused what policy held, or closed a retrospective review.",
+    ),
+    "redecided": EventKind(
+        False,
+        ("message_id", "delivery_id", "cause", "outcome", "notice_sha256"),
+        "A delivery was decided again; its sender was told.",
+    ),
+    "collected": EventKind(
+        False,
+        ("message_id", "delivery_id", "recipient", "decided"),
+        "A recipient collected what a claim ticket named, after it was decided once more.",
+    ),
+    "told": EventKind(
+        False,
+        ("message_id", "delivery_id", "code", "notice_sha256"),
+        "An agency was told of something that concerns what it sent or received: CONSENT_WITHDRAWN, a recall, a correction.",
+    ),
+    "overdue": EventKind(
+        False,
+        ("message_id", "delivery_id", "review", "owner", "deadline_at", "escalation"),
+        "What waited for a person is overdue and was escalated.",
+    ),
+    "clock": EventKind(
+        False,
+        ("message_id", "clock", "recipient", "state", "due_at"),
+        "A statutory or local clock was started, paused, met or breached.",
+    ),
+    "negative_receipt": EventKind(
+        False,
+        ("message_id", "delivery_id", "recipient", "none_logged_by", "last_state", "log_size"),
+        "No further receipt of a delivery was logged by a deadline.",
     ),
     "undeliverable": EventKind(
         False,
@@ -87,6 +119,7 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     "console_login": EventKind(False, ("by", "outcome"), "Somebody signed in to the console, or failed to."),
     "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
     "checkpoint_gap": EventKind(True, ("from_size", "to_size", "code"), "Checkpoints were late or missing."),
+    "heartbeat": EventKind(True, ("size",), "Nothing else happened for a while; the log still grows and is signed."),
     "directory": EventKind(
         True, ("version_number", "sha256"), "A directory version signed by the authority was published."
     ),

@@ -88,7 +88,7 @@ async def finish_delivery(connection: Connection, message_ids: Sequence[UUID], d
     """Remove deliveries whose recipient has sent a receipt."""
     await connection.execute(
         "DELETE FROM outbox o USING unnest($1::uuid[], $2::text[]) AS done (message_id, delivery_id)"
-        " WHERE o.kind = 'delivery' AND o.message_id = done.message_id AND o.delivery_id = done.delivery_id",
+        " WHERE o.kind IN ('delivery', 'ticket') AND o.message_id = done.message_id AND o.delivery_id = done.delivery_id",
         message_ids,
         delivery_ids,
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from broker.store.pool import Connection
+from schemas.canonical import decode_base64url
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class ReceiptRow:
     state: str
     reason_code: str | None
     previous: str | None
+    decision_leaf: str
     at: datetime
     received_at: datetime
     event_id: UUID
@@ -56,21 +58,26 @@ class OpenDelivery:
 
 
 async def find_deliveries(
-    connection: Connection, keys: Sequence[tuple[UUID, str]]
-) -> dict[tuple[UUID, str], OpenDelivery]:
-    """Return the deliveries of these (message, delivery) ids, each with its chain."""
+    connection: Connection, keys: Sequence[tuple[UUID, str, str]]
+) -> dict[tuple[UUID, str, str], OpenDelivery]:
+    """Return the decisions of these (message, delivery, decision leaf), first or later, each with its own chain of receipts."""
     rows = await connection.fetch(
-        "SELECT d.message_id, d.delivery_id, m.sender, d.recipient, m.referral_id, m.manifest_digest, e.entry, d.released,"
+        "SELECT d.message_id, d.delivery_id, wanted.leaf, m.sender, d.recipient, m.referral_id, m.manifest_digest, c.entry, c.released,"
         " ARRAY(SELECT r.body FROM receipts r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id"
-        " ORDER BY r.received_at, r.previous IS NOT NULL, r.state = 'actioned') AS chain"
-        " FROM unnest($1::uuid[], $2::text[]) AS wanted (message_id, delivery_id)"
+        " AND r.decision_leaf = wanted.leaf ORDER BY r.received_at, r.previous IS NOT NULL, r.state = 'actioned') AS chain"
+        " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS wanted (message_id, delivery_id, leaf, leaf_sha256)"
         " JOIN deliveries d USING (message_id, delivery_id) JOIN messages m USING (message_id)"
-        " JOIN log_entries e ON e.event_id = d.event_id",
+        # The decision that the leaf names; where it names none, the first, so that the receipt is seen to bind something else.
+        " CROSS JOIN LATERAL (SELECT l.released, e.entry FROM (SELECT d.event_id, d.released UNION ALL"
+        " SELECT r.event_id, r.released FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id) l"
+        " JOIN log_entries e USING (event_id) ORDER BY sha256(e.entry) = wanted.leaf_sha256 DESC, e.position LIMIT 1) c",
         [key[0] for key in keys],
         [key[1] for key in keys],
+        [key[2] for key in keys],
+        [decode_base64url(key[2], field="receipt.decision_leaf") for key in keys],
     )
     return {
-        (row["message_id"], row["delivery_id"]): OpenDelivery(
+        (row["message_id"], row["delivery_id"], row["leaf"]): OpenDelivery(
             message_id=row["message_id"],
             delivery_id=row["delivery_id"],
             sender=row["sender"],
@@ -104,6 +111,7 @@ async def insert_receipts(connection: Connection, rows: Sequence[ReceiptRow]) ->
         "state",
         "reason_code",
         "previous",
+        "decision_leaf",
         "at",
         "received_at",
         "event_id",
@@ -118,7 +126,9 @@ async def insert_receipts(connection: Connection, rows: Sequence[ReceiptRow]) ->
     await connection.execute(
         "UPDATE deliveries d SET state = n.state, last_receipt = n.digest"
         " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS n (message_id, delivery_id, state, digest)"
-        " WHERE d.message_id = n.message_id AND d.delivery_id = n.delivery_id",
+        # What was added later never takes a delivery back to an earlier state.
+        " WHERE d.message_id = n.message_id AND d.delivery_id = n.delivery_id"
+        " AND NOT (d.state IN ('opened', 'actioned', 'refused') AND n.state = 'accepted')",
         [row.message_id for row in ordered],
         [row.delivery_id for row in ordered],
         [row.state for row in ordered],

@@ -116,7 +116,7 @@ def verify_envelope(
     entries = read_openings(unverified.openings, check_digests(manifest.digests))
     descriptors = read_entries(entries, "section", "section_id", SectionDescriptor)
     keyrings = read_entries(entries, "keyring", "delivery_id", KeyringDescriptor)
-    header = _read_header(entries)
+    header = read_header(entries)
     _check_references(header, descriptors, keyrings)
     if unverified.sections.keys() != descriptors.keys():
         raise UndeclaredEntry("sections and their descriptors differ", field="sections")
@@ -196,7 +196,13 @@ def read_entries(
     return found
 
 
-def _read_header(entries: Mapping[str, tuple[str, Any]]) -> RoutingHeader:
+def read_header(entries: Mapping[str, tuple[str, Any]]) -> RoutingHeader:
+    """Return the routing header of opened entries, each delivery with what is granted to it.
+
+    Raises:
+        MalformedMessage: an entry is missing, repeated or not of its form.
+        UndeclaredEntry: a grant names a delivery that is not declared.
+    """
     grants: dict[str, list[str]] = {}
     rest: dict[str, Any] = {}
     for name, (_, value) in entries.items():

@@ -1,0 +1,177 @@
+"""The review queue, approvals, and collection by claim ticket. People call with their own token; what they decide is signed with their own key."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Request, Response
+
+from broker.api.answers import answer_json, describe
+from broker.api.context import AgencyCaller, ApiContext, Context, PersonCaller
+from broker.api.guard import KIB, read_body
+from broker.delivery.ports import observe_nothing
+from broker.intake.approving import build_approval, check_approval, read_members
+from broker.intake.collecting import collect_delivery
+from broker.intake.committing import RacedByAnother, commit_effects
+from broker.intake.effects import Effects
+from broker.intake.people import DEFAULT_ROLE
+from broker.log import NewEvent
+from broker.registry.access import Caller
+from broker.store import registers as register_store
+from broker.store import reviewing
+from broker.store.pool import translate_errors
+from schemas.canonical import parse_object
+from schemas.errors import Conflict, DependencyUnavailable, MalformedMessage, NotFound, NotPermitted
+
+router = APIRouter(prefix="/v1", tags=["reviews"])
+
+MAX_APPROVAL_BYTES = 64 * KIB
+MAX_COLLECTED_BYTES = 32 * 1024 * KIB
+PARTNERSHIP_ROLE = "partnership_approver"
+"""Sees every agency's queue; without it, a person sees what their own agency owns."""
+_MOST_RACES = 5
+
+log = structlog.get_logger("safelane.api")
+
+
+@router.get(
+    "/reviews", summary="What waits for a person, the most urgent first", openapi_extra=describe(answer={"reviews": []})
+)
+async def list_reviews(context: Context, caller: PersonCaller, state: str = "open") -> Response:
+    """List holds and retrospective reviews of the caller's agency."""
+    with translate_errors():
+        async with context.pool.acquire(timeout=10) as connection:
+            rows = await reviewing.list_queue(connection, owner=_scope(caller), state=None if state == "all" else state)
+    now = context.planner.clock()
+    return answer_json({"reviews": [_describe(dict(row), now) for row in rows]})
+
+
+@router.post(
+    "/reviews/{message_id}/{delivery_id}/claim",
+    summary="Take a hold on oneself",
+    openapi_extra=describe(answer={"claimed_by": "p-1"}),
+)
+async def claim_review(message_id: str, delivery_id: str, context: Context, caller: PersonCaller) -> Response:
+    """Claim an open hold: nobody else decides it then, except where two are needed."""
+    person = _require_person(caller)
+    now = context.planner.clock()
+    with translate_errors():
+        async with context.pool.acquire(timeout=10) as connection, connection.transaction():
+            line = await register_store.read_delivery(connection, delivery_id, read_uuid(message_id))
+            if line is None or line["hold_state"] is None or _scope(caller) not in {None, line["hold_owner"]}:
+                raise NotFound("there is no such hold", field="delivery_id")
+            if not await reviewing.claim_hold(
+                connection, line["message_id"], delivery_id, owner=_scope(caller), by=person, at=now
+            ):
+                raise Conflict("it is decided, or somebody else has claimed it", field="delivery_id")
+            members = {
+                "at": now.isoformat(),
+                "message_id": message_id,
+                "delivery_id": delivery_id,
+                "action": "claimed",
+                "by": person,
+            }
+            await context.log.append(connection, [NewEvent.salted("review", members)], at=context.clock())
+    return answer_json({"claimed_by": person})
+
+
+@router.post(
+    "/approvals",
+    summary="Hand in an approval, signed by the approver",
+    openapi_extra=describe(answer={"object_digest": "…"}, status=201),
+)
+async def hand_in_approval(request: Request, context: Context, caller: PersonCaller) -> Response:
+    """Verify, register and log an approval (release, refuse, disclosure_token, lift_embargo, review_embargo, review_break_glass)."""
+    body = await read_body(request, max_bytes=MAX_APPROVAL_BYTES)
+    parse_object(body, max_bytes=MAX_APPROVAL_BYTES)
+    person = _require_person(caller)
+    for _ in range(_MOST_RACES):
+        try:
+            digest = await _take_approval(context, body, person)
+        except RacedByAnother:
+            continue
+        return answer_json({"object_digest": digest}, status=201)
+    raise DependencyUnavailable("the registers move too fast", field="postgresql")
+
+
+async def _take_approval(context: ApiContext, body: bytes, person: str) -> str:
+    real_now, now = context.clock(), context.planner.clock()
+    with translate_errors():
+        snapshot = await context.registry.current()
+        async with context.pool.acquire(timeout=10) as connection:
+            taken = await check_approval(connection, body, snapshot, real_now=real_now)
+            if taken.person.id != person:
+                raise NotPermitted("is signed by somebody else", field="approval.approver")
+            effects = Effects(now=real_now, lease_until=real_now)
+            sender = await connection.fetchval("SELECT sender FROM messages WHERE message_id = $1", taken.message_id)
+            build_approval(taken, effects, sender=sender, now=now)
+            await commit_effects(
+                context.pool, connection, context.log, effects, snapshot=snapshot, observe=observe_nothing
+            )
+    log.info("approval_registered", action=taken.approval.action.value)
+    return taken.digest
+
+
+@router.post(
+    "/deliveries/{delivery_id}/collect",
+    summary="Collect what a claim ticket names; it is decided once more",
+    openapi_extra=describe(answer={"manifest": {}, "decision": {}, "proof": "…"}),
+)
+async def collect(delivery_id: str, context: Context, caller: AgencyCaller) -> Response:
+    """Decide a ticket's delivery again, log ``collected``, and only then hand out its ciphertext."""
+    if context.planner is None:  # pragma: no cover - a context always has one
+        raise NotFound("there is no such delivery", field="delivery_id")
+    body = await collect_delivery(
+        pool=context.pool,
+        log=context.log,
+        snapshots=context.registry,
+        engine_for=context.planner.engine_for,
+        delivery_id=delivery_id,
+        agency=caller.agency,
+        real_clock=context.clock,
+        business_clock=context.planner.clock,
+    )
+    return Response(body, media_type="application/json")
+
+
+def read_uuid(text: str) -> UUID:
+    """Read a message id.
+
+    Raises:
+        MalformedMessage: it is not one.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise MalformedMessage("must be a message id", field="message_id") from None
+
+
+def _require_person(caller: Caller) -> str:
+    if caller.person is None:
+        raise NotPermitted("only a person may do this")
+    return caller.person.id
+
+
+def _scope(caller: Caller) -> str | None:
+    """Return whose queue the caller sees: their agency's, or everybody's (none)."""
+    person = caller.person
+    if person is None or (not {DEFAULT_ROLE, PARTNERSHIP_ROLE}.intersection(person.roles) and not person.roles):
+        raise NotPermitted("only an approver may do this")
+    return None if PARTNERSHIP_ROLE in person.roles else caller.agency
+
+
+def _describe(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    decision = read_members(row.pop("decision")) if row.get("decision") else {}
+    held = {
+        code: {"row": verdict["row"], "reason": verdict["reason"]}
+        for code, verdict in decision.get("compartments", {}).items()
+        if verdict["result"] == "held"
+    }
+    shown = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if value is not None
+    }
+    shown["message_id"] = str(row["message_id"])
+    return shown | {"overdue": row["state"] == "open" and row["deadline_at"] <= now, "held": held}

@@ -1,0 +1,110 @@
+"""What follows from a decided referral besides its deliveries: tickets, used tokens, retrospective reviews, word to those whom it corrects."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from broker.delivery.notices import build_notice
+from broker.intake.committing import RacedByAnother
+from broker.intake.effects import Effects
+from broker.intake.reopening import write_review
+from broker.intake.stored import list_tokens
+from broker.log import NewEvent
+from broker.store import registers as register_store
+from broker.store.pool import Connection
+from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
+from schemas.decision import Decision
+from schemas.envelope import VerifiedEnvelope
+from schemas.header import DeliveryRequest, RoutingHeader
+
+CLAIM_TICKET = "CLAIM_TICKET"
+
+
+def send_ticket(
+    verified: VerifiedEnvelope, message_id: UUID, delivery: DeliveryRequest, effects: Effects, now: datetime
+) -> None:
+    """Queue a claim ticket instead of a delivery that rests on consent: RabbitMQ cannot take a message back, collection decides again."""
+    manifest = verified.manifest
+    notice = build_notice(
+        "ticket",
+        at=now,
+        message_id=manifest.message_id,
+        referral_id=manifest.referral_id,
+        revision=manifest.revision,
+        manifest_digest=verified.manifest_digest,
+        delivery_id=delivery.delivery_id,
+        sender=manifest.sender,
+        code=CLAIM_TICKET,
+    )
+    event = effects.log(
+        NewEvent.salted(
+            "told",
+            {
+                "at": now.isoformat(),
+                "message_id": manifest.message_id,
+                "delivery_id": delivery.delivery_id,
+                "agency": delivery.agency,
+                "code": CLAIM_TICKET,
+                "notice_sha256": notice.sha256,
+            },
+        )
+    )
+    effects.send(
+        "ticket",
+        delivery.agency,
+        event,
+        notice.base,
+        message_id=message_id,
+        delivery_id=delivery.delivery_id,
+        stored=notice.base,
+    )
+    values = {"message_id": message_id, "delivery_id": delivery.delivery_id, "created_at": now}
+    effects.writes.append(lambda connection: register_store.insert_row(connection, "tickets", values))
+
+
+def note_consequences(
+    verified: VerifiedEnvelope, message_id: UUID, decisions: Sequence[Decision], context: Any, effects: Effects
+) -> None:
+    """Add to ``effects`` what follows from the decisions on a message as a whole. ``context`` is the batch's ``DecisionContext``."""
+    header, manifest = verified.header, verified.manifest
+    directory = context.snapshot.directory
+    if any(
+        d.outcome is DeliveryOutcome.HELD or d.queue or context.decider.rests_on_choice(d.purpose) for d in decisions
+    ):
+        tokens = list_tokens(header)
+        if tokens:
+            effects.subjects.append((message_id, tokens))
+    for decision in decisions:
+        if decision.retrospective_review:
+            effects.writes.append(write_review(message_id, decision, manifest.sender, directory, context.now))
+    for scheme, ref in _find_used(header, decisions):
+        effects.used_tokens[scheme, ref] = manifest.conversation
+        values = {
+            "scheme": scheme,
+            "ref": ref,
+            "conversation": manifest.conversation,
+            "message_id": message_id,
+            "used_at": context.now,
+        }
+        effects.writes.append(lambda connection, values=values: _use_up(connection, values))  # type: ignore[misc]
+
+
+def _find_used(header: RoutingHeader, decisions: Sequence[Decision]) -> set[tuple[str, str]]:
+    """Return the disclosure tokens with which something about an offender went: each serves one matter, once."""
+    served = {
+        d.recipient
+        for d in decisions
+        if (verdict := d.compartments.get(Compartment.C09)) is not None
+        and verdict.result in {CompartmentResult.FULL, CompartmentResult.SUMMARY, CompartmentResult.POINTER}
+    }
+    return {(t.scheme, t.ref) for t in header.policy.tokens if t.recipient in served}
+
+
+async def _use_up(connection: Connection, values: dict[str, Any]) -> None:
+    if not await register_store.insert_row(connection, "used_tokens", values):
+        by = await connection.fetchval(
+            "SELECT conversation FROM used_tokens WHERE scheme = $1 AND ref = $2", values["scheme"], values["ref"]
+        )
+        if by != values["conversation"]:
+            raise RacedByAnother  # another matter used it meanwhile: decide again without it

@@ -1,0 +1,199 @@
+"""``safelane review``: what policy holds waits here for a person, who releases or refuses it with their own key."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.authority.people import Approver
+    from deploy.review_link import ReviewLink
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+KeyFile = Annotated[Path, typer.Option("--key", help="Your own key file (safelane review keygen).")]
+Hub = Annotated[str, typer.Option("--hub", help="The hub's URL.")]
+Trust = Annotated[Path, typer.Option("--trust", help="The partnership's trust file.")]
+PassphraseFile = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="File with your passphrase; else it is asked for.")
+]
+Delivery = Annotated[str, typer.Argument(help="The delivery's id, as 'review list' shows it.")]
+Reason = Annotated[str, typer.Option("--reason-code", help="Why, as a code; the words stay with your agency.")]
+Headings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compartment", help="Release this heading (C12 …) only; repeat for more. Without it: all that is held."
+    ),
+]
+
+
+@app.callback()
+def describe() -> None:
+    """Review what policy holds: list, claim, release, refuse. Each step is logged; what you decide is signed with your own key."""
+
+
+@app.command(
+    epilog="Example: safelane review keygen --person ann.lee --agency csc.marchshire --role approver --key ann.key.json"
+)
+def keygen(
+    person: Annotated[str, typer.Option(help="Your id in the directory; never your name.")],
+    agency: Annotated[str, typer.Option(help="Your agency's id.")],
+    role: Annotated[list[str], typer.Option(help="A role that you hold; repeat for more.")],
+    *,
+    key: KeyFile = Path("approver.key.json"),
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make your own keys, encrypted under your passphrase. Give the officers the entry that is printed; it holds public keys only."""
+    from deploy.authority.people import create_approver
+
+    entry = create_approver(key, person, agency, role, _read_passphrase(person, passphrase_file, confirm=True))
+    typer.echo(entry.model_dump_json())
+    typer.echo(
+        f"Keys: {key}. Next: give the entry above to an officer (safelane review admit ENTRY --folder …).", err=True
+    )
+
+
+@app.command(epilog="Example: safelane review admit ann.entry.json --folder authority")
+def admit(
+    entry: Annotated[Path, typer.Argument(help="The entry that keygen printed, as a file.")],
+    folder: Annotated[Path, typer.Option(help="The authority's folder.")] = Path("authority"),
+) -> None:
+    """For officers: put a person into the next directory version; then 'safelane authority sign' and 'publish'."""
+    from deploy.authority.people import admit_person, read_person
+
+    person = read_person(entry)
+    admit_person(folder, person)
+    typer.echo(f"{person.id} of {person.agency} is in the next directory version: {', '.join(person.roles)}")
+
+
+@app.command(
+    "list",
+    epilog="Example: safelane review list --key ann.key.json --hub https://hub.example.org:8443 --trust trust.json",
+)
+def list_reviews(
+    *,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    state: Annotated[str, typer.Option(help="open, released, refused, done or all.")] = "open",
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Show what waits, the most urgent first."""
+    approver, link = _connect(key, hub, trust, passphrase_file)
+    with link:
+        rows = link.list_reviews(approver, state)
+    for row in rows:
+        mark = "OVERDUE " if row["overdue"] else ""
+        typer.echo(
+            f"{row['delivery_id']}  {mark}{row['review']} {row['kind']} to {row.get('recipient', '-')} until {row['deadline_at']}"
+        )
+        typer.echo(
+            f"    {row['reason']}  owner {row['owner']}, {row['state']}, claimed by {row.get('claimed_by', 'nobody')}"
+        )
+        for code, verdict in row["held"].items():
+            typer.echo(f"    {code} {verdict['row']}: {verdict['reason']}")
+    typer.echo(f"{len(rows)} in the queue.")
+
+
+@app.command(
+    epilog="Example: safelane review claim DELIVERY --key ann.key.json --hub https://hub.example.org:8443 --trust trust.json"
+)
+def claim(delivery: Delivery, *, key: KeyFile, hub: Hub, trust: Trust, passphrase_file: PassphraseFile = None) -> None:
+    """Take a hold on yourself, so that nobody else decides it meanwhile."""
+    approver, link = _connect(key, hub, trust, passphrase_file)
+    with link:
+        row = _find(link, approver, delivery)
+        link.claim(approver, row["message_id"], delivery)
+    typer.echo(f"{delivery} is yours.")
+
+
+@app.command(
+    epilog="Example: safelane review release DELIVERY --reason-code need_to_know --compartment C12 --key ann.key.json --hub … --trust …"
+)
+def release(
+    delivery: Delivery,
+    *,
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    compartment: Headings = None,
+    joins: Annotated[str | None, typer.Option(help="The first approval's id, where two are needed.")] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Release what is held. The sender's gateway checks your signature itself before it gives any key."""
+    _decide("release", delivery, (key, hub, trust, passphrase_file), reason_code, compartments=compartment, joins=joins)
+
+
+@app.command(
+    epilog="Example: safelane review refuse DELIVERY --reason-code not_necessary --key ann.key.json --hub … --trust …"
+)
+def refuse(
+    delivery: Delivery,
+    *,
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Refuse what is held; the sender is told, with your reason."""
+    _decide("refuse", delivery, (key, hub, trust, passphrase_file), reason_code)
+
+
+def _decide(
+    action: str, delivery: str, connection: tuple[Path, str, Path, Path | None], reason_code: str, **options: Any
+) -> None:
+    from deploy.authority.people import sign_approval
+
+    approver, link = _connect(*connection)
+    with link:
+        row = _find(link, approver, delivery)
+        held = list(row["held"])
+        chosen = options.get("compartments") or held
+        approval = sign_approval(
+            approver,
+            now=datetime.now(UTC),
+            action=action,
+            message_id=row["message_id"],
+            manifest_digest=row["manifest_digest"],
+            delivery_id=delivery,
+            recipient=row["recipient"],
+            compartments=[] if _whole(row) else chosen,
+            reason_code=reason_code,
+            joins=options.get("joins"),
+        )
+        digest = link.hand_in(approver, approval)
+    typer.echo(f"{action}: registered as {digest}")
+
+
+def _whole(row: dict[str, Any]) -> bool:
+    """Tell whether the delivery as a whole is held (all its headings by one row), not single headings of it."""
+    rows = {verdict["row"] for verdict in row["held"].values()}
+    return rows == {row["row"]} and row.get("outcome", "held") == "held"
+
+
+def _find(link: "ReviewLink", approver: "Approver", delivery: str) -> dict[str, Any]:
+    from schemas.errors import NotFound
+
+    for row in link.list_reviews(approver, "all"):
+        if row.get("delivery_id") == delivery and row["review"] == "hold":
+            return row
+    raise NotFound("nothing of this delivery is held", field="delivery")
+
+
+def _connect(key: Path, hub: str, trust: Path, passphrase_file: Path | None) -> "tuple[Approver, ReviewLink]":
+    from deploy.authority.people import open_approver, read_person
+    from deploy.authority.signing import read_trust
+    from deploy.review_link import ReviewLink
+
+    approver = open_approver(key, _read_passphrase(read_person(key).id, passphrase_file))
+    return approver, ReviewLink(hub, read_trust(trust).ca_pem, lambda: datetime.now(UTC))
+
+
+def _read_passphrase(person: str, path: Path | None, *, confirm: bool = False) -> str:
+    from deploy.cli.passphrases import read_passphrases
+
+    files = [f"{person}={path}"] if path else []
+    return read_passphrases([person], files, confirm=confirm)[person]

@@ -1,0 +1,33 @@
+"""How a person reviews: the hub's API over TLS with their own token, and approvals signed with their own key."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from deploy.authority.hub_link import HubLink
+from deploy.authority.officers import Officer
+from deploy.authority.people import Approver
+
+
+class ReviewLink(HubLink):
+    """One connection to the hub's API for one approver."""
+
+    def list_reviews(self, approver: Approver, state: str = "open") -> list[dict[str, Any]]:
+        """Return what waits, the most urgent first."""
+        found: list[dict[str, Any]] = self._call("GET", f"/v1/reviews?state={state}", officer=_as_caller(approver))[
+            "reviews"
+        ]
+        return found
+
+    def claim(self, approver: Approver, message_id: str, delivery_id: str) -> None:
+        """Take a hold on oneself."""
+        self._call("POST", f"/v1/reviews/{message_id}/{delivery_id}/claim", officer=_as_caller(approver))
+
+    def hand_in(self, approver: Approver, approval: bytes) -> str:
+        """Hand in a signed approval; return its digest in the register."""
+        answer: Mapping[str, Any] = self._call("POST", "/v1/approvals", officer=_as_caller(approver), body=approval)
+        return str(answer["object_digest"])
+
+
+def _as_caller(approver: Approver) -> Officer:
+    # A token needs an id and an API key, whoever it is.
+    return cast("Officer", approver)
