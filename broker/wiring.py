@@ -12,7 +12,7 @@ import structlog
 
 from broker.amqp.consumer import BatchConsumer
 from broker.amqp.publisher import BatchPublisher
-from broker.amqp.topology import INTAKE_QUEUES, declare_topology
+from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, declare_topology
 from broker.config import HubConfig, read_text
 from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, Registers, load_pack
 from broker.delivery.dispatch import Dispatcher, DispatchTimes
@@ -20,8 +20,11 @@ from broker.delivery.ports import Observe, observe_nothing
 from broker.delivery.queues import QueueNames
 from broker.delivery.relay import Relay
 from broker.intake.batch import Intake
+from broker.intake.draining import Drainer
 from broker.intake.ports import Times
+from broker.intake.redeciding import Redecider
 from broker.intake.replaying import Replayer
+from broker.intake.sweeping import Sweeper
 from broker.intake.worker import IntakeLoop
 from broker.log import LogWriter
 from broker.registry import DirectorySnapshot, Registry
@@ -91,11 +94,13 @@ class Worker:
         dispatcher = Dispatcher(
             pool=pool, publisher=publisher, queues=queues, clock=read_real_clock, times=times, observe=self._observe
         )
+        snapshots = Registry(pool, authority, read_real_clock)
+        deciders = Deciders(pack)
         intake = Intake(
             pool=pool,
             log=log,
-            snapshots=Registry(pool, authority, read_real_clock),
-            deciders=Deciders(pack),
+            snapshots=snapshots,
+            deciders=deciders,
             queues=queues,
             times=Times(read_real_clock, self._business),
             lease=settings.lease,
@@ -121,15 +126,34 @@ class Worker:
             most_under_way=settings.batches_under_way,
         )
         replayer = Replayer(pool, intake, dispatcher)
+        dead_letters = BatchConsumer(
+            config.amqp.model_copy(update={"name": "safelane-hub-quarantine"}), (QUARANTINE_QUEUE,), prefetch=16
+        )
+        drainer = Drainer(dead_letters, intake, dispatcher)
+        redecider = Redecider(
+            pool=pool,
+            log=log,
+            snapshots=snapshots,
+            deciders=deciders,
+            times=Times(read_real_clock, self._business),
+            observe=self._observe,
+        )
+        sweeper = Sweeper(
+            pool=pool, log=log, snapshots=snapshots, times=Times(read_real_clock, self._business), observe=self._observe
+        )
         try:
             await self._declare_topology()
             _log.info("worker.started", policy_digest=pack.digest)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.loop.run(self._stop))
                 tasks.create_task(relay.run(self._stop, every_seconds=settings.relay_every_seconds))
+                tasks.create_task(drainer.run(self._stop))
                 tasks.create_task(replayer.run(self._stop, every_seconds=settings.relay_every_seconds))
+                tasks.create_task(redecider.run(self._stop, every_seconds=settings.relay_every_seconds))
+                tasks.create_task(sweeper.run(self._stop, every_seconds=settings.relay_every_seconds))
         finally:
             await consumer.close()
+            await dead_letters.close()
             await publisher.close()
             await asyncio.wait_for(pool.close(), timeout=10)
 
