@@ -55,6 +55,18 @@ def make_log_key(
     typer.echo(f"Written: {key} (secret) and {verifier}. Next: safelane authority set-hub")
 
 
+@app.command("restore-queues", epilog="Example: safelane hub restore-queues --config hub.yaml")
+def restore_queues(config: Config = Path("hub.yaml")) -> None:
+    """Make queues, users and permissions of all enrolled agencies again, after RabbitMQ lost its data. What is there stays as it is."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy import queue_restoring
+
+    restored = asyncio.run(queue_restoring.restore_queues(load_config(config)))
+    typer.echo(f"RabbitMQ has the hub's queues and those of {len(restored)} agencies.")
+
+
 @app.command(epilog="Example: safelane hub serve --config hub.yaml")
 def serve(config: Config = Path("hub.yaml")) -> None:
     """Serve the HTTP API until it is told to stop (SIGTERM or Ctrl-C)."""
