@@ -43,6 +43,8 @@ class Decision(BaseModel):
     policy: str = ""
     reason: str = ""
     authority: str = ""
+    told: str | None = None
+    """What the recipient is told in place of row, reason and authority (``@told``): these would say what it may not know."""
     deliver_to: str | None = None
     """``agency#contact`` where one contact is named."""
     queue: bool = False

@@ -230,7 +230,6 @@ class DeliveryRequest(HeaderModel):
     role: Code
     purpose: Code
     contact: Code | None = None
-    circulation: Code | None = None
     granted_sections: tuple[OpaqueId, ...] = ()
 
 

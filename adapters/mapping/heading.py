@@ -108,9 +108,7 @@ def _draft_policy(referral: Referral, pepper: bytes) -> PolicyFacts:
 
 
 def _draft_deliveries(referral: Referral, make_id: Callable[[], str]) -> tuple[DeliveryRequest, ...]:
-    distinct: dict[tuple[str, str, str, str | None], str] = {}
-    for entry in referral.circulation:
-        distinct.setdefault((entry.agency, entry.role, entry.purpose, entry.contact), entry.code)
+    distinct = dict.fromkeys((entry.agency, entry.role, entry.purpose, entry.contact) for entry in referral.circulation)
     return tuple(
         DeliveryRequest(
             delivery_id=make_id(),
@@ -118,15 +116,9 @@ def _draft_deliveries(referral: Referral, make_id: Callable[[], str]) -> tuple[D
             role=role,
             purpose=purpose,
             contact=contact,
-            circulation=_as_code(code),
         )
-        for (agency, role, purpose, contact), code in distinct.items()
+        for agency, role, purpose, contact in distinct
     )
-
-
-def _as_code(code: str) -> str | None:
-    """Return a circulation code if it is one of letters, digits and hyphens: anything else stays in the gateway."""
-    return code if code.isascii() and code.replace("-", "").replace("_", "").isalnum() and len(code) <= 40 else None
 
 
 def _make_tokens(subject: Subject, pepper: bytes, pepper_id: str) -> tuple[SubjectToken, ...]:

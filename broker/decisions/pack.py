@@ -38,6 +38,8 @@ class Policy:
     step: int
     reason: str
     authority: str
+    told: str
+    """What its recipient is told in place of row, reason and authority, where these rest on facts that it may not have."""
     remaining: CompartmentResult | None
     """For a forbid on a group of outcomes: the widest result that it leaves."""
     names: str
@@ -221,6 +223,7 @@ def _read_policy(body: Mapping[str, Any], remaining: Mapping[str, str]) -> Polic
         step=int(notes.get("step", "0")),
         reason=notes["reason"],
         authority=notes["authority"],
+        told=notes.get("told", ""),
         remaining=CompartmentResult(left) if left else None,
         names=notes.get("names", AUTHORISES),
         queue=notes.get("queue") == "yes",

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_bytes
-from typing import Final
+from typing import Any, Final
 
 from schemas.codes import Compartment, DeliveryOutcome, Form
 from schemas.decision import Decision
 from schemas.envelope import INCIDENT, SectionDescriptor, VerifiedEnvelope
 from schemas.header import DeliveryRequest
 from schemas.log_entry import SALT_BYTES
-from schemas.objects.events import DecidedEvent, commit_rest
+from schemas.objects.events import DecidedEvent, commit_inputs, commit_rest
 
 _WIDTH: Final = {Form.POINTER: 0, Form.SUMMARY: 1, Form.FULL: 2}
 
@@ -70,23 +70,32 @@ def build_release(
         contact=decided_contact(delivery, decision),
         keyring_kid=keyring.kid if keyring else None,
         outcome=decision.outcome,
-        row=decision.row,
-        reason=decision.reason,
-        authority=decision.authority,
-        agreement=decision.agreement,
+        **tell_grounds(decision, salt),
         released=released,
         rest=commit_rest(list_rest(verified.descriptors, decision, released), salt),
-        policy_digest=decision.policy_digest,
-        inputs_digest=decision.inputs_digest,
     )
     return Release(released, event, salt)
+
+
+def tell_grounds(decision: Decision, salt: bytes) -> dict[str, Any]:
+    """Return the event's members that say why: no more than the recipient may know, the rest of it behind ``salt``."""
+    told = decision.told
+    return {
+        "row": "" if told else decision.row,
+        "reason": told or decision.reason,
+        "authority": "" if told else decision.authority,
+        "agreement": decision.agreement,
+        "policy_digest": decision.policy_digest,
+        "inputs_digest": commit_inputs(decision.inputs_digest, salt),
+    }
 
 
 def list_rest(
     descriptors: Mapping[str, SectionDescriptor], decision: Decision, released: tuple[str, ...]
 ) -> dict[str, str]:
-    """Return the outcomes that a recipient may not see: each compartment's result and row, and each section that stays."""
+    """Return the outcomes that a recipient may not see: the deciding row, each compartment's result and row, and each section that stays."""
     rest = {compartment.value: f"{d.result.value} {d.row}" for compartment, d in sorted(decision.compartments.items())}
+    rest["decision"] = f"{decision.outcome.value} {decision.row} {decision.policy}"
     return rest | {f"section:{section_id}": "stays" for section_id in sorted(set(descriptors) - set(released))}
 
 

@@ -19,7 +19,10 @@ MAX_EVENT_BYTES = 65_536
 
 
 class DecidedEvent(BaseModel):
-    """One delivery's decision as its recipient may see it. ``rest`` commits to what else was decided (``commit_rest``)."""
+    """One delivery's decision as its recipient may see it. ``rest`` commits to what else was decided (``commit_rest``).
+
+    ``row`` and ``authority`` are empty where they would tell a fact that the recipient may not have; ``inputs_digest`` is salted (``commit_inputs``).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,3 +78,11 @@ class DecidedEvent(BaseModel):
 def commit_rest(outcomes: Mapping[str, str], salt: bytes) -> str:
     """Return the commitment to outcomes that the recipient may not see: section or compartment to outcome, under a 32-byte salt of its own."""
     return sha256_base64url(salt + canonical_bytes(dict(outcomes)))
+
+
+def commit_inputs(inputs_digest: str, salt: bytes) -> str:
+    """Return the commitment to a decision's inputs, under the salt of ``commit_rest``.
+
+    The digest itself would let a recipient try out grades, compartments and embargoes until one fits: there are few of them.
+    """
+    return sha256_base64url(salt + b"inputs" + inputs_digest.encode("ascii"))
