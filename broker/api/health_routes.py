@@ -1,9 +1,14 @@
 """For operators and load balancers: alive, ready, metrics. None of them says anything of a referral or an agency."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from broker.api.answers import answer_json, describe
 from broker.api.context import Context
+from broker.log.witnessing import read_witness_state
+from broker.registry import versions
+from broker.store.pool import translate_errors
 from schemas.errors import SafelaneError
 
 router = APIRouter(tags=["operation"])
@@ -23,7 +28,10 @@ async def get_readiness(context: Context) -> Response:
     results = await context.readiness.check()
     ready = all(result.ready for result in results)
     checks = {result.name: "ok" if result.ready else result.code for result in results}
-    return answer_json({"ready": ready, "checks": checks}, status=200 if ready else 503)
+    answer: dict[str, Any] = {"ready": ready, "checks": checks}
+    if checks.get("postgresql") == "ok":
+        answer["log"] = await _describe_log(context)
+    return answer_json(answer, status=200 if ready else 503)
 
 
 @router.get("/metrics", summary="Prometheus metrics", openapi_extra=describe(answer="…", media_type="text/plain"))
@@ -35,4 +43,31 @@ async def get_metrics(context: Context) -> Response:
     except SafelaneError:
         left = 0.0
     context.metrics.directory_seconds.set(left)
+    for check in await context.readiness.check():
+        context.metrics.ready.labels(check=check.name).set(int(check.ready))
+    described = await _describe_log(context)
+    context.metrics.unwitnessed.set(described.get("size", 0) - described.get("witnessed_size", 0))
+    if "seconds_since_checkpoint" in described:
+        context.metrics.checkpoint_age.set(described["seconds_since_checkpoint"])
     return Response(context.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _describe_log(context: Context) -> dict[str, Any]:
+    """Return how far the log and its witnesses are. Late cosignatures are told of here and never make the hub unready."""
+    try:
+        directory = (await context.registry.current()).directory
+        with translate_errors():
+            async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
+                state = await read_witness_state(connection, directory.witnesses.agencies, directory.witnesses.quorum)
+    except SafelaneError as error:
+        return {"code": error.code}
+    described: dict[str, Any] = {
+        "size": state.newest_size,
+        "witnessed_size": state.witnessed_size,
+        "quorum": state.quorum,
+        "witnesses": len(directory.witnesses.agencies),
+        "witnesses_heard": len(state.cosigned_at),
+    }
+    if state.newest_at is not None:
+        described["seconds_since_checkpoint"] = round((context.clock() - state.newest_at).total_seconds())
+    return described

@@ -1,9 +1,13 @@
-"""The message log for agencies: the newest checkpoint, and a proof of one entry. Entries about persons are salted commitments."""
+"""The message log for agencies: the newest checkpoint, and a proof of one entry. Entries about persons are salted commitments.
+
+``router`` joins what anyone may read (``tile_routes``) and what witnesses do (``witness_routes``).
+"""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from broker.api import tile_routes, witness_routes
 from broker.api.answers import describe
 from broker.api.context import AgencyCaller, Context
 from broker.log.reading import prove_entry, read_checkpoint
@@ -11,13 +15,13 @@ from broker.registry import versions
 from broker.store.pool import translate_errors
 from schemas.errors import NotFound
 
-router = APIRouter(prefix="/v1/log", tags=["log"])
+for_agencies = APIRouter(prefix="/v1/log", tags=["log"])
 
 TEXT = "text/plain; charset=utf-8"
 CHECKPOINT_EXAMPLE = "log.example.org/marchshire\n42\nroot hash, base64\n\n— log.example.org/marchshire signature\n"
 
 
-@router.get(
+@for_agencies.get(
     "/checkpoint",
     summary="The newest signed checkpoint (C2SP tlog-checkpoint)",
     openapi_extra=describe(answer=CHECKPOINT_EXAMPLE, media_type="text/plain"),
@@ -32,7 +36,7 @@ async def get_checkpoint(context: Context, _caller: AgencyCaller) -> Response:
     return Response(note, media_type=TEXT)
 
 
-@router.get(
+@for_agencies.get(
     "/entries/{position}/proof",
     summary="Proof that an entry is in the log (C2SP tlog-proof)",
     openapi_extra=describe(answer="c2sp.org/tlog-proof@v1\n…", media_type="text/plain"),
@@ -45,3 +49,9 @@ async def get_proof(
         async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
             proof = await prove_entry(connection, position, latest=True)
     return Response(proof, media_type=TEXT)
+
+
+router = APIRouter()
+router.include_router(for_agencies)
+router.include_router(tile_routes.router)
+router.include_router(witness_routes.router)

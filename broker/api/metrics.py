@@ -20,6 +20,13 @@ class ApiMetrics:
         self.directory_seconds = Gauge(
             "safelane_directory_expires_in_seconds", "Time until the directory expires", registry=self.registry
         )
+        self.unwitnessed = Gauge(
+            "safelane_log_unwitnessed_entries", "Entries that no quorum of witnesses covers", registry=self.registry
+        )
+        self.checkpoint_age = Gauge(
+            "safelane_log_checkpoint_age_seconds", "Age of the newest checkpoint", registry=self.registry
+        )
+        self.ready = Gauge("safelane_ready", "1 if the check passes", ["check"], registry=self.registry)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from broker.log.events import NewEvent
 from broker.store.pool import Connection
-from schemas.checkpoint import Checkpoint, sign_checkpoint, write_proof
+from schemas.checkpoint import Checkpoint, sign_checkpoint, write_proof, write_verifier
 from schemas.errors import IntegrityBroken
+from schemas.keys import public_part
 from schemas.merkle import HASH_BYTES, Appended, RightEdge, hash_leaf, hash_node
 
 SEQUENCER_LOCK: Final = 0x5AFE_0002
@@ -55,6 +56,11 @@ class LogWriter:
         self._origin = origin
         self._log_jwk = dict(log_jwk)
         self._epoch = epoch
+
+    @property
+    def verifier(self) -> str:
+        """The verifier key of the log's signatures (C2SP vkey text)."""
+        return write_verifier(self._origin, public_part(self._log_jwk))
 
     async def lock(self, connection: Connection) -> RightEdge:
         """Take the sequencer's lock until the transaction ends and return the tree's right edge.

@@ -4,7 +4,7 @@ from broker.log.append import TILE_WIDTH, root_of_tile
 from broker.store.pool import Connection
 from schemas.checkpoint import write_proof
 from schemas.errors import IntegrityBroken, NotFound
-from schemas.merkle import HASH_BYTES, RightEdge, prove_inclusion
+from schemas.merkle import HASH_BYTES, RightEdge, prove_consistency, prove_inclusion
 
 _TILE_BITS = 8
 
@@ -43,8 +43,31 @@ async def prove_entry(connection: Connection, position: int, *, latest: bool = F
     )
     if position < 0 or row is None:
         raise NotFound("the log has no such entry", field="position")
-    nodes = await _load_path(connection, position, row["size"])
-    return write_proof(position, prove_inclusion(position, row["size"], nodes.read), row["note"])
+    return await prove_entry_under(connection, position, row["size"], row["note"])
+
+
+async def prove_entry_under(connection: Connection, position: int, size: int, note: str) -> str:
+    """Return the tlog-proof of the entry at ``position`` under the checkpoint ``note`` of ``size`` entries.
+
+    Raises:
+        MalformedMessage: that checkpoint does not cover it.
+        IntegrityBroken: the stored tree has a hole.
+    """
+    nodes = await _load_path(connection, position, size)
+    return write_proof(position, prove_inclusion(position, size, nodes.read), note)
+
+
+async def prove_growth(connection: Connection, first: int, second: int) -> list[bytes]:
+    """Return the consistency proof from the tree of ``first`` entries to that of ``second`` (RFC 9162 section 2.1.4).
+
+    Raises:
+        MalformedMessage: ``first`` is larger than ``second``.
+        IntegrityBroken: the stored tree has a hole.
+    """
+    if not 0 < first < second:
+        return prove_consistency(first, second, _Nodes().read)
+    nodes = await _load_path(connection, first - 1, second)
+    return prove_consistency(first, second, nodes.read)
 
 
 class _Nodes:
@@ -72,12 +95,13 @@ async def _load_path(connection: Connection, position: int, size: int) -> _Nodes
     while size >> (_TILE_BITS * tile_level):
         count = size >> (_TILE_BITS * tile_level)
         for tile in {(position >> (_TILE_BITS * tile_level)) // TILE_WIDTH, (count - 1) // TILE_WIDTH}:
-            nodes.stretches[tile_level, tile] = await _load_tile(connection, tile_level, tile, count)
+            nodes.stretches[tile_level, tile] = await load_tile(connection, tile_level, tile, count)
         tile_level += 1
     return nodes
 
 
-async def _load_tile(connection: Connection, level: int, tile: int, count: int) -> list[bytes]:
+async def load_tile(connection: Connection, level: int, tile: int, count: int) -> list[bytes]:
+    """Return the hashes of a tile, full or partial, of a tree that has ``count`` hashes at this tile level."""
     width = min(TILE_WIDTH, count - tile * TILE_WIDTH)
     stored = await connection.fetchval("SELECT hashes FROM log_tiles WHERE level = $1 AND number = $2", level, tile)
     if stored is not None:
