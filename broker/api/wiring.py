@@ -22,6 +22,7 @@ from broker.config import HubConfig, read_text
 from broker.decisions import DEFAULT_PACK, DecisionEngine, Registers, load_pack
 from broker.intake.register_view import read_registers
 from broker.log import LogWriter
+from broker.log.heartbeat import beat_if_idle
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, forget_old_tokens
 from broker.registry.agency_queues import ProvisionAgencies
@@ -89,12 +90,13 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
 
 
 async def keep_up(context: ApiContext) -> None:
-    """Every half minute: finish provisioning that was postponed, forget tokens that are over. Never ends by itself."""
+    """Every half minute: finish provisioning that was postponed, forget tokens that are over, let an idle log beat. Never ends by itself."""
     while True:
         try:
             await context.provisioner.reconcile_quietly(await context.registry.current())
             async with context.pool.acquire(timeout=10) as connection:
                 await forget_old_tokens(connection, context.clock())
+                await beat_if_idle(connection, context.log, now=context.clock())
         except SafelaneError as error:
             log.warning("upkeep_postponed", code=error.code)
         except (OSError, TimeoutError) as error:
