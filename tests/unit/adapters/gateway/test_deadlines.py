@@ -73,6 +73,10 @@ def test_triage_goes_by_grade(grade: str, due: datetime) -> None:
     assert reckon("PPN", "csc", grade) == {"mash_triage": due}
 
 
+def test_triage_of_a_grade_that_is_not_shared_takes_the_common_time() -> None:
+    assert reckon("PPN", "csc", None) == reckon("PPN", "csc", "low")
+
+
 def test_encompass_goes_by_the_schools_own_calendar() -> None:
     assert reckon("ENCOMPASS", "dsl") == {"encompass_delivery": datetime(2027, 1, 5, 8, 40, tzinfo=UTC)}
 

@@ -71,6 +71,12 @@ async def test_listing_shows_no_content_and_opens_nothing(client: httpx.AsyncCli
     assert (await client.get("/inbox", params={"state": "opened"})).json()["deliveries"] == []
 
 
+async def test_the_grade_is_listed_where_it_is_shared(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    await receive(half, released=("section-0001", "section-0005"))
+    (line,) = (await client.get("/inbox")).json()["deliveries"]
+    assert (line["risk"], line["immediate_danger"]) == ("high", False)
+
+
 async def test_reading_gives_the_content_and_signs_opened(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
     await receive(half)
     answer = await client.get(f"/inbox/{DELIVERY}")
