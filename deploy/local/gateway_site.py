@@ -26,6 +26,7 @@ from deploy.local.gateway_access import ContactKey, GatewayAccess
 from deploy.local.hub_site import START_SECONDS, start_program
 from deploy.local.processes import ServerProcess, find_free_port
 from schemas.directory import Agency
+from schemas.errors import DependencyUnavailable
 
 CONTACT_KEY_BYTES = 32
 
@@ -152,6 +153,7 @@ async def _complete(config: GatewayConfig, entry: AgencyConfig, trust: Any) -> N
     hub = build_hub_client(config, entry, trust, keystore)
     try:
         keeper = DirectoryKeeper(entry.directory_path, trust, hub, read_real_clock)
-        await complete_enrolment(entry, trust, keystore, keeper, hub=hub, now=read_real_clock())
+        if not await complete_enrolment(entry, trust, keystore, keeper, hub=hub, now=read_real_clock()):
+            raise DependencyUnavailable("the authority's welcome has not reached the hub", field=entry.agency)
     finally:
         await hub.close()
