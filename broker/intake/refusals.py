@@ -1,6 +1,6 @@
 """Why a message is not taken in, as errors with codes of their own."""
 
-from schemas.errors import Conflict, Rejected, SafelaneError, SignatureInvalid, Undeliverable
+from schemas.errors import Conflict, DependencyUnavailable, Rejected, SafelaneError, SignatureInvalid, Undeliverable
 
 
 class SenderUnknown(SignatureInvalid):
@@ -34,6 +34,12 @@ class DeadLettered(NotUnderstood):
     """RabbitMQ handed it out too often, or a recipient's gateway gave it up."""
 
     code = "dead-lettered"
+
+
+class Stuck(DependencyUnavailable):
+    """A message can be neither taken in nor quarantined. RabbitMQ hands it out a limited number of times, then quarantines it itself."""
+
+    code = "intake-stuck"
 
 
 class TypeUnknown(Rejected):

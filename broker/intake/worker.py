@@ -5,14 +5,16 @@ after its COMMIT. A dependency that is away stops nothing for good: what is not 
 """
 
 import asyncio
+import itertools
 
 import structlog
 
 from broker.amqp.connection import retry_delay
 from broker.amqp.consumer import BatchConsumer, IncomingBatch
-from broker.delivery.dispatch import Dispatcher, Parcel
+from broker.delivery.dispatch import Dispatcher, Parcel, pause
 from broker.delivery.ports import Observe
-from broker.intake.batch import Intake
+from broker.intake.batch import Intake, Taken
+from broker.intake.refusals import Stuck
 from schemas.errors import DependencyUnavailable, IntegrityBroken
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ class IntakeLoop:
         self._linger = batch_linger_seconds
         self._committing = asyncio.Semaphore(most_under_way)
         self._publishing = asyncio.Semaphore(most_under_way)
-        self._failures = 0
+        self._stop = asyncio.Event()
         self.taken = 0
         """Messages committed and acked since the start."""
         self._publications = 0
@@ -57,6 +59,7 @@ class IntakeLoop:
         Raises:
             IntegrityBroken: something must not be released on; the process must end and be looked at.
         """
+        self._stop = stop
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
                 await self._committing.acquire()
@@ -82,29 +85,20 @@ class IntakeLoop:
     async def _move(self, batch: IncomingBatch, tasks: asyncio.TaskGroup) -> None:
         try:
             parcels = await self._commit(batch)
+            if parcels:
+                # Only then may another batch be committed: what waits to be published is bounded too.
+                self._publications += 1
+                await self._publishing.acquire()
+                tasks.create_task(self._publish(parcels))
         finally:
             self._committing.release()
-        if parcels:
-            self._publications += 1
-            await self._publishing.acquire()
-            tasks.create_task(self._publish(parcels))
 
     async def _commit(self, batch: IncomingBatch) -> list[Parcel]:
         self._observe("received")
-        try:
-            taken = await self._intake.take(batch.messages)
-        except DependencyUnavailable as error:
-            self._failures += 1
-            _log.warning("intake.interrupted", code=error.code, messages=len(batch.messages))
-            # Give back slowly: RabbitMQ counts hand-outs, and sends what was handed out too often to quarantine.
-            await asyncio.sleep(retry_delay(min(self._failures, 7), base=0.5, ceiling=30.0))
+        taken = await self._take(batch)
+        if taken is None:
             await batch.reject(batch.messages, requeue=True)
             return []
-        except IntegrityBroken as error:
-            _log.critical("intake.integrity-broken", code=error.code, field=error.field)
-            await batch.reject(batch.messages, requeue=True)
-            raise
-        self._failures = 0
         later = {message.tag for message in taken.deferred}
         await batch.ack([message for message in batch.messages if message.tag not in later])
         self._observe("acked")
@@ -112,6 +106,30 @@ class IntakeLoop:
             await batch.reject(taken.deferred, requeue=True)
         self.taken += len(batch.messages) - len(later)
         return taken.parcels
+
+    async def _take(self, batch: IncomingBatch) -> Taken | None:
+        """Take a batch in, however long a dependency is away; none if it must be handed out again.
+
+        A batch is kept, not given back, while PostgreSQL or the directory is away: RabbitMQ counts hand-outs, and an outage must not send
+        referrals to quarantine. What fails for a reason of its own is given back, so that the count ends it.
+        """
+        for attempt in itertools.count():
+            try:
+                return await self._intake.take(batch.messages)
+            except Stuck as error:
+                _log.error("intake.stuck", code=error.code, messages=len(batch.messages))
+                await pause(self._stop, retry_delay(0, base=1.0))
+                return None
+            except DependencyUnavailable as error:
+                _log.warning("intake.waiting", code=error.code, messages=len(batch.messages), attempt=attempt)
+                if self._stop.is_set():
+                    return None
+                await pause(self._stop, retry_delay(min(attempt, 6), base=0.25, ceiling=15.0))
+            except IntegrityBroken as error:
+                _log.critical("intake.integrity-broken", code=error.code, field=error.field)
+                await batch.reject(batch.messages, requeue=True)
+                raise
+        return None
 
     async def _publish(self, parcels: list[Parcel]) -> None:
         try:
