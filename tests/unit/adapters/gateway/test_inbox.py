@@ -73,6 +73,17 @@ def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHal
     assert len(half.inbox_store.list_receipts("delivery-0001")) == 1
 
 
+def test_a_risk_that_is_released_later_is_added_to_the_line(half: ReceivingHalf) -> None:
+    later = make_bound()
+    half.inbox.take_in(later.model_copy(update={"risk": None, "sections": ()}), b"body")
+    (line,) = half.inbox.list_entries(InboxFilter(), 10)
+    assert (line.grade, line.immediate_danger) == (None, None)
+    half.inbox.take_in(later.model_copy(update={"decision_leaf": "n" * 43}), b"late body")
+    (line,) = half.inbox.list_entries(InboxFilter(), 10)
+    assert (line.grade, line.immediate_danger) == ("high", True)
+    assert half.inbox.read("delivery-0001", None).received.risk == later.risk
+
+
 def test_another_message_under_the_same_delivery_id_is_a_conflict(half: ReceivingHalf) -> None:
     half.inbox.take_in(make_bound(), b"body")
     with pytest.raises(Conflict):
