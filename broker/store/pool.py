@@ -67,6 +67,13 @@ def translate_errors() -> Iterator[None]:
         asyncpg.InsufficientResourcesError,
         asyncpg.TransactionRollbackError,
         asyncpg.LockNotAvailableError,
+        # The server is there and cannot be written as it stands: a standby after a failover, rights or a migration missing, its disk at fault.
+        asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.InsufficientPrivilegeError,
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedColumnError,
+        asyncpg.PostgresSystemError,
+        asyncpg.InternalServerError,
         asyncpg.InterfaceError,
         asyncpg.InternalClientError,
         OSError,

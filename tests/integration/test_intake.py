@@ -299,3 +299,18 @@ async def test_a_replay_from_quarantine_goes_through_intake_again_once(world: Hu
         await pool.close()
     kinds = [r["kind"] for r in await world.owner.fetch("SELECT kind FROM log_entries ORDER BY position")]
     assert kinds == ["rejected", "quarantine_decided", "accepted", "decided", "decided", "decided"]
+
+
+@pytest.mark.parametrize("table", ["log_entries", "log_checkpoints", "log_payloads"])
+async def test_without_the_log_nothing_is_released_and_it_goes_on_by_itself(world: HubWorld, table: str) -> None:
+    async with world.running_worker():
+        await world.owner.execute(f"REVOKE INSERT ON {table} FROM safelane_worker")
+        await world.publish(POLICE, [world.seal(Draft()).body, b"{"])
+        assert await world.receive(CSC, 1, seconds=1) == []
+        assert (
+            await world.owner.fetchval("SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM quarantine)")
+            == 0
+        )
+        await world.owner.execute(f"GRANT INSERT ON {table} TO safelane_worker")
+        assert len(await world.receive(CSC, 1)) == 1
+        assert len(await world.receive(POLICE, 2)) == 2
