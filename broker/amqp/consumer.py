@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 #: RabbitMQ scans what is outstanding for each multiple acknowledgement: beyond this it costs more than it saves (DESIGN, RabbitMQ).
 MAX_PREFETCH = 512
 
+_SETTLE_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -70,7 +72,7 @@ class _ConsumeChannel:
         self.inbox: deque[Incoming] = deque()
         self.unsettled: dict[int, AbstractIncomingMessage] = {}
         self.arrived = asyncio.Event()
-        self._is_cancelled = False
+        self._is_given_up = False
 
     @classmethod
     async def open(cls, connection: AbstractConnection, queues: Sequence[str], prefetch: int) -> "_ConsumeChannel":
@@ -78,7 +80,7 @@ class _ConsumeChannel:
         consuming = cls(await open_channel(connection, confirms=False))
         channel = consuming.channel
         channel.close_callbacks.add(consuming._on_close)
-        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(consuming._on_cancel)
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(consuming.give_up)
         await channel.set_qos(prefetch_count=prefetch, timeout=10)
         for number, name in enumerate(queues):
             tag = f"safelane.{number}"
@@ -90,7 +92,7 @@ class _ConsumeChannel:
     @property
     def is_closed(self) -> bool:
         """Whether nothing more comes from here, and nothing can be settled."""
-        return self._is_cancelled or self.channel.is_closed
+        return self._is_given_up or self.channel.is_closed
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         tag, count = message.delivery_tag or 0, message.headers.get("x-delivery-count", 0)
@@ -112,8 +114,9 @@ class _ConsumeChannel:
         self.unsettled[tag] = message
         self.arrived.set()
 
-    def _on_cancel(self, _: Any) -> None:
-        self._is_cancelled = True  # the queue is gone or its leader moved: begin again
+    def give_up(self, *_: Any) -> None:
+        """Take nothing more from here: RabbitMQ ended a consumer (its queue is gone, or moved), or does not take acknowledgements."""
+        self._is_given_up = True
         self.arrived.set()
 
     def _on_close(self, *_: Any) -> None:
@@ -150,11 +153,13 @@ class IncomingBatch:
             last = channel.unsettled.pop(tag)
         single = [channel.unsettled.pop(tag) for tag in sorted(settled) if tag in channel.unsettled]
         try:
-            if last is not None:
-                await last.ack(multiple=True)
-            for message in single:
-                await message.ack()
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                if last is not None:
+                    await last.ack(multiple=True)
+                for message in single:
+                    await message.ack()
         except LINK_ERRORS as error:
+            channel.give_up()
             _log.warning("amqp.ack-failed", error=type(error).__name__, messages=len(tags))
             return False
         return True
@@ -165,11 +170,13 @@ class IncomingBatch:
         if channel is None or channel.is_closed:
             return False
         try:
-            for message in messages:
-                taken = channel.unsettled.pop(message.tag, None)
-                if taken is not None:
-                    await taken.nack(requeue=requeue)
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                for message in messages:
+                    taken = channel.unsettled.pop(message.tag, None)
+                    if taken is not None:
+                        await taken.nack(requeue=requeue)
         except LINK_ERRORS as error:
+            channel.give_up()
             _log.warning("amqp.reject-failed", error=type(error).__name__)
             return False
         return True

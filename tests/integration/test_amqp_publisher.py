@@ -263,6 +263,31 @@ async def test_missing_queue_is_reported_and_waited_for(rabbit_vhost: RabbitVhos
     await consumer.close()
 
 
+async def test_queue_that_disappears_is_noticed_and_waited_for(rabbit_vhost: RabbitVhost) -> None:
+    settings = rabbit_vhost.amqp_settings("hub")
+    queue = Queue("safelane.passing", DELIVERY_EXCHANGE, "safelane.passing", {"x-queue-type": "quorum"})
+    await declare_topology(settings, Topology((), (queue,)), settle=0)
+    consumer = BatchConsumer(settings, ["safelane.passing"])
+    assert len(await consumer.next_batch(within=0.1)) == 0
+    connection = await open_connection(settings)
+    channel = await open_channel(connection, confirms=False)
+    await channel.queue_delete("safelane.passing", timeout=10)
+    async with asyncio.timeout(10):
+        for _ in range(500):
+            if not consumer.is_connected:
+                break
+            await asyncio.sleep(0.02)
+        with pytest.raises(BrokerUnavailable):
+            await consumer.next_batch()
+        await declare_topology(settings, Topology((), (queue,)), settle=0)
+        publisher = BatchPublisher(settings)
+        await publisher.publish_batch([hub_message("safelane.passing", b"back")])
+        assert [message.body for message in (await consumer.next_batch(within=5)).messages] == [b"back"]
+    await close_quietly(connection)
+    for client in (publisher, consumer):
+        await client.close()
+
+
 async def publish_raw(vhost: RabbitVhost, properties: bytes, flags: int) -> bool:
     """Publish an empty message with hand-made properties; tell whether RabbitMQ took it."""
     connection = await open_connection(vhost.amqp_settings(AGENCY))
