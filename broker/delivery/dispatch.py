@@ -21,7 +21,7 @@ from broker.delivery.queues import QueueNames
 from broker.store import outbox
 from broker.store.outbox import OutboxRow
 from broker.store.pool import Connection, translate_errors
-from schemas.errors import DependencyUnavailable
+from schemas.errors import Conflict, DependencyUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -109,8 +109,9 @@ class Dispatcher:
             )
         try:
             outcomes |= await self._publisher.publish_batch(outgoing)
-        except DependencyUnavailable as error:
-            _log.warning("dispatch.broker-unavailable", code=error.code, parcels=len(outgoing))
+        except (DependencyUnavailable, Conflict) as error:
+            # A conflict: an earlier attempt is still in flight after its lease ran out. Either way the rows are due again.
+            _log.warning("dispatch.not-sent", code=error.code, parcels=len(outgoing))
         self._observe("published")
         await self._settle(parcels, outcomes)
         self._observe("settled")

@@ -21,14 +21,14 @@ from broker.delivery.queues import QueueNames
 from broker.intake import objects
 from broker.intake import receipts as receipt_steps
 from broker.intake import referrals as referral_steps
-from broker.intake.clocking import settle_by_messages, settle_by_receipts
+from broker.intake.clocking import ClockLedger
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects, build_parcels
 from broker.intake.ports import DeciderSource, SnapshotSource, Times
 from broker.intake.reading import Candidate, read_referral
 from broker.intake.receipts import SignedCandidate
 from broker.intake.referrals import DecisionContext, Repeat
-from broker.intake.refusals import DeadLettered, NotUnderstood
+from broker.intake.refusals import DeadLettered, NotUnderstood, Stuck
 from broker.intake.refusing import Refusal, build_refusal
 from broker.intake.register_view import read_registers
 from broker.intake.stored import list_tokens
@@ -39,7 +39,6 @@ from broker.store import receipts as receipt_store
 from broker.store import registers as register_store
 from broker.store.messages import Known
 from broker.store.pool import Connection, StoreUnavailable, translate_errors
-from schemas.envelope import VerifiedEnvelope
 from schemas.errors import DependencyUnavailable, IntegrityBroken, SafelaneError
 from schemas.objects.receipt import Receipt
 
@@ -145,9 +144,8 @@ class Intake:
         except (DependencyUnavailable, IntegrityBroken):
             raise
         except Exception as error:  # noqa: BLE001 (the message must not end the worker)
-            # RabbitMQ keeps it, hands it out again a limited number of times, and then puts it into its own quarantine.
             _log.error("intake.quarantine-failed", error=type(error).__name__)
-            raise StoreUnavailable("not even quarantine takes the message", field="quarantine") from None
+            raise Stuck("not even quarantine takes the message", field="quarantine") from None
 
     async def _read(self, incoming: Sequence[Incoming], snapshot: DirectorySnapshot) -> Readings:
         readings = Readings()
@@ -169,6 +167,13 @@ class Intake:
                 await asyncio.sleep(0)
         return readings
 
+    async def _read_again(self, readings: Readings, snapshot: DirectorySnapshot) -> Readings:
+        """Verify again under a directory that moved: a key may be revoked since. What was refused stays refused."""
+        verified = [c.incoming for c in readings.candidates] + [c.incoming for c in readings.signed]
+        again = await self._read(verified, snapshot)
+        again.refusals += readings.refusals
+        return again
+
     async def _commit(self, readings: Readings, snapshot: DirectorySnapshot) -> Taken:
         for _ in range(_MOST_RACES):
             try:
@@ -188,7 +193,10 @@ class Intake:
             except RacedByAnother:
                 # Another worker stored one of these meanwhile, or the directory moved: look again, decide again.
                 with translate_errors():
-                    snapshot = await self._snapshots.current()
+                    current = await self._snapshots.current()
+                if current.change != snapshot.change:
+                    readings = await self._read_again(readings, current)
+                snapshot = current
         raise StoreUnavailable("other workers were faster too often", field="postgresql")
 
     async def _gather(self, connection: Connection, readings: Readings, snapshot: DirectorySnapshot) -> Effects:
@@ -196,7 +204,9 @@ class Intake:
         effects = Effects(now=now, lease_until=now + self._lease)
         effects.register_change = await register_store.read_change(connection)
         decider, registers = self._deciders(snapshot)
-        context = DecisionContext(snapshot, decider, registers, self._queues, self._times.business())
+        now_logged = self._times.business()
+        clocks = ClockLedger(decider.clock_rules, snapshot.directory, now_logged)
+        context = DecisionContext(snapshot, decider, registers, self._queues, now_logged, clocks)
         refusals = list(readings.refusals)
         known = await self._find_known(connection, readings, refusals)
         candidates: list[Candidate] = []
@@ -210,7 +220,7 @@ class Intake:
         spoken_of = await register_store.find_spoken_of(
             connection, sorted({t for c in fresh for t in list_tokens(c.verified.header)})
         )
-        taken: list[VerifiedEnvelope] = []
+        await clocks.load_conversations(connection, [c.verified for c in fresh])
         for candidate in fresh:
             try:
                 mine = await see_registers(connection, candidate, context, spoken_of, effects)
@@ -221,10 +231,9 @@ class Intake:
                 refusals.append(Refusal(candidate.incoming, error))
                 continue
             referral_steps.build_referral(candidate, decisions, context, effects, known)
-            taken.append(candidate.verified)
-        await settle_by_messages(connection, taken, decider.clock_rules, effects, context.now)
         await self._repeat_notices(connection, repeats, effects)
         refusals += await self._gather_signed(connection, readings.signed, effects, context)
+        await clocks.write(connection, effects)
         seen = set(known.refused)
         for refusal in refusals:
             if refusal.key in seen:
@@ -295,7 +304,7 @@ class Intake:
             receipt_steps.build_receipt(candidate, deliveries[key], effects, context.now)
             chain.append((candidate.digest, candidate.model))
             receipts.append(candidate.model)
-        await settle_by_receipts(connection, receipts, context.decider.clock_rules, effects, context.now)
+        await context.clocks.take_receipts(connection, receipts)
         return refusals
 
 
