@@ -71,9 +71,13 @@ class StubHub:
     issued_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
-    def make(cls, ca_pem: str, business_clock: Callable[[], datetime]) -> "StubHub":
+    def make(
+        cls, ca_pem: str, business_clock: Callable[[], datetime], *, issued_at: datetime | None = None
+    ) -> "StubHub":
+        """Make one whose directory is issued at ``issued_at`` (none: now): tests with a fixed clock must say it."""
         authority, jwks = SigningKeys.generate(KeyUse.AUTHORITY)
-        return cls(authority, jwks, ca_pem, business_clock, matrix=policy_pack().matrix.to_directory_rows())
+        matrix = policy_pack().matrix.to_directory_rows()
+        return cls(authority, jwks, ca_pem, business_clock, matrix=matrix, issued_at=issued_at or datetime.now(UTC))
 
     def trust(self) -> dict[str, Any]:
         return {

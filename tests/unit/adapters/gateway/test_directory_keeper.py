@@ -15,14 +15,14 @@ from schemas.keys import KeyUse, SigningKeys, generate_encryption_jwk, public_pa
 from schemas.signed_directory import announce_encryption_key, sign_directory
 from tests.support.gateways import StubHub, fill_keystore
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 AGENCY = "csc.marchshire"
 MAX = 1 << 24
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> StubHub:
-    hub = StubHub.make("ca", lambda: NOW)
+    hub = StubHub.make("ca", lambda: NOW, issued_at=NOW)
     hub.keystores[AGENCY] = fill_keystore(tmp_path / "csc", AGENCY, NOW)
     return hub
 

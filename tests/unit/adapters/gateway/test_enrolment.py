@@ -35,7 +35,6 @@ from tests.support.gateways import HUB_URL, StubHub
 
 AGENCY = "school.oakfield"
 PEPPER = b"s" * 32
-NOW = datetime.now(UTC)
 INVITATION = Invitation(hub_url=HUB_URL, agency=AGENCY, invitation="secret-once")
 
 
@@ -43,8 +42,9 @@ class Joining:
     """An agency that joins, and a hub whose every answer a test may change."""
 
     def __init__(self, folder: Path) -> None:
+        self.now = datetime.now(UTC)  # certificates are made by the real clock
         self.pki = Pki(folder / "pki")
-        self.hub = StubHub.make(self.pki.ca_file.read_text(), lambda: NOW)
+        self.hub = StubHub.make(self.pki.ca_file.read_text(), lambda: self.now)
         folder.joinpath("trust.json").write_text(json.dumps(self.hub.trust()))
         write_new_key_file(folder / "kek")
         entry = {"agency": AGENCY, "data_dir": "data", "key_encryption_key_file": "kek", "api_token_file": "token"}
@@ -103,7 +103,7 @@ class Joining:
             "pepper_id": "p1",
             "sealed_pepper": self.seal_pepper(self.keystore.newest_encryption_jwk()),
             "directory_version": 1,
-            "at": NOW,
+            "at": self.now,
         }
         return Welcome(**self.welcome(values))
 
@@ -115,12 +115,12 @@ class Joining:
 
     async def ask(self, invitation: Invitation = INVITATION) -> PendingEnrolment:
         return await request_enrolment(
-            self.config, self.entry, self.trust, invitation, hub=self.client, now=NOW, keystore=self.keystore
+            self.config, self.entry, self.trust, invitation, hub=self.client, now=self.now, keystore=self.keystore
         )
 
     async def complete(self) -> bool:
         keeper = DirectoryKeeper(self.entry.directory_path, self.trust, self.client, lambda: datetime.now(UTC))
-        return await complete_enrolment(self.entry, self.trust, self.keystore, keeper, hub=self.client, now=NOW)
+        return await complete_enrolment(self.entry, self.trust, self.keystore, keeper, hub=self.client, now=self.now)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def list_other_keys(joining: Joining) -> None:
     folder = joining.entry.data_dir.parent / "other"
     folder.mkdir()
     joining.listed = Keystore.create(folder / "keystore.json", AGENCY, write_new_key_file(folder / "kek"))
-    joining.listed.rotate_encryption_key(NOW, KeyLifetimes())
+    joining.listed.rotate_encryption_key(joining.now, KeyLifetimes())
 
 
 def foreign_certificate(joining: Joining) -> str:

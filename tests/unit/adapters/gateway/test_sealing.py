@@ -20,14 +20,14 @@ from schemas.referral import Referral
 from tests.support.gateways import PEPPER, SAMPLES, StubHub, fill_keystore, policy_pack
 
 CA = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 FILES = yaml.safe_load((SAMPLES / "expected.yaml").read_text())["files"]
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> StubHub:
     folder = tmp_path_factory.mktemp("agencies")
-    hub = StubHub.make(CA, lambda: NOW)
+    hub = StubHub.make(CA, lambda: NOW, issued_at=NOW)
     for agency in (a.id for a in hub.directory().agencies):
         hub.keystores[agency] = fill_keystore(folder / agency, agency, NOW)
     return hub
