@@ -3,9 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTEST := .venv/bin/python -m pytest
+TESTS := not faults and not bench and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-64)
-.PHONY: help setup demo up down test check bench faults lock clean
+.PHONY: help setup demo up down test check slow bench faults lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -34,18 +35,22 @@ up: setup ## start everything, leave it running and print what to try
 down: setup ## stop what `make up` started; data stays
 	@.venv/bin/safelane down
 
-test: setup ## every test, on real RabbitMQ and PostgreSQL nodes of its own
-	@$(PYTEST) -m "not faults and not bench"
+test: setup ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
+	@$(PYTEST) -m "$(TESTS)"
 
-check: setup ## style, types, import directions, then every test
+check: setup ## style, types, import directions, then `make test`
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PYTEST) -m "not faults and not bench"
+	@$(PYTEST) -m "$(TESTS)"
 
-faults: setup ## long fault-injection runs: kills, cuts, restarts
-	@$(PYTEST) -m faults
+slow: setup ## ten thousand generated headers, decided by Cedar and by the oracle
+	@$(PYTEST) -m slow
+
+faults: setup ## kills, cuts and restarts alone, with those too long for `make test`
+	@$(PYTEST) tests/faults
+	@$(PYTEST) tests/integration -m faults
 
 bench: setup ## measure throughput beside a plain relay; result in var/bench/result.json
 	@.venv/bin/python -m bench

@@ -119,7 +119,6 @@ def agency_amqp(setting: Setting, data: Path, ca_file: Path) -> AmqpSettings:
     )
 
 
-@pytest.mark.slow
 def test_an_agency_joins_by_commands(setting: Setting, api: subprocess.Popen[bytes]) -> None:
     url, config = setting.hub.public_url, str(setting.hub.config_file)
     (setting.folder / "log.vkey").write_text(setting.hub.log_verifier)
@@ -169,7 +168,6 @@ def test_an_agency_joins_by_commands(setting: Setting, api: subprocess.Popen[byt
     setting.run("gateway", "enrol", "--config", "gw/gateway.yaml", code=1)
 
 
-@pytest.mark.slow
 def test_the_api_speaks_tls_1_3_only_and_recovers_from_kill(setting: Setting) -> None:
     process = start_api(setting)
     process.kill()

@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
 from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
@@ -32,7 +31,6 @@ def start_worker(world: HubWorld) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.slow
 async def test_killed_and_started_again_everything_arrives_once(world: HubWorld) -> None:
     first, second = Draft(), Draft()
     process = start_worker(world)
