@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome, Form
 
 SENT = frozenset({CompartmentResult.FULL, CompartmentResult.SUMMARY, CompartmentResult.POINTER})
+_FORM_OF = {result: Form(result.value) for result in SENT}
 
 
 class CompartmentDecision(BaseModel):
@@ -26,7 +27,7 @@ class CompartmentDecision(BaseModel):
     @property
     def form(self) -> Form | None:
         """The form that goes, or none."""
-        return Form(self.result.value) if self.result in SENT else None
+        return _FORM_OF.get(self.result)
 
 
 class Decision(BaseModel):

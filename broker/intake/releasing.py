@@ -35,11 +35,11 @@ def choose_sections(
     """
     if decision.outcome is not DeliveryOutcome.DELIVERED:
         return ()
-    permitted = decision.permitted_forms()
     best: dict[tuple[Compartment, str], tuple[int, str]] = {}
     for section_id in delivery.granted_sections:
         descriptor = descriptors[section_id]
-        form = permitted.get(descriptor.compartment)
+        decided = decision.compartments.get(descriptor.compartment)
+        form = decided.form if decided else None
         if form is None or _WIDTH[descriptor.form] > _WIDTH[form]:
             continue
         if descriptor.subject != INCIDENT and descriptor.subject not in decision.subjects:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 from broker.store.pool import Connection
@@ -167,7 +168,7 @@ async def insert_deliveries(connection: Connection, rows: Iterable[DeliveryRow])
     await connection.copy_records_to_table(
         "deliveries",
         columns=_DELIVERY_COLUMNS,
-        records=[tuple(getattr(row, column) for column in _DELIVERY_COLUMNS) for row in rows],
+        records=list(map(attrgetter(*_DELIVERY_COLUMNS), rows)),
     )
 
 

@@ -8,6 +8,7 @@ recipient's receipt arrives (DESIGN, step 6).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 from broker.store.pool import Connection
@@ -47,9 +48,7 @@ _INSERTED = (
 
 async def insert_outbox(connection: Connection, rows: Iterable[OutboxRow]) -> None:
     """Insert rows; their ``due_at`` is the end of the inserting worker's lease."""
-    await connection.copy_records_to_table(
-        "outbox", columns=_INSERTED, records=[tuple(getattr(row, column) for column in _INSERTED) for row in rows]
-    )
+    await connection.copy_records_to_table("outbox", columns=_INSERTED, records=list(map(attrgetter(*_INSERTED), rows)))
 
 
 async def claim_due(connection: Connection, now: datetime, lease_until: datetime, most: int) -> list[OutboxRow]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 from broker.store.pool import Connection
@@ -118,9 +119,7 @@ async def insert_receipts(connection: Connection, rows: Sequence[ReceiptRow]) ->
         "notice",
         "body",
     )
-    await connection.copy_records_to_table(
-        "receipts", columns=columns, records=[tuple(getattr(row, column) for column in columns) for row in rows]
-    )
+    await connection.copy_records_to_table("receipts", columns=columns, records=list(map(attrgetter(*columns), rows)))
     latest = {(row.message_id, row.delivery_id): row for row in rows}
     ordered = [latest[key] for key in sorted(latest)]
     await connection.execute(
@@ -140,5 +139,5 @@ async def insert_objects(connection: Connection, rows: Iterable[ObjectRow]) -> N
     """Insert other signed objects."""
     columns = ("object_digest", "type", "sender", "message_id", "received_at", "event_id", "notice", "body")
     await connection.copy_records_to_table(
-        "signed_objects", columns=columns, records=[tuple(getattr(row, column) for column in columns) for row in rows]
+        "signed_objects", columns=columns, records=list(map(attrgetter(*columns), rows))
     )

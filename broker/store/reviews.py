@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -51,9 +52,7 @@ class QuarantineRow:
 async def insert_holds(connection: Connection, rows: Iterable[HoldRow]) -> None:
     """Insert holds of deliveries that this transaction inserted."""
     columns = ("message_id", "delivery_id", "owner", "row", "reason", "created_at", "deadline_at")
-    await connection.copy_records_to_table(
-        "holds", columns=columns, records=[tuple(getattr(row, column) for column in columns) for row in rows]
-    )
+    await connection.copy_records_to_table("holds", columns=columns, records=list(map(attrgetter(*columns), rows)))
 
 
 async def insert_quarantine(connection: Connection, rows: Iterable[QuarantineRow]) -> set[UUID]:
