@@ -151,3 +151,52 @@ def invite(
         return
     write_private(out, text.encode())
     typer.echo(f"Invitation for {agency}, good until {invitation['expires_at']}: {out}")
+
+
+@app.command(epilog="Example: safelane hub fsck --config hub.yaml --witness csc.log-state.json --state fsck.json")
+def fsck(
+    config: Config = Path("hub.yaml"),
+    *,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option(help="A witness's log-state.json; finds a database that was put back. Repeatable."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep the progress in this file; the next run goes on from there.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin at the first entry whatever the state file says.")
+    ] = False,
+) -> None:
+    """Rebuild the log from the database by other code and compare: entries, tiles, checkpoints, records, receipts. Exit code 4 on any difference."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.cli import EXIT_INTEGRITY
+    from deploy.cli.progress import show_progress
+    from deploy.hub_fsck import check_hub, read_witness_files
+
+    settings = load_config(config)
+    states = read_witness_files(witness or ())
+    if fresh and state is not None:
+        state.unlink(missing_ok=True)
+    with show_progress("entries") as on_progress:
+        found = asyncio.run(check_hub(settings, states, state, on_progress))
+    for finding in found.findings:
+        typer.secho(f"{finding.code}: {finding.where}", fg="red")
+    more = found.counts.get("findings", 0) - len(found.findings)
+    if more > 0:
+        typer.echo(f"and {more} more")
+    typer.echo(f"{found.tree.size} entries, root {found.tree.root().hex()}")
+    held = ", ".join(sorted({kept.witness for kept in states}))
+    typer.echo(
+        f"Held against the checkpoints of: {held}"
+        if held
+        else "No witness's checkpoints: a database that was put back cannot be seen."
+    )
+    if found.findings:
+        typer.secho(
+            "The log is not what it was. Stop, use the telephone, and keep the disk as it is.", fg="red", bold=True
+        )
+        raise typer.Exit(EXIT_INTEGRITY)
+    typer.echo("Nothing was found.")

@@ -1,0 +1,309 @@
+"""``fsck`` against a log that real workers wrote: it passes as it is, and no single tampering escapes it."""
+
+# ruff: noqa: S608, S311 (constant names; chance that can be repeated)
+
+import asyncio
+import base64
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typer.testing import CliRunner
+
+from broker.log import LogWriter, NewEvent
+from broker.log.fsck import Fsck, FsckState, WitnessedCheckpoint
+from broker.log.rebuilding import RebuiltTree, hash_entry, is_signed_note
+from broker.wiring import read_log_key
+from deploy.cli import app
+from schemas.canonical import decode_base64url
+from schemas.checkpoint import Checkpoint, sign_checkpoint
+from schemas.codes import ReceiptState
+from schemas.keys import KeyUse, generate_ed25519_jwk
+from schemas.log_state import LogState
+from schemas.merkle import RightEdge, compute_root, hash_leaf
+from tests.support.hub_agency import sign_receipt, verify_as
+from tests.support.hub_world import ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
+from tests.support.servers import RabbitVhost
+
+FILLERS = 300
+Tampering = Callable[[asyncpg.Connection, random.Random], Awaitable[str]]
+
+
+@pytest.fixture
+async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> AsyncIterator[HubWorld]:
+    """A hub that took in referrals, has receipts, and a log of more than one tile."""
+    async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
+        async with world.running_worker():
+            await world.publish(POLICE, [world.seal(Draft()).body for _ in range(3)])
+            delivery = verify_as(world, SCHOOL, (await world.receive(SCHOOL, 3))[0].body)
+            accepted = sign_receipt(world, delivery, ReceiptState.ACCEPTED)
+            opened = sign_receipt(world, delivery, ReceiptState.OPENED, accepted)
+            await world.publish(SCHOOL, [accepted, opened], message_type="receipt")
+            await world.wait_for("SELECT count(*) FROM receipts", 2)
+        log = LogWriter(ORIGIN, read_log_key(world.config.log.key_file))
+        for number in range(FILLERS // 10):
+            at = datetime.now(UTC) + timedelta(microseconds=number)
+            members = {"at": at.isoformat(), "by": "ann", "action": "show", "subject": "ref_1"}
+            batch = [NewEvent.salted("audit_read", members) for _ in range(9)]
+            batch.append(NewEvent.clear("heartbeat", {"at": at.isoformat(), "size": number}))
+            async with world.owner.transaction():
+                await log.append(world.owner, batch, at=at)
+        yield world
+
+
+async def check(world: HubWorld, **options: Any) -> FsckState:
+    key = decode_base64url(read_log_key(world.config.log.key_file)["x"])
+    return await Fsck(world.owner, ORIGIN, key, **options).run()
+
+
+async def test_an_honest_log_passes_and_a_check_can_be_taken_up_again(world: HubWorld) -> None:
+    told: list[tuple[int, int]] = []
+    key = decode_base64url(read_log_key(world.config.log.key_file)["x"])
+    state = await Fsck(world.owner, ORIGIN, key).run(lambda done, total: told.append((done, total)))
+    assert state.findings == []
+    size = await world.owner.fetchval("SELECT count(*) FROM log_entries")
+    assert state.tree.size == size > 256
+    assert told[-1] == (size, size)
+    again = FsckState.from_json(state.to_json())
+    async with world.owner.transaction():
+        log = LogWriter(ORIGIN, read_log_key(world.config.log.key_file))
+        await log.append(world.owner, [NewEvent.clear("heartbeat", {"at": "x", "size": 1})], at=datetime.now(UTC))
+    resumed = await check(world, state=again)
+    assert resumed.findings == []
+    assert resumed.tree.size == size + 1
+    root = await world.owner.fetchval("SELECT root FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    kept = WitnessedCheckpoint("csc.marchshire", size + 1, root)
+    assert (await check(world, witnessed=[kept])).findings == []
+
+
+async def test_a_database_that_was_put_back_is_seen_with_a_witness_and_a_fork_too(world: HubWorld) -> None:
+    newest = await world.owner.fetchrow("SELECT size, root FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    kept = WitnessedCheckpoint("csc.marchshire", newest["size"], newest["root"])
+    transaction = world.owner.transaction()
+    await transaction.start()
+    cut = await world.owner.fetchval("SELECT size FROM log_checkpoints ORDER BY size DESC OFFSET 3 LIMIT 1")
+    for table, column in (("log_checkpoints", "size > $1"), ("log_entries", "position >= $1")):
+        await world.owner.execute(f"DELETE FROM {table} WHERE {column}", cut)
+    await world.owner.execute(
+        "DELETE FROM log_payloads p WHERE NOT EXISTS (SELECT 1 FROM log_entries e WHERE e.event_id = p.event_id)"
+    )
+    assert (await check(world)).findings == [], "nothing in the database itself can show it"
+    found = (await check(world, witnessed=[kept])).findings
+    await transaction.rollback()
+    assert [finding.code for finding in found] == ["database-was-put-back"]
+    other = WitnessedCheckpoint("csc.marchshire", newest["size"], bytes(32))
+    assert [f.code for f in (await check(world, witnessed=[other])).findings] == ["differs-from-what-was-witnessed"]
+
+
+async def pick(connection: asyncpg.Connection, chance: random.Random, table: str) -> str:
+    """Return the ctid of any row."""
+    rows = await connection.fetch(f"SELECT ctid::text AS id FROM {table} ORDER BY ctid")
+    return str(chance.choice(rows)["id"])
+
+
+async def edit_row(connection: asyncpg.Connection, chance: random.Random) -> str:
+    """Change one column of one row."""
+    table, column = chance.choice(EDITABLE)
+    row = await pick(connection, chance, table)
+    kind = await connection.fetchval(
+        "SELECT data_type FROM information_schema.columns WHERE table_name = $1 AND column_name = $2", table, column
+    )
+    at = chance.randrange(0, 1 << 16)
+    name = f'"{column}"'
+    change = {
+        "bytea": f"CASE WHEN octet_length({name}) = 0 THEN 'x'::bytea ELSE set_byte({name}, {at} % octet_length({name}),"
+        f" get_byte({name}, {at} % octet_length({name})) # {1 << chance.randrange(8)}) END",
+        "text": f"overlay({name} placing chr(ascii(substr({name}, 1 + {at} % length({name}), 1)) # 1)"
+        f" from 1 + {at} % length({name}) for 1)",
+        "uuid": "gen_random_uuid()",
+        "integer": f"{name} + {chance.choice((1, 7, -1))}",
+        "bigint": f"{name} + {chance.choice((1, 100, -1))}",
+        "smallint": f"{name} + 1",
+        "timestamp with time zone": f"{name} + interval '{chance.choice((1, -1))} microsecond'",
+        "ARRAY": f"{name} || '{{section-99}}'::text[]",
+    }[kind]
+    await connection.execute(
+        f"UPDATE {table} SET {name} = {change} WHERE ctid = $1::text::tid AND {name} IS NOT NULL", row
+    )
+    return f"edit {table}.{column}"
+
+
+async def delete_row(connection: asyncpg.Connection, chance: random.Random) -> str:
+    table = chance.choice(DELETABLE)
+    await connection.execute(f"DELETE FROM {table} WHERE ctid = $1::text::tid", await pick(connection, chance, table))
+    return f"delete {table}"
+
+
+async def swap_rows(connection: asyncpg.Connection, chance: random.Random) -> str:
+    """Let two entries change places."""
+    size = await connection.fetchval("SELECT count(*) FROM log_entries")
+    one, other = chance.sample(range(size), 2)
+    await connection.execute("UPDATE log_entries SET position = $2 WHERE position = $1", one, size + 1000)
+    await connection.execute("UPDATE log_entries SET position = $2 WHERE position = $1", other, one)
+    await connection.execute("UPDATE log_entries SET position = $2 WHERE position = $1", size + 1000, other)
+    return "swap log_entries"
+
+
+async def insert_row(connection: asyncpg.Connection, chance: random.Random) -> str:
+    """Put in an entry with its payload: at the end, or by moving all that follow; or a second copy of a record."""
+    what = chance.choice(("end", "middle", "receipt", "payload", "tile", "checkpoint"))
+    size = await connection.fetchval("SELECT count(*) FROM log_entries")
+    event = NewEvent.clear("heartbeat", {"at": "2026-01-01T00:00:00+00:00", "size": size})
+    if what in {"end", "middle"}:
+        place = size if what == "end" else chance.randrange(size)
+        await connection.execute("UPDATE log_entries SET position = position + 1000000 WHERE position >= $1", place)
+        await connection.execute("UPDATE log_entries SET position = position - 999999 WHERE position >= 1000000")
+        await connection.execute(
+            "INSERT INTO log_entries SELECT $1, $2, 'heartbeat', (SELECT max(at) FROM log_checkpoints), $3, $4",
+            place, event.event_id, event.event, hash_leaf(event.event),
+        )  # fmt: skip
+    if what in {"end", "middle", "payload"}:
+        await connection.execute("INSERT INTO log_payloads VALUES ($1, $2, NULL)", event.event_id, event.event)
+    if what == "receipt":
+        await connection.execute(
+            "INSERT INTO receipts SELECT 'x' || receipt_digest, message_id, delivery_id, state, reason_code, receipt_digest, at,"
+            " received_at, event_id, notice, body, decision_leaf FROM receipts WHERE ctid = $1::text::tid",
+            await pick(connection, chance, "receipts"),
+        )
+    if what == "tile":
+        await connection.execute("INSERT INTO log_tiles SELECT level, number + 7, hashes FROM log_tiles LIMIT 1")
+    if what == "checkpoint":
+        await connection.execute(
+            "INSERT INTO log_checkpoints SELECT size + 1, epoch, root, edge, note, at FROM log_checkpoints WHERE ctid = $1::text::tid"
+            " ON CONFLICT DO NOTHING",
+            await pick(connection, chance, "log_checkpoints"),
+        )
+    return f"insert {what}"
+
+
+EDITABLE = [
+    *[("log_entries", column) for column in ("position", "event_id", "kind", "at", "entry", "leaf_hash")],
+    *[("log_payloads", column) for column in ("event_id", "event", "salt")],
+    *[("log_checkpoints", column) for column in ("size", "epoch", "root", "edge", "note", "at")],
+    *[("log_tiles", column) for column in ("level", "number", "hashes")],
+    *[
+        ("messages", c)
+        for c in ("message_id", "sender", "referral_id", "revision", "kind", "manifest_digest", "event_id")
+    ],
+    *[("messages", c) for c in ("body_sha256", "notice")],
+    *[
+        ("deliveries", c)
+        for c in ("recipient", "role", "purpose", "outcome", "row", "reason", "released", "keyring_kid", "event_id")
+    ],
+    *[("receipts", c) for c in ("receipt_digest", "delivery_id", "state", "decision_leaf", "event_id", "body")],
+]
+DELETABLE = ["log_entries", "log_payloads", "log_checkpoints", "log_tiles", "messages", "deliveries", "receipts"]
+TAMPERINGS: list[Tampering] = [edit_row, edit_row, edit_row, delete_row, swap_rows, insert_row]
+
+
+async def tamper(world: HubWorld, trials: int, seed: int) -> tuple[int, list[str]]:
+    """Tamper ``trials`` times, each time with a database as it was; return how many took effect, and what escaped."""
+    chance = random.Random(seed)
+    await world.owner.execute("SET session_replication_role = replica")
+    done, escaped = 0, []
+    for _ in range(trials):
+        transaction = world.owner.transaction()
+        await transaction.start()
+        try:
+            before = await fingerprint(world.owner)
+            what = await chance.choice(TAMPERINGS)(world.owner, chance)
+            if await fingerprint(world.owner) == before:
+                continue
+            done += 1
+            if not (await check(world)).findings:
+                escaped.append(what)
+        except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError):
+            continue  # the database itself refuses it
+        finally:
+            await transaction.rollback()
+    return done, escaped
+
+
+async def fingerprint(connection: asyncpg.Connection) -> list[str]:
+    return [
+        str(await connection.fetchval(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"))
+        for table in DELETABLE
+    ]
+
+
+async def test_no_single_tampering_escapes(world: HubWorld) -> None:
+    done, escaped = await tamper(world, 150, seed=1)
+    assert escaped == []
+    assert done > 100
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+async def test_no_tampering_escapes_in_thousands_of_trials(world: HubWorld) -> None:
+    done, escaped = await tamper(world, 4000, seed=random.SystemRandom().randrange(1 << 30))
+    assert escaped == []
+    assert done > 3000
+
+
+def test_the_rebuilt_tree_is_the_contracts_and_its_state_survives() -> None:
+    leaves = [hash_entry(str(number).encode()) for number in range(700)]
+    tiles: dict[tuple[int, int], bytes] = {}
+    tree = RebuiltTree()
+    for number, leaf in enumerate(leaves):
+        tree.add(leaf, lambda level, index, data: tiles.update({(level, index): data}))
+        if number in {0, 1, 254, 255, 256, 511, 698, 699}:
+            assert tree.root() == compute_root(leaves[: number + 1])
+            assert tree.edge() == b"".join(RightEdge().append(leaves[: number + 1]).after.hashes)
+        if number == 300:
+            tree = RebuiltTree.from_json(json.loads(json.dumps(tree.to_json())))
+    assert tiles == {(0, n): b"".join(leaves[n * 256 : n * 256 + 256]) for n in (0, 1)}
+
+
+def test_a_note_is_read_by_hand_exactly(tmp_path: Path) -> None:
+    jwk = generate_ed25519_jwk(KeyUse.LOG)
+    key, root = decode_base64url(jwk["x"]), bytes(range(32))
+    note = sign_checkpoint(Checkpoint(ORIGIN, 5, root), jwk)
+    assert is_signed_note(note, ORIGIN, 5, root, key)
+    for wrong in (
+        note + "\n",
+        note.replace("\n5\n", "\n6\n"),
+        note[:-3] + "A\n",
+        note + note.split("\n\n")[1],
+        note[:-1],
+    ):
+        assert not is_signed_note(wrong, ORIGIN, 5, root, key)
+    assert not is_signed_note(note, ORIGIN, 5, bytes(32), key)
+    assert not is_signed_note(note, ORIGIN, 5, root, bytes(32))
+
+
+def test_the_command_says_what_it_found_by_its_exit_code(world: HubWorld, tmp_path: Path, database: str) -> None:
+    loop = asyncio.new_event_loop()
+    state, kept = tmp_path / "fsck.json", tmp_path / "csc.json"
+    command = ["hub", "fsck", "--config", str(world.config_file), "--state", str(state), "--witness", str(kept)]
+
+    def ask(query: str) -> Any:
+        async def run() -> Any:
+            connection = await asyncpg.connect(database)
+            try:
+                return await connection.fetchval(query)
+            finally:
+                await connection.close()
+
+        return loop.run_until_complete(run())
+
+    note = ask("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    log = f"{world.log.name}+{world.log.key_id.hex()}+"
+    raw = b"\x01" + world.log.public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    kept.write_bytes(LogState("csc.marchshire", log + base64.b64encode(raw).decode(), (note,)).to_bytes())
+    good = CliRunner().invoke(app, command)
+    assert good.exit_code == 0, good.output
+    assert "Nothing was found" in good.output
+    assert "csc.marchshire" in good.output
+    ask("UPDATE log_entries SET entry = 'x' WHERE position = 3 RETURNING 1")
+    resumed = CliRunner().invoke(app, command)
+    assert resumed.exit_code == 0, "what was checked is not looked at again"
+    bad = CliRunner().invoke(app, [*command, "--fresh"])
+    assert bad.exit_code == 4
+    assert "leaf-hash-wrong: log_entries 3" in bad.output
+    loop.close()
