@@ -131,6 +131,10 @@ class AgencyConfig(GatewayModel):
     confirm_new_recipients: bool = Field(
         True, description="Ask a person before the first sealing to an agency that this gateway has not sent to before."
     )
+    late_release: Literal["person", "automatic"] = Field(
+        "person",
+        description="Who gives the keys of what an approver released: a person of this agency confirms each, or automatic once the approver's signature is verified here.",
+    )
     amqp: AmqpConfig | None = Field(None, description="Where RabbitMQ is; none: as the hub says.")
     inbox: InboxConfig = Field(InboxConfig(), description="What happens to what this agency receives.")
 

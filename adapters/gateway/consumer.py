@@ -21,6 +21,7 @@ from adapters.gateway.keystore import Keystore
 from adapters.gateway.opening import CannotOpen, NotForUs, SenderUnknown, open_incoming
 from adapters.gateway.outbox import Outbox
 from adapters.gateway.quarantine import LocalQuarantine
+from adapters.gateway.registers import RegisterDesk
 from broker.amqp.consumer import BatchConsumer, Incoming, IncomingBatch
 from schemas.envelope import ForeignKeyring
 from schemas.errors import DependencyUnavailable, IntegrityBroken, MalformedMessage, SafelaneError, SignatureInvalid
@@ -59,6 +60,8 @@ class ConsumerParts:
     clock: Callable[[], datetime]
     real_clock: Callable[[], datetime]
     observe: Callable[[str], None]
+    registers: RegisterDesk | None = None
+    """What is said and heard beside referrals and receipts; none where only these matter."""
 
 
 class IncomingReader:
@@ -115,6 +118,8 @@ class IncomingReader:
             "delivery": self._read_delivery,
             "receipt": self._read_receipt,
             "notice": self._read_notice,
+            "ticket": self._read_notice,
+            "approval": self._read_release_request,
         }
         reader = readers.get(claimed_type)
         if reader is None:
@@ -154,6 +159,8 @@ class IncomingReader:
     def _read_notice(self, body: bytes) -> None:
         parts = self._parts
         notice = read_notice(body, self._directory())
+        if parts.registers is not None and parts.registers.hear(body, notice.outcome, proven=notice.proof_verified):
+            return
         if notice.outcome == _LOGGED:
             if notice.proof_verified and notice.delivery_id and notice.receipt_digest:
                 parts.inbox.record_logged(notice.delivery_id, notice.receipt_digest)
@@ -174,6 +181,19 @@ class IncomingReader:
             body=body,
             now=parts.real_clock(),
         )
+
+    def _read_release_request(self, body: bytes) -> None:
+        if self._parts.registers is None:
+            raise UnknownType(field="type")
+        self._parts.registers.releases.take_in(body, self._directory(), self._parts.real_clock())
+
+    async def take_in_collected(self, body: bytes) -> None:
+        """Take in a delivery that came as the answer to a claim ticket, as if it had come by RabbitMQ.
+
+        Raises:
+            SafelaneError: it cannot be taken in.
+        """
+        await self._read_with_newer_directory("delivery", body)
 
     async def _set_aside(self, message: Incoming, error: SafelaneError) -> None:
         if isinstance(error, CannotOpen):

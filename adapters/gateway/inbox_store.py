@@ -6,6 +6,7 @@ before this store has it.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from sqlite3 import Connection, Row
 
@@ -66,6 +67,10 @@ class InboxStore:
                 added = False if same else self._supplement(db, received, body, now)
                 if added:
                     _queue_outputs(db, delivery_id, channels, now)
+                    # What a later decision released has a chain of receipts of its own, beside the delivery's.
+                    self._insert_receipt(
+                        db, replace(make_receipt(None), delivery_id=f"{delivery_id}/{received.decision_leaf}")
+                    )
                 return Taken.SUPPLEMENTED if added else Taken.REPEATED
             self._insert_delivery(db, received, body, now)
             self._insert_receipt(db, make_receipt(None))
@@ -180,8 +185,9 @@ class InboxStore:
         """Note that the message log has a receipt (its proof was verified). Return whether it is one of ours."""
         with self._store.transaction() as db:
             found = db.execute(
-                "UPDATE inbox_receipt SET logged_at = coalesce(logged_at, ?) WHERE delivery_id = ? AND digest = ?",
-                (write_instant(now), delivery_id, digest),
+                "UPDATE inbox_receipt SET logged_at = coalesce(logged_at, ?) WHERE digest = ?"
+                " AND (delivery_id = ? OR delivery_id LIKE ? || '/%')",
+                (write_instant(now), digest, delivery_id, delivery_id),
             )
             return found.rowcount > 0
 
@@ -195,8 +201,9 @@ class InboxStore:
         """Publish a chain anew, same bytes: the hub offered the delivery again, so it has not seen them."""
         with self._store.transaction() as db:
             db.execute(
-                "UPDATE inbox_receipt SET published_at = NULL WHERE delivery_id = ? AND logged_at IS NULL",
-                (delivery_id,),
+                "UPDATE inbox_receipt SET published_at = NULL WHERE (delivery_id = ? OR delivery_id LIKE ? || '/%')"
+                " AND logged_at IS NULL",
+                (delivery_id, delivery_id),
             )
 
     def _insert_delivery(self, db: Connection, received: ReceivedReferral, body: bytes, now: datetime) -> None:

@@ -2,16 +2,22 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from adapters.channels.webhook import Webhook, read_secret
 from adapters.gateway.consumer import ConsumerParts, DeliveryConsumer, IncomingReader
 from adapters.gateway.inbox import Inbox
 from adapters.gateway.inbox_outputs import OutputQueue
+from adapters.gateway.inbox_recalls import InboxRecalls
 from adapters.gateway.inbox_store import InboxStore
 from adapters.gateway.outputs import OutputMaker, OutputParts, ReceiptSender
 from adapters.gateway.parts import AgencyParts
 from adapters.gateway.quarantine import LocalQuarantine
 from adapters.gateway.receipts import ReceiptDesk
+from adapters.gateway.registers import RegisterDesk
+from adapters.gateway.releases import ReleaseDesk, ReleaseParts
+from adapters.gateway.statements import StatementBook, send_statements
+from adapters.gateway.tickets import TicketDesk, collect_tickets
 from broker.amqp.consumer import BatchConsumer
 
 
@@ -29,6 +35,8 @@ class Receiving:
     maker: OutputMaker
     receipts: ReceiptSender
     contact_keys: dict[str, bytes] = field(repr=False)
+    registers: RegisterDesk
+    poll: timedelta = timedelta(seconds=1)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume, make outputs and send receipts until ``stop`` is set; the first unforeseen error ends all three.
@@ -39,6 +47,10 @@ class Receiving:
             group.create_task(self.consumer.run(stop), name="consume")
             group.create_task(self.maker.run(stop), name="outputs")
             group.create_task(self.receipts.run(stop), name="receipts")
+            group.create_task(send_statements(self.registers.statements, stop, self.poll), name="statements")
+            group.create_task(
+                collect_tickets(self.registers.tickets, self.reader.take_in_collected, stop, self.poll), name="tickets"
+            )
 
 
 def build_receiving(parts: AgencyParts) -> Receiving:
@@ -53,6 +65,7 @@ def build_receiving(parts: AgencyParts) -> Receiving:
     queue = OutputQueue(parts.store)
     desk = ReceiptDesk(store, parts.keystore.signing_keys, parts.clock)
     inbox = Inbox(parts.agency, store, desk, config, parts.real_clock)
+    registers = build_registers(parts, store)
     reader = IncomingReader(
         ConsumerParts(
             agency=parts.agency,
@@ -64,6 +77,7 @@ def build_receiving(parts: AgencyParts) -> Receiving:
             clock=parts.clock,
             real_clock=parts.real_clock,
             observe=parts.observe,
+            registers=registers,
         )
     )
     consumer = BatchConsumer(parts.amqp_settings, [parts.queue], prefetch=config.prefetch)
@@ -89,4 +103,27 @@ def build_receiving(parts: AgencyParts) -> Receiving:
         maker=maker,
         receipts=ReceiptSender(store, parts.publisher, now=parts.real_clock, poll=config.poll, observe=parts.observe),
         contact_keys={c.contact: read_secret(c.key_file) for c in config.contacts},
+        registers=registers,
+        poll=config.poll,
+    )
+
+
+def build_registers(parts: AgencyParts, inbox: InboxStore) -> RegisterDesk:
+    """Build this agency's part in the registers."""
+    statements = StatementBook(parts.store, parts.keystore.signing_keys, parts.publisher, parts.real_clock)
+    releases = ReleaseDesk(
+        ReleaseParts(parts.agency, parts.store, parts.outbox, statements),
+        automatic=parts.config.late_release == "automatic",
+    )
+    return RegisterDesk(
+        agency=parts.agency,
+        statements=statements,
+        releases=releases,
+        tickets=TicketDesk(parts.store, parts.hub, parts.real_clock),
+        outbox=parts.outbox,
+        inbox=inbox,
+        recalls=InboxRecalls(parts.store),
+        keeper=parts.keeper,
+        clock=parts.clock,
+        real_clock=parts.real_clock,
     )

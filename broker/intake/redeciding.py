@@ -186,6 +186,8 @@ async def read_standing(
     )
     decider, _ = deciders(snapshot)
     decision = decide_one(decider, stored, request, registers, now)
+    if line["hold_state"] == "refused":
+        decision = refuse_held(decision)
     later = await register_store.list_redecisions(connection, due.message_id, due.delivery_id)
     return Standing(
         due=due,
@@ -199,6 +201,19 @@ async def read_standing(
         bases=tuple(await _list_bases(connection, due)),
         directory=snapshot.directory,
     )
+
+
+def refuse_held(decision: Decision) -> Decision:
+    """Return a decision after a person refused what it holds: that is withheld for good, everything else stays."""
+    refused = {
+        compartment: d.model_copy(update={"result": CompartmentResult.WITHHELD})
+        if d.result is CompartmentResult.HELD
+        else d
+        for compartment, d in decision.compartments.items()
+    }
+    held = decision.outcome is DeliveryOutcome.HELD
+    outcome = DeliveryOutcome.WITHHELD if held else decision.outcome
+    return decision.model_copy(update={"compartments": refused, "outcome": outcome, "queue": False})
 
 
 def decide_one(

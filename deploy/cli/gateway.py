@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli import gateway_registers
+
 if TYPE_CHECKING:
     from adapters.gateway.agency import AgencyGateway
     from adapters.gateway.config import GatewayConfig
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+gateway_registers.add_commands(app)
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
 AgencyOption = Annotated[

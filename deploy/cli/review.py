@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-KeyFile = Annotated[Path, typer.Option("--key", help="Your own key file (safelane review keygen).")]
+KeyFile = Annotated[Path, typer.Option("--key", help="Your own key file (safelane authority make-person).")]
 Hub = Annotated[str, typer.Option("--hub", help="The hub's URL.")]
 Trust = Annotated[Path, typer.Option("--trust", help="The partnership's trust file.")]
 PassphraseFile = Annotated[
@@ -31,40 +31,6 @@ Headings = Annotated[
 @app.callback()
 def describe() -> None:
     """Review what policy holds: list, claim, release, refuse. Each step is logged; what you decide is signed with your own key."""
-
-
-@app.command(
-    epilog="Example: safelane review keygen --person ann.lee --agency csc.marchshire --role approver --key ann.key.json"
-)
-def keygen(
-    person: Annotated[str, typer.Option(help="Your id in the directory; never your name.")],
-    agency: Annotated[str, typer.Option(help="Your agency's id.")],
-    role: Annotated[list[str], typer.Option(help="A role that you hold; repeat for more.")],
-    *,
-    key: KeyFile = Path("approver.key.json"),
-    passphrase_file: PassphraseFile = None,
-) -> None:
-    """Make your own keys, encrypted under your passphrase. Give the officers the entry that is printed; it holds public keys only."""
-    from deploy.authority.people import create_approver
-
-    entry = create_approver(key, person, agency, role, _read_passphrase(person, passphrase_file, confirm=True))
-    typer.echo(entry.model_dump_json())
-    typer.echo(
-        f"Keys: {key}. Next: give the entry above to an officer (safelane review admit ENTRY --folder …).", err=True
-    )
-
-
-@app.command(epilog="Example: safelane review admit ann.entry.json --folder authority")
-def admit(
-    entry: Annotated[Path, typer.Argument(help="The entry that keygen printed, as a file.")],
-    folder: Annotated[Path, typer.Option(help="The authority's folder.")] = Path("authority"),
-) -> None:
-    """For officers: put a person into the next directory version; then 'safelane authority sign' and 'publish'."""
-    from deploy.authority.people import admit_person, read_person
-
-    person = read_person(entry)
-    admit_person(folder, person)
-    typer.echo(f"{person.id} of {person.agency} is in the next directory version: {', '.join(person.roles)}")
 
 
 @app.command(
@@ -192,8 +158,8 @@ def _connect(key: Path, hub: str, trust: Path, passphrase_file: Path | None) -> 
     return approver, ReviewLink(hub, read_trust(trust).ca_pem, lambda: datetime.now(UTC))
 
 
-def _read_passphrase(person: str, path: Path | None, *, confirm: bool = False) -> str:
+def _read_passphrase(person: str, path: Path | None) -> str:
     from deploy.cli.passphrases import read_passphrases
 
     files = [f"{person}={path}"] if path else []
-    return read_passphrases([person], files, confirm=confirm)[person]
+    return read_passphrases([person], files)[person]

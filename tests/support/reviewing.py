@@ -13,7 +13,8 @@ import yaml
 
 from broker.api.settings import ApiSettings
 from broker.api.wiring import open_api
-from deploy.authority.people import Approver, create_approver, open_approver, sign_approval
+from deploy.authority.officers import create_person
+from deploy.authority.people import Approver, open_approver, sign_approval
 from schemas.canonical import canonical_bytes
 from schemas.directory import Person
 from schemas.envelope import KeyringAddendum, SealedEnvelope, seal_addendum_keyring
@@ -30,9 +31,8 @@ def make_approver(
     folder: Path, person_id: str, agency: str, roles: Sequence[str] = ("approver",)
 ) -> tuple[Approver, Person]:
     """Make a person's key file and open it."""
-    path = folder / f"{person_id}.key.json"
-    person = create_approver(path, person_id, agency, roles, PASSPHRASE, cost=CHEAP)
-    return open_approver(path, PASSPHRASE), person
+    person = create_person(folder, person_id, agency, roles, PASSPHRASE, cost=CHEAP)
+    return open_approver(folder / f"{person_id}.key.json", PASSPHRASE), person
 
 
 def write_partnership(folder: Path, **local_policy: Any) -> Path:

@@ -1,0 +1,204 @@
+"""What this agency's people say beside referrals: late release, consents, claims of danger, recalls, deletions, requests; and what the hub told them."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from adapters.gateway.api.access import CallingAgency
+from adapters.gateway.statements import Statement
+from schemas.codes import Compartment, ConsentGiver, ConsentState
+from schemas.errors import NotFound, Rejected
+from schemas.header import Code, ConsentScope, OpaqueId, RoutingHeader, SubjectToken
+from schemas.objects.consent import Capacity
+from schemas.objects.correspondence import RequestStep
+from schemas.wire_types import Digest, Uuid7
+
+router = APIRouter(tags=["registers"])
+
+
+class Form(BaseModel):
+    """Base of what these endpoints read: closed to unknown members."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Answer(Form):
+    """A person's answer to a request for keys."""
+
+    by: Code
+    refuse_for: Code | None = None
+    """A reason code: give nothing. Without it the keys are given."""
+
+
+class ConsentEntry(Form):
+    """An entry of a consent's chain. ``referral_id`` names the children of a referral that we sent; else ``subject_tokens``."""
+
+    state: ConsentState
+    recorder: Code
+    consent_id: OpaqueId | None = None
+    referral_id: OpaqueId | None = None
+    subject_tokens: tuple[SubjectToken, ...] | None = None
+    giver: ConsentGiver | None = None
+    capacity: Capacity | None = None
+    assessor: Code | None = None
+    parental_responsibility_evidence: Code | None = None
+    scope: ConsentScope | None = None
+    wording_version: Code | None = None
+    method: Code | None = None
+    interpreter: bool | None = None
+    expires_at: AwareDatetime | None = None
+    supersedes: OpaqueId | None = None
+    reason_code: Code | None = None
+
+
+class Claim(Form):
+    """A claim of immediate danger. The words stay with the agency."""
+
+    person: Code
+    reason_code: Code
+
+
+class RecallForm(Form):
+    """A recall of what was sent under a referral."""
+
+    reason_code: Code
+    delete_by: AwareDatetime
+
+
+class Deletion(Form):
+    """A confirmed deletion, or why something must be kept."""
+
+    exceptions_code: Code | None = None
+
+
+class RequestForm(Form):
+    """A request for information (DOMAIN D11), or its answer or refusal."""
+
+    step: RequestStep = RequestStep.ASKED
+    requester: Code
+    requester_role: Code
+    recipient: Code
+    person: Code
+    statutory_task: Code
+    purpose: Code
+    compartments: tuple[Compartment, ...]
+    subject_tokens: tuple[SubjectToken, ...]
+    conversation: OpaqueId
+    answer_due_at: AwareDatetime
+    request_id: OpaqueId | None = None
+    kind: Code | None = None
+    answer_message_id: Uuid7 | None = None
+    reason_code: Code | None = None
+    previous: Digest | None = None
+
+
+@router.get("/approvals", summary="Requests for keys of what an approver released")
+async def list_approvals(gateway: CallingAgency) -> dict[str, Any]:
+    """List the hub's requests for keys, newest first, with what became of them."""
+    return {"approvals": await asyncio.to_thread(gateway.receiving.registers.releases.list_requests)}
+
+
+@router.post("/approvals/{digest}", summary="Give the keys that a request asks for, or give nothing")
+async def answer_approval(digest: str, answer: Annotated[Answer, Body()], gateway: CallingAgency) -> dict[str, Any]:
+    """Answer a request: the approvers' own signatures are verified once more, then the addendum is signed and sent."""
+    releases = gateway.receiving.registers.releases
+    now = gateway.parts.real_clock()
+    if answer.refuse_for is not None:
+        await asyncio.to_thread(releases.refuse, digest, by=answer.by, reason_code=answer.refuse_for, now=now)
+        return {"state": "refused"}
+    directory = await gateway.keeper.refresh()
+    found = await asyncio.to_thread(releases.give, digest, directory, by=answer.by, now=now)
+    return {"state": "given", "digest": found}
+
+
+@router.post("/consents", status_code=201, summary="Record consent: given, refused, withdrawn, expired or superseded")
+async def record_consent(entry: Annotated[ConsentEntry, Body()], gateway: CallingAgency) -> dict[str, Any]:
+    """Sign and send the next entry of a consent's chain."""
+    members = entry.model_dump(exclude={"state", "consent_id", "reason_code"}, exclude_none=True)
+    if entry.subject_tokens is None and entry.consent_id is None:
+        members["subject_tokens"] = await asyncio.to_thread(_find_tokens, gateway, entry.referral_id)
+    statement = await asyncio.to_thread(
+        gateway.receiving.registers.record_consent,
+        entry.state,
+        consent_id=entry.consent_id,
+        reason_code=entry.reason_code,
+        **members,
+    )
+    return _describe(statement)
+
+
+@router.post("/messages/{message_id}/break-glass", status_code=201, summary="Claim immediate danger")
+async def break_glass(message_id: str, claim: Annotated[Claim, Body()], gateway: CallingAgency) -> dict[str, Any]:
+    """Sign and send a claim; a retrospective review opens at once. A referral's id is read as its newest message."""
+    message = await asyncio.to_thread(_find_message, gateway, message_id)
+    desk = gateway.receiving.registers
+    return _describe(
+        await asyncio.to_thread(desk.break_glass, message, person=claim.person, reason_code=claim.reason_code)
+    )
+
+
+@router.post("/referrals/{referral_id}/recall", status_code=201, summary="Ask every recipient to delete a referral")
+async def recall(referral_id: str, form: Annotated[RecallForm, Body()], gateway: CallingAgency) -> dict[str, Any]:
+    """Sign and send a recall; recipients are told and confirm by a signed object."""
+    return _describe(
+        await asyncio.to_thread(
+            gateway.receiving.registers.recall, referral_id, reason_code=form.reason_code, delete_by=form.delete_by
+        )
+    )
+
+
+@router.post("/inbox/{delivery_id}/deletion", status_code=201, summary="Confirm that a recalled delivery is deleted")
+async def confirm_deletion(
+    delivery_id: str, form: Annotated[Deletion, Body()], gateway: CallingAgency
+) -> dict[str, Any]:
+    """Erase the content here and sign that it is deleted. The case system's own copy is the caller's to delete first."""
+    desk = gateway.receiving.registers
+    return _describe(await asyncio.to_thread(desk.confirm_deletion, delivery_id, exceptions_code=form.exceptions_code))
+
+
+@router.post("/requests", status_code=201, summary="Ask for information, answer, or refuse with a reason")
+async def make_request(form: Annotated[RequestForm, Body()], gateway: CallingAgency) -> dict[str, Any]:
+    """Sign and send a request, or the answer to one."""
+    members = form.model_dump(exclude_none=True)
+    return _describe(await asyncio.to_thread(lambda: gateway.receiving.registers.request(**members)))
+
+
+@router.get("/statements", summary="What this agency said")
+async def list_statements(gateway: CallingAgency) -> dict[str, Any]:
+    """List signed statements, and whether the log has them."""
+    return {"statements": await asyncio.to_thread(gateway.receiving.registers.statements.list_statements)}
+
+
+@router.get("/told", summary="What the hub told this agency")
+async def list_told(gateway: CallingAgency) -> dict[str, Any]:
+    """List what was told (CONSENT_WITHDRAWN, RECALLED, overdue …), with tickets and recalls."""
+    desk = gateway.receiving.registers
+    return {
+        "told": await asyncio.to_thread(desk.statements.list_told),
+        "tickets": await asyncio.to_thread(desk.tickets.list_tickets),
+        "recalled": await asyncio.to_thread(desk.recalls.list_recalled),
+    }
+
+
+def _find_tokens(gateway: CallingAgency, referral_id: str | None) -> list[dict[str, Any]]:
+    plan = gateway.outbox.read_plan(referral_id) if referral_id else None
+    if plan is None:
+        raise Rejected("name a referral that was sent, or the subjects' tokens", field="referral_id")
+    header = RoutingHeader.model_validate(plan["header"])
+    tokens = {(t.scheme, t.pepper_id, t.value): t for routing in header.routing for t in routing.tokens}
+    if not tokens:
+        raise Rejected("the referral's subjects have no identifier to know them by", field="referral_id")
+    return [tokens[key].model_dump() for key in sorted(tokens)]
+
+
+def _find_message(gateway: CallingAgency, name: str) -> str:
+    try:
+        return gateway.outbox.find_referral(name).message_id or name
+    except NotFound:
+        return name
+
+
+def _describe(statement: Statement) -> dict[str, Any]:
+    return {"digest": statement.digest, "subject": statement.subject, "type": statement.type}
