@@ -139,7 +139,12 @@ class Worker:
             observe=self._observe,
         )
         sweeper = Sweeper(
-            pool=pool, log=log, snapshots=snapshots, times=Times(read_real_clock, self._business), observe=self._observe
+            pool=pool,
+            log=log,
+            snapshots=snapshots,
+            deciders=deciders,
+            times=Times(read_real_clock, self._business),
+            observe=self._observe,
         )
         try:
             await self._declare_topology()

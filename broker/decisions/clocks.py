@@ -47,21 +47,58 @@ class ClockRule:
     """Roles; empty for any role; none if it binds no recipient."""
     requires: str | None
     met_by: frozenset[str] = frozenset()
-    """Receipts of those it binds (``opened``, ``actioned``), or kinds of messages in the same conversation, that meet it."""
+    """Receipts of those it binds (``opened``, ``refused:threshold_not_met``), kinds of messages in the same conversation, or approvals
+    (``approval:lift_embargo``) that meet it."""
+    renewed_by: frozenset[str] = frozenset()
+    """Approvals from which it runs anew."""
+    pausable: bool = False
+    """Local clocks alone can wait for an answer: what statute sets runs on."""
+    escalates_to: tuple[str, ...] = ()
+    """Roles that are told of a breach, where local policy names no others."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockRules:
-    """All lines, the kinds that start none, and the reasons of a refusal that pause a clock until the sender has answered."""
+    """All lines, the kinds that start none, and the occasions that pause a clock until the sender has answered."""
 
     rules: tuple[ClockRule, ...]
     start_none: frozenset[str]
     paused_by: frozenset[str] = frozenset()
     resumed_by: frozenset[str] = frozenset()
 
-    def find_met(self, occasion: str) -> frozenset[str]:
-        """Return the clocks that a receipt's state or a message's kind meets."""
-        return frozenset(rule.clock for rule in self.rules if occasion in rule.met_by)
+    def find_met(self, *occasions: str) -> frozenset[str]:
+        """Return the clocks that a receipt, a message's kind or an approval meets."""
+        return frozenset(rule.clock for rule in self.rules if not rule.met_by.isdisjoint(occasions))
+
+    def find_renewed(self, occasion: str) -> frozenset[str]:
+        """Return the clocks that run anew from an approval."""
+        return frozenset(rule.clock for rule in self.rules if occasion in rule.renewed_by)
+
+    def find_pausable(self) -> frozenset[str]:
+        """Return the clocks that may wait for an answer."""
+        return frozenset(rule.clock for rule in self.rules if rule.pausable)
+
+    def find_roles(self, clock: str) -> frozenset[str]:
+        """Return the roles that a clock binds; empty for any."""
+        return frozenset().union(*(rule.binds or () for rule in self.rules if rule.clock == clock))
+
+    def list_escalation(self, clock: str, local_policy: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the roles that are told of a breach: local policy's ``escalation`` for this clock, else the pack's."""
+        local = local_policy.get("escalation", {})
+        named = local.get(clock, local.get("default"))
+        if named is not None:
+            return tuple(str(role) for role in named)
+        return next((rule.escalates_to for rule in self.rules if rule.clock == clock), ())
+
+    def list_approvals(self) -> list[str]:
+        """Return the actions of approvals that meet or renew a clock."""
+        prefix = "approval:"
+        return sorted(k.removeprefix(prefix) for k in self.kinds_that_matter if k.startswith(prefix))
+
+    @property
+    def kinds_that_matter(self) -> frozenset[str]:
+        """Kinds of messages, receipts and approvals that move a clock."""
+        return self.resumed_by.union(*(rule.met_by | rule.renewed_by for rule in self.rules))
 
 
 def parse_clock_rules(data: Mapping[str, Any]) -> ClockRules:
@@ -81,6 +118,9 @@ def parse_clock_rules(data: Mapping[str, Any]) -> ClockRules:
                 binds=None if "binds" not in line else frozenset(() if line["binds"] == ANY else line["binds"]),
                 requires=line.get("requires"),
                 met_by=frozenset(line.get("met_by", ())),
+                renewed_by=frozenset(line.get("renewed_by", ())),
+                pausable=bool(line.get("pausable", False)),
+                escalates_to=tuple(line.get("escalates_to", data.get("escalates_to", ()))),
             )
             for line in data["clocks"]
         )

@@ -120,7 +120,9 @@ class Intake:
         with translate_errors():
             snapshot = await self._snapshots.current()
         async with self._turn:
-            return await self._take_readings(Readings(refusals=[Refusal(m, DeadLettered()) for m in incoming]), snapshot)
+            return await self._take_readings(
+                Readings(refusals=[Refusal(m, DeadLettered()) for m in incoming]), snapshot
+            )
 
     async def _take_readings(self, readings: Readings, snapshot: DirectorySnapshot) -> Taken:
         try:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from broker.delivery.notices import build_notice
 from broker.delivery.queues import QueueNames
-from broker.intake.clocking import start_message_clocks
+from broker.intake.clocking import ClockLedger
 from broker.intake.consequences import note_consequences, send_ticket
 from broker.intake.deadlines import find_queue_deadline
 from broker.intake.effects import Effects
@@ -50,13 +50,14 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """What decides a batch: the directory, the decider with its registers, queue names, and the business time."""
+    """What decides a batch: the directory, the decider with its registers, queue names, the business time, and the clocks that it moves."""
 
     snapshot: DirectorySnapshot
     decider: Decider
     registers: Any
     queues: QueueNames
     now: datetime
+    clocks: ClockLedger
 
 
 def sort_out_repeats(candidates: Sequence[Candidate], known: Known) -> tuple[list[Candidate], list[Repeat]]:
@@ -167,7 +168,7 @@ def build_referral(
     for number, (delivery, decision) in enumerate(zip(verified.header.deliveries, decisions, strict=True)):
         _build_delivery(candidate, number, (delivery, decision), context, effects)
     note_consequences(verified, candidate.message_id, decisions, context, effects)
-    start_message_clocks(candidate.message_id, clocks, context.now, effects)
+    context.clocks.take_message(verified, candidate.message_id, clocks)
     effects.send("notice", manifest.sender, accepted, notice.base, message_id=candidate.message_id)
 
 

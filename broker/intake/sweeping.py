@@ -1,7 +1,7 @@
 """The sweeper: what is overdue is said aloud. A clock that runs out breaches, with a negative receipt; a hold whose time is over is escalated.
 
-Time is injected, so that a year passes in seconds. Each thing is said once (a hold again each day), by whichever worker comes first; a crash in
-between says it later. Whom a breach is escalated to is the directory's data (``local_policy.escalation``: clock or ``default`` to roles).
+Time is injected, so that a year passes in seconds. One worker at a time sweeps, a bounded batch in one transaction, so that each thing is said once (a
+hold again each day); a crash in between says it later. Whom a breach is escalated to is data: the pack's, or local policy's ``escalation``.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ import structlog
 
 from broker.delivery.dispatch import pause
 from broker.delivery.ports import Observe
-from broker.intake.clocking import log_clock
+from broker.intake.clocking import ClockLedger
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
 from broker.intake.notifying import tell, tell_of
-from broker.intake.ports import SnapshotSource, Times
+from broker.intake.ports import DeciderSource, SnapshotSource, Times
 from broker.log import LogWriter
 from broker.registry import DirectorySnapshot
+from broker.store import clocks as clock_store
 from broker.store import reviewing
 from broker.store.pool import Connection, translate_errors
 from schemas.errors import DependencyUnavailable
@@ -35,12 +36,20 @@ class Sweeper:
     """Looks regularly for what is overdue."""
 
     def __init__(
-        self, *, pool: asyncpg.Pool, log: LogWriter, snapshots: SnapshotSource, times: Times, observe: Observe
+        self,
+        *,
+        pool: asyncpg.Pool,
+        log: LogWriter,
+        snapshots: SnapshotSource,
+        deciders: DeciderSource,
+        times: Times,
+        observe: Observe,
     ) -> None:
         """Keep what it works with."""
         self._pool = pool
         self._log = log
         self._snapshots = snapshots
+        self._deciders = deciders
         self._times = times
         self._observe = observe
 
@@ -56,28 +65,36 @@ class Sweeper:
                 await pause(stop, every_seconds)
 
     async def sweep_once(self) -> int:
-        """Escalate what is overdue now; return how much that was."""
-        now = self._times.business()
+        """Escalate what is overdue now; return how much that was: none while another worker sweeps."""
         with translate_errors():
+            snapshot = await self._snapshots.current()
             async with self._pool.acquire(timeout=10) as connection:
-                if not await has_overdue(connection, now, now - _AGAIN_AFTER):
+                if not await clock_store.lock_sweeping(connection):
                     return 0
-                snapshot = await self._snapshots.current()
-                effects = Effects(now=self._times.real(), lease_until=self._times.real())
-                count = await self._gather(connection, effects, snapshot, now)
-                await commit_effects(
-                    self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe
-                )
+                try:
+                    count = await self._sweep(connection, snapshot, self._times.business())
+                finally:
+                    await clock_store.unlock_sweeping(connection)
         if count:
             _log.warning("sweep.overdue", items=count)
         return count
 
-    async def _gather(
-        self, connection: Connection, effects: Effects, snapshot: DirectorySnapshot, now: datetime
-    ) -> int:
-        clocks = await list_due_clocks(connection, now, _MOST_AT_ONCE)
-        for row in clocks:
-            breach_clock(row, effects, snapshot, now)
+    async def _sweep(self, connection: Connection, snapshot: DirectorySnapshot, now: datetime) -> int:
+        decider, _ = self._deciders(snapshot)
+        rules = decider.clock_rules
+        actions = rules.list_approvals()
+        if not await has_overdue(connection, now, now - _AGAIN_AFTER, actions):
+            return 0
+        effects = Effects(now=self._times.real(), lease_until=self._times.real())
+        ledger = ClockLedger(rules, snapshot.directory, now)
+        ledger.take_reviews(await clock_store.find_reviewed_clocks(connection, actions, _MOST_AT_ONCE))
+        ledger.breach(await clock_store.find_overdue_clocks(connection, now, _MOST_AT_ONCE))
+        count = await ledger.write(connection, effects)
+        count += await self._gather(connection, effects, now)
+        await commit_effects(self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe)
+        return count
+
+    async def _gather(self, connection: Connection, effects: Effects, now: datetime) -> int:
         requests = await connection.fetch(
             "SELECT object_digest, request_id, requester, recipient, answer_due_at FROM requests"
             " WHERE state = 'running' AND step = 'asked' AND answer_due_at <= $1 ORDER BY answer_due_at LIMIT $2",
@@ -100,49 +117,7 @@ class Sweeper:
             escalate(item, effects, now)
         if overdue:
             effects.writes.append(lambda writer: reviewing.mark_escalated(writer, overdue, now))
-        return len(clocks) + len(requests) + len(overdue)
-
-
-def breach_clock(row: Any, effects: Effects, snapshot: DirectorySnapshot, now: datetime) -> None:
-    """A clock ran out: an event, a negative receipt for its sender where it binds a recipient, and word to both, for the roles to act."""
-    log_clock(row, "breached", effects, now)
-    roles = find_escalation(snapshot, row["clock"])
-    bound = row["recipient"]
-    if bound is not None:
-        tell_of(
-            effects,
-            row["sender"],
-            "negative_receipt",
-            {
-                "at": now.isoformat(),
-                "message_id": str(row["message_id"]),
-                "delivery_id": row["delivery_id"],
-                "manifest_digest": row["manifest_digest"],
-                "recipient": bound,
-                "clock": row["clock"],
-                "last_state": row["last_state"],
-                "none_logged_by": row["due_at"].isoformat(),
-                "log_size": row["log_size"],
-                "roles": roles,
-            },
-        )
-    for agency in dict.fromkeys(a for a in (bound, row["sender"]) if a):
-        tell(
-            effects,
-            agency,
-            f"CLOCK_BREACHED:{row['clock']}:{','.join(roles)}",
-            row["message_id"],
-            row["delivery_id"],
-            now,
-        )
-    clock_id = row["clock_id"]
-    effects.writes.append(lambda connection: set_breached(connection, clock_id, now))
-
-
-def find_escalation(snapshot: DirectorySnapshot, topic: str) -> list[str]:
-    """Return the roles that are told of a breach."""
-    settings: dict[str, Any] = snapshot.directory.local_policy.get("escalation", {})
-    return [str(role) for role in settings.get(topic, settings.get("default", ["safeguarding_lead"]))]
+        return len(requests) + len(overdue)
 
 
 def escalate(item: dict[str, Any], effects: Effects, now: datetime) -> None:
@@ -159,31 +134,23 @@ def escalate(item: dict[str, Any], effects: Effects, now: datetime) -> None:
     tell_of(effects, item["owner"], "overdue", members)
 
 
-async def has_overdue(connection: Connection, now: datetime, again_before: datetime) -> bool:
+async def has_overdue(
+    connection: Connection, now: datetime, again_before: datetime, actions: Sequence[str] = ()
+) -> bool:
     """Tell whether there is anything to sweep: one cheap look."""
     found = await connection.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM clocks WHERE state = 'running' AND due_at <= $1)"
+        "SELECT EXISTS (SELECT 1 FROM clocks WHERE state = 'running' AND due_at < $1)"
+        " OR EXISTS (SELECT 1 FROM approvals a JOIN clocks c USING (message_id) WHERE a.action = ANY($3::text[])"
+        " AND c.recipient IS NULL AND c.met_at IS NULL AND a.received_at > c.changed_at)"
         " OR EXISTS (SELECT 1 FROM requests WHERE state = 'running' AND step = 'asked' AND answer_due_at <= $1)"
         " OR EXISTS (SELECT 1 FROM holds WHERE state = 'open' AND deadline_at <= $1 AND (escalated_at IS NULL OR escalated_at <= $2))"
         " OR EXISTS (SELECT 1 FROM retrospective_reviews WHERE state = 'open' AND deadline_at <= $1"
         " AND (escalated_at IS NULL OR escalated_at <= $2))",
         now,
         again_before,
+        list(actions),
     )
     return bool(found)
-
-
-async def list_due_clocks(connection: Connection, now: datetime, most: int) -> Sequence[Any]:
-    """Return clocks that ran out, with what a negative receipt says. Another sweeper's are passed over."""
-    return await connection.fetch(
-        "SELECT c.*, m.sender, m.manifest_digest, d.delivery_id, CASE WHEN d.state = 'open' THEN NULL ELSE d.state END AS last_state,"
-        " (SELECT max(size) FROM log_checkpoints) AS log_size FROM clocks c JOIN messages m USING (message_id)"
-        " LEFT JOIN LATERAL (SELECT delivery_id, state FROM deliveries d WHERE d.message_id = c.message_id AND d.recipient = c.recipient"
-        " AND d.outcome = 'delivered' ORDER BY number LIMIT 1) d ON true"
-        " WHERE c.state = 'running' AND c.due_at <= $1 ORDER BY c.due_at LIMIT $2",
-        now,
-        most,
-    )
 
 
 async def list_overdue(
@@ -201,18 +168,3 @@ async def list_overdue(
         most,
     )
     return [dict(row) for row in rows]
-
-
-async def set_breached(connection: Connection, clock_id: Any, now: datetime) -> None:
-    """Mark a clock as breached.
-
-    Raises:
-        RacedByAnother: another sweeper was faster: nothing is said twice.
-    """
-    done = await connection.execute(
-        "UPDATE clocks SET state = 'breached', breached_at = $2, changed_at = $2 WHERE clock_id = $1 AND state = 'running'",
-        clock_id,
-        now,
-    )
-    if done != "UPDATE 1":
-        raise RacedByAnother

@@ -99,13 +99,18 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     ),
     "clock": EventKind(
         False,
-        ("message_id", "clock", "recipient", "state", "due_at"),
-        "A statutory or local clock was started, paused, met or breached.",
+        ("message_id", "changes", "notice_sha256"),
+        "Clocks of a referral were met, paused, resumed, renewed or breached; its sender was told.",
     ),
     "negative_receipt": EventKind(
         False,
-        ("message_id", "delivery_id", "recipient", "none_logged_by", "last_state", "log_size"),
+        ("message_id", "delivery_id", "recipient", "none_logged_by", "last_state", "log_size", "notice_sha256"),
         "No further receipt of a delivery was logged by a deadline.",
+    ),
+    "escalated": EventKind(
+        False,
+        ("message_id", "delivery_id", "agency", "clock", "roles", "notice_sha256"),
+        "A clock that binds an agency ran out; the agency was told, for the named roles to act.",
     ),
     "undeliverable": EventKind(
         False,
