@@ -47,6 +47,7 @@ async def client(half: ReceivingHalf) -> AsyncIterator[httpx.AsyncClient]:
         maker=absent,
         receipts=absent,
         contact_keys={"lead": KEY.encode()},
+        registers=absent,
     )
     parts = SimpleNamespace(real_clock=lambda: NOW)
     gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving, parts=parts)
