@@ -8,7 +8,8 @@ from typing import Any
 from adapters.mapping.limits import DOCUMENT, MAX_DEPTH, decode_document
 from schemas.errors import Rejected, TooLarge
 
-_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A bracket, a string, or one that is never closed, to the end. Possessive, so that quotes which close nothing cost linear time."""
 _MAX_NUMBER_CHARACTERS = 64
 
 

@@ -21,6 +21,8 @@ _PRINCIPAL = frozenset({"Said", "Done", "Account", "said", "text"})
 _CODE_WORDS = re.compile(r"^[a-z]+(_[a-z]+)+$")
 _DEEPEST = 6
 _SHORT_VALUE = 48
+_LONGEST_NAME = 200
+_MOST_MENTIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,11 @@ class Row:
 def list_rows(content: Any, words: Words, *, names: dict[str, str] | None = None) -> list[Row]:
     """Return the rows of one section's content, in the sender's order. ``names``: a person's reference to the name, from the same delivery."""
     rows = list(_list_part(content, words)) if _is_part(content) else list(_walk("", content, words, 0))
-    known = names or {}
-    return [Row(_resolve(r.label, known), _resolve(r.text, known), r.note, r.depth) for r in rows]
+    known = {ref: name for ref, name in (names or {}).items() if ref and len(name) <= _LONGEST_NAME}
+    if not known:
+        return rows
+    mention = re.compile("|".join(re.escape(ref) for ref in sorted(known, key=len, reverse=True)))
+    return [Row(_resolve(r.label, mention, known), _resolve(r.text, mention, known), r.note, r.depth) for r in rows]
 
 
 def read_summary(content: Any) -> str | None:
@@ -200,8 +205,6 @@ def _walk_object(label: str, value: dict[str, Any], words: Words, depth: int) ->
         yield from _walk(words.label_field(key), item, words, inside)
 
 
-def _resolve(text: str, names: dict[str, str]) -> str:
-    for ref, name in names.items():
-        if ref in text:
-            text = text.replace(ref, f"{name} ({ref})")
-    return text
+def _resolve(text: str, mention: re.Pattern[str], names: dict[str, str]) -> str:
+    """Write names beside references in one pass: a name that holds another's reference is not expanded again, so text cannot swell."""
+    return mention.sub(lambda found: f"{names[found[0]]} ({found[0]})", text, count=_MOST_MENTIONS)

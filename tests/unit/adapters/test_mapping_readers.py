@@ -1,5 +1,6 @@
 """Strict reading: JSON, XML, CSV and FHIR give records or Rejected, with the path of the fault and never a value (FORMATS CH-25)."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -263,3 +264,10 @@ def test_mappings_are_found_by_id_and_faulty_files_are_named(tmp_path) -> None: 
     with pytest.raises(SafelaneError) as raised:
         load_mapping(file)
     assert raised.value.field == "own.yaml"
+
+
+@pytest.mark.parametrize("end", ["", "\\"])
+def test_json_with_quotes_that_close_nothing_is_refused_at_once(end: str) -> None:
+    started = time.monotonic()
+    assert reject_json('\\"' * 150_000 + end).field == "(document)"
+    assert time.monotonic() - started < 5

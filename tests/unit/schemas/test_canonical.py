@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 import pytest
@@ -134,3 +135,13 @@ def test_each_base64url_value_has_one_spelling(text: str) -> None:
 def test_odd_spellings_of_base64url_are_refused(text: str) -> None:
     with pytest.raises(MalformedMessage):
         decode_base64url(text)
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"])
+def test_quotes_that_close_nothing_cost_linear_time(end: bytes) -> None:
+    """One such message would hold a worker for hours if each quote were tried to the end."""
+    data = b"[" * 65 + b'\\"' * 150_000 + end
+    started = time.monotonic()
+    with pytest.raises(TooLarge):
+        parse_json(data, max_bytes=1_000_000)
+    assert time.monotonic() - started < 5

@@ -125,3 +125,15 @@ def test_right_to_left_lines_are_broken_before_they_are_ordered() -> None:
 def test_brackets_are_mirrored_in_right_to_left_text() -> None:
     line = order_line("أيام (three) حتى", right_to_left=True)
     assert line.index("(") < line.index("three") < line.index(")")
+
+
+def test_names_that_hold_others_references_do_not_swell_the_text() -> None:
+    """Seven names of ten letters would otherwise make ten million characters of one."""
+    names = {chr(65 + n): chr(66 + n) * 10 for n in range(7)}
+    (row,) = list_rows([{"label": "said", "text": "A"}], WORDS, names=names)
+    assert row.text == "BBBBBBBBBB (A)"
+
+
+def test_a_longer_reference_is_not_taken_for_the_shorter_one_in_it() -> None:
+    (row,) = list_rows([{"label": "said", "text": "P12 rang P1"}], WORDS, names={"P1": "Ann", "P12": "Bob"})
+    assert row.text == "Bob (P12) rang Ann (P1)"
