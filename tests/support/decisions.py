@@ -7,7 +7,7 @@ from typing import Any
 
 from broker.decisions import DecisionEngine, PolicyPack, load_pack
 from broker.decisions.pack import build_pack
-from deploy.authority.partnership import load_partnership
+from deploy.authority.partnership import PartnershipFile, load_partnership
 from schemas.decision import SENT, Decision
 from schemas.directory import Directory
 from tests.support.oracle import Expected
@@ -17,14 +17,18 @@ SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
 WIDTH = {"full": 3, "summary": 2, "pointer": 1}
 
 
+@cache
+def _sample_partnership() -> PartnershipFile:
+    return load_partnership(SAMPLES / "partnership.yaml")
+
+
 def make_directory(**changes: Any) -> Directory:
     """Return a directory of the sample partnership, with parts replaced by ``changes``."""
-    parts = dict(load_partnership(SAMPLES / "partnership.yaml"))
     return Directory(
         version=1,
         issued_at=datetime(2026, 11, 1, tzinfo=UTC),
         expires_at=datetime(2027, 11, 1, tzinfo=UTC),
-        **{**parts, **changes},
+        **{**dict(_sample_partnership()), **changes},
     )
 
 

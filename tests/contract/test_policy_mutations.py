@@ -2,6 +2,7 @@
 """Every policy matters: dropping, inverting or unconditioning any single one changes a decision that these tests know."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -21,14 +22,15 @@ from schemas.errors import ConfigInvalid
 from tests.support.decisions import SAMPLES, change_pack, default_pack, make_directory, make_engine
 from tests.support.random_headers import draw
 
+Known = tuple[DecisionFacts, Decision, frozenset[str]]
 GENERATED = 1200
 FORMS = ("full", "summary", "pointer")
 POLICY_IDS = sorted(default_pack().policies)
 
 
 @cache
-def corpus() -> list[tuple[DecisionFacts, Decision]]:
-    """Return facts, and what the whole pack decides on them: the shared cases, then generated ones."""
+def corpus() -> list[Known]:
+    """Return facts, what the whole pack decides on them and what that names: the shared cases and generated ones."""
     engine, random = make_engine(), Random(99)
     facts = [build_case_facts(case.id, case.data, engine) for case in load_cases(SAMPLES / "decision-cases.yaml")]
     for _ in range(GENERATED):
@@ -47,7 +49,24 @@ def corpus() -> list[tuple[DecisionFacts, Decision]]:
     flagged = make_engine(local_policy={**engine.directory.local_policy, "feature_flags": {"csa_mandatory_duty": True}})
     facts += list(_flagged_facts(flagged))
     facts += _directed_facts(facts[0])
-    return [(f, engine.decide_facts(f)) for f in facts]
+    decided = [(f, engine.decide_facts(f)) for f in facts]
+    return put_different_first([(f, decision, name_grounds(decision)) for f, decision in decided])
+
+
+def put_different_first(found: list[Known]) -> list[Known]:
+    """Order so that each way to decide comes once before any comes again: a mutation is then noticed early."""
+    times: Counter[frozenset[str]] = Counter()
+    ranks = []
+    for _, _, grounds in found:
+        ranks.append(times[grounds])
+        times[grounds] += 1
+    return [one for _, one in sorted(zip(ranks, found, strict=True), key=lambda ranked: ranked[0])]
+
+
+def name_grounds(decision: Decision) -> frozenset[str]:
+    """Return the policies, alerts and events that a decision names."""
+    found = {c.policy for c in decision.compartments.values()} | {decision.policy}
+    return frozenset({*(str(policy) for policy in found), *decision.alerts, *decision.emits})
 
 
 def _flagged_facts(engine: DecisionEngine) -> Iterator[DecisionFacts]:
@@ -82,20 +101,15 @@ def _directed_facts(plain: DecisionFacts) -> list[DecisionFacts]:
     ]
 
 
-def mentions(decision: Decision, policy_id: str) -> bool:
+def mentions(grounds: frozenset[str], policy_id: str) -> bool:
     policy = default_pack().policies[policy_id]
-    return (
-        policy_id == decision.policy
-        or any(c.policy == policy_id for c in decision.compartments.values())
-        or bool(policy.alert and policy.alert in decision.alerts)
-        or bool(policy.emits and policy.emits in decision.emits)
-    )
+    return bool(grounds & {policy_id, policy.alert, policy.emits})
 
 
 def probe_forms(pack: PolicyPack) -> list[bool]:
     """Ask for every form of every cell of one row: the engine never asks for a form that the cell lacks, so it is asked here."""
     asker = CedarAsker(pack)
-    facts, _ = corpus()[0]
+    facts = corpus()[0][0]
     context = facts.to_context(kind_known=True, purpose_known=True, values_known=True, row_exists=True)
     text = json.dumps({**context, "company": "sent"})
     rows = [row for row in pack.matrix.rows if facts.kind in row.kinds]
@@ -124,8 +138,8 @@ def is_noticed(policy_id: str, how: str) -> bool:
     engine = DecisionEngine(pack, make_directory())
     if policy_id.startswith("form-") and probe_forms(pack) != probe_forms(default_pack()):
         return True
-    likely = sorted(corpus(), key=lambda pair: not mentions(pair[1], policy_id))
-    for facts, decision in likely:
+    likely = sorted(corpus(), key=lambda known: not mentions(known[2], policy_id))
+    for facts, decision, _ in likely:
         again = engine.decide_facts(facts)
         if again.model_copy(update={"policy_digest": decision.policy_digest}) != decision:
             return True
