@@ -31,6 +31,7 @@ _log = structlog.get_logger(__name__)
 _MAY_HEAL = (SenderUnknown, SignatureInvalid, ForeignKeyring, NotForUs)
 """A directory that is out of date can cause these: fetch a newer one before giving up."""
 _LOGGED = "recorded"
+_ESCALATED = "escalated"
 _LONGEST_IDLE = 1.0
 
 
@@ -164,6 +165,11 @@ class IncomingReader:
         if notice.outcome == _LOGGED:
             if notice.proof_verified and notice.delivery_id and notice.receipt_digest:
                 parts.inbox.record_logged(notice.delivery_id, notice.receipt_digest)
+            return
+        if notice.outcome == _ESCALATED:
+            if notice.proof_verified:
+                parts.outbox.tracking.clocks.record_escalation(notice.told)
+                _log.error("clock_ran_out", agency=parts.agency, delivery_id=notice.delivery_id)
             return
         sealed = parts.outbox.manifest_digest(notice.message_id)
         same = sealed is None or notice.manifest_digest is None or notice.manifest_digest == sealed

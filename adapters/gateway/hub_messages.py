@@ -5,7 +5,7 @@ its recipient's own signature, over the manifest that we sealed, for a delivery 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from adapters.gateway.directory_keeper import VerifiedDirectory
@@ -54,6 +54,9 @@ class VerifiedNotice:
     receipt_digest: str | None
     proof_verified: bool
     clocks: tuple[Mapping[str, Any], ...] = ()
+    """Clocks that were started, or changes of clocks, by the outcome."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """The whole notice, without its proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
         delivery_id=_read_optional(members, "delivery_id"),
         receipt_digest=_read_optional(members, "receipt_digest"),
         proof_verified=proven,
-        clocks=_read_list(members, "clocks"),
+        clocks=_read_list(members, "clocks") or _read_list(members, "changes"),
+        told={name: value for name, value in members.items() if name not in _PROOF_MEMBERS},
     )
 
 

@@ -22,6 +22,7 @@ from schemas.codes import DeliveryOutcome, ReceiptState
 
 _log = structlog.get_logger(__name__)
 
+CLOCK_OUTCOME = "clock"
 ACCEPTED_OUTCOMES = frozenset({"accepted", "duplicate"})
 MAX_RESEALS = 5
 """Retryable rejections in a row after which a person must look."""
@@ -101,6 +102,8 @@ class DeliveryTracker:
             if outcome in ACCEPTED_OUTCOMES and proof_verified:
                 self.clocks.record_started(db, message_id, clocks)
             _settle(db, referral["referral_id"], now)
+            if outcome == CLOCK_OUTCOME and proof_verified:
+                self._note_clocks(db, referral["referral_id"], message_id, clocks, now)
         _log.info("notice_recorded", message_id=message_id, outcome=outcome, proof_verified=proof_verified)
         return True
 
@@ -139,6 +142,20 @@ class DeliveryTracker:
             "receipt_recorded", message_id=message_id, delivery_id=delivery_id, state=state, digest=receipt_digest
         )
         return True
+
+    def _note_clocks(
+        self, db: Connection, referral_id: str, message_id: str, changes: Sequence[Mapping[str, Any]], now: datetime
+    ) -> None:
+        """The alarm of a breach stands until what the clock waited for is logged."""
+        for clock, breached in self.clocks.record_changes(db, message_id, changes).items():
+            code = f"clock-breached:{clock}"
+            if breached:
+                _raise_alarm(db, referral_id, code, now)
+            else:
+                db.execute(
+                    "UPDATE referral SET alarm = NULL, alarm_at = NULL WHERE referral_id = ? AND alarm = ?",
+                    (referral_id, code),
+                )
 
     def raise_due_alarms(self, times: AlarmTimes, now: datetime) -> list[str]:
         """Raise the alarm for each referral that waits too long; return the ids of those newly raised.

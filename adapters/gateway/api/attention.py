@@ -15,11 +15,12 @@ router = APIRouter(tags=["attention"])
 
 @router.get("/attention", summary="What a person must look at")
 async def list_attention(gateway: CallingAgency) -> dict[str, Any]:
-    """List quarantined messages, failed outputs, and deliveries for a named contact that this gateway has no key for."""
+    """List quarantined messages, failed outputs, deliveries for a named contact without a key here, and clocks that ran out here."""
     receiving = gateway.receiving
     kept = await asyncio.to_thread(receiving.quarantine.list_messages)
     failed = await asyncio.to_thread(receiving.outputs.list_failed)
     named = await asyncio.to_thread(receiving.store.list_unopened_contacts)
+    overdue = await asyncio.to_thread(gateway.outbox.tracking.clocks.list_escalations)
     return {
         "quarantine": [
             {
@@ -40,6 +41,7 @@ async def list_attention(gateway: CallingAgency) -> dict[str, Any]:
             for delivery_id, contact in named
             if contact not in receiving.contact_keys
         ],
+        "overdue_clocks": overdue,
     }
 
 

@@ -50,7 +50,7 @@ async def client(half: ReceivingHalf) -> AsyncIterator[httpx.AsyncClient]:
         registers=absent,
     )
     parts = SimpleNamespace(real_clock=lambda: NOW)
-    gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving, parts=parts)
+    gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving, parts=parts, outbox=half.outbox)
     app = create_app(LocalAccess({TOKEN.encode(): gateway}), extra_routers=(inbox_api.router,))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {TOKEN}"}
