@@ -15,10 +15,14 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from adapters.channels.pdf import render_pdf
 from adapters.gateway.inbox_config import FolderConfig
 from adapters.gateway.received import ReceivedReferral
 from schemas.errors import DependencyUnavailable
+
+_log = structlog.get_logger(__name__)
 
 _EXTENSIONS = {
     "application/pdf": "pdf",
@@ -69,12 +73,20 @@ def _list_files(referral: ReceivedReferral, config: FolderConfig) -> Iterator[tu
         text = json.dumps(referral.to_json(), ensure_ascii=False, indent=1)
         yield "referral.json", text.encode() + b"\n"
     if config.pdf_file:
-        yield "referral.pdf", render_pdf(referral)
+        yield _render_page(referral)
     for number, attachment in enumerate(list_attachments(referral), start=1):
         data = _read_attachment(attachment)
         if data is not None:
             extension = _EXTENSIONS.get(str(attachment.get("media_type") or attachment.get("mime")), "bin")
             yield f"attachment-{number:02}.{extension}", data
+
+
+def _render_page(referral: ReceivedReferral) -> tuple[str, bytes]:
+    try:
+        return "referral.pdf", render_pdf(referral)
+    except Exception as error:  # noqa: BLE001 - whatever a sender wrote: a referral without its page is better than none
+        _log.error("page_not_made", delivery_id=referral.delivery_id, error=type(error).__name__)
+        return "referral.pdf.failed.txt", b"The readable page could not be made. Read referral.json, or the inbox.\n"
 
 
 def list_attachments(referral: ReceivedReferral) -> list[dict[str, Any]]:

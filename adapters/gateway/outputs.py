@@ -20,7 +20,7 @@ from adapters.gateway.inbox_outputs import OutputQueue
 from adapters.gateway.inbox_store import InboxStore
 from adapters.gateway.publisher import Publisher
 from adapters.gateway.received import ReceivedReferral
-from schemas.errors import ConfigInvalid, DependencyUnavailable, SafelaneError
+from schemas.errors import ConfigInvalid, DependencyUnavailable, Rejected, SafelaneError
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +30,15 @@ _FOLDER_RETRY = timedelta(seconds=30)
 _FOLDER_ATTEMPTS = 200
 _ERROR_PAUSE = 2.0
 _AT_ONCE = 8
+
+
+class OutputFault(Rejected):
+    """This program failed on what the delivery holds: a person must look at it in the inbox."""
+
+    code = "output-fault"
+    status = 500
+    retryable = True
+    public_message = "The referral could not be written out because of a fault in this program. Read it in the inbox."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,10 @@ class OutputMaker:
                 await self._make(output)
             except SafelaneError as error:
                 await asyncio.to_thread(self._postpone, output, error)
+                return
+            except Exception as error:  # noqa: BLE001 - what a sender wrote must not stop the outputs of other referrals; the type alone is logged
+                _log.error("output_crashed", delivery_id=output.delivery_id, error=type(error).__name__)
+                await asyncio.to_thread(self._postpone, output, OutputFault(field=output.channel))
                 return
             self._parts.observe("output_made")
             await asyncio.to_thread(self._parts.queue.record_output, output, self._parts.now())

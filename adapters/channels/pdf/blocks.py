@@ -46,6 +46,7 @@ _ROW_LINES = TableStyle(
 _PAIR_TEXT = 34  # characters that fit the half line
 _LABEL_WIDTH = 42 * mm
 _LONG_TEXT = 900  # characters; longer text goes under its label, because a table row cannot be broken well
+_LONG_LABEL = 120  # characters; a longer one is no label, and in a narrow cell might be taller than a page
 
 
 class RightToLeftText(Flowable):  # type: ignore[misc]
@@ -134,7 +135,7 @@ def make_rows(rows: list[Row], width: float, style: ParagraphStyle = BODY) -> li
         if not row.text:
             close_table()
             shown.append(make_paragraph(indent + row.label, SUBHEADING))
-        elif len(row.text) > _LONG_TEXT or not row.label:
+        elif len(row.text) > _LONG_TEXT or len(row.label) > _LONG_LABEL or len(row.note) > _LONG_TEXT or not row.label:
             close_table()
             if row.label:
                 shown.append(make_paragraph(indent + row.label, SUBHEADING))
@@ -161,7 +162,8 @@ def make_pairs(rows: list[Row], width: float) -> list[Flowable]:
             short.clear()
 
     for row in rows:
-        if row.label and row.text and "\n" not in row.text and len(row.text) + len(row.note) <= _PAIR_TEXT:
+        short_label = 0 < len(row.label) <= _LONG_LABEL
+        if short_label and row.text and "\n" not in row.text and len(row.text) + len(row.note) <= _PAIR_TEXT:
             short.append(row)
         else:
             close_pairs()

@@ -55,7 +55,9 @@ def index_names(contents: Iterator[Any]) -> dict[str, str]:
     """Return reference to name for every person whom these contents name: nobody else's."""
     names: dict[str, dict[str, str]] = {}
     for content in contents:
-        for statement in content.get("statements", ()) if _is_part(content) else ():
+        for statement in content.get("statements") or () if _is_part(content) else ():
+            if not isinstance(statement, dict):
+                continue
             label, value, ref = statement.get("label"), statement.get("value"), statement.get("person_ref")
             if isinstance(value, str) and isinstance(ref, str):
                 names.setdefault(ref, {})[str(label)] = value
@@ -101,7 +103,10 @@ def write_note(statement: dict[str, Any], words: Words) -> str:
 
 
 def _is_part(content: Any) -> bool:
-    return isinstance(content, dict) and (isinstance(content.get("statements"), list) or "summary" in content)
+    if not isinstance(content, dict) or not isinstance(content.get("summary"), str | None):
+        return False  # a sender may seal any shape: what is not quite a part is printed by its own field names
+    statements = content.get("statements")
+    return isinstance(statements, list) or (statements is None and "summary" in content)
 
 
 def _list_part(content: dict[str, Any], words: Words) -> Iterator[Row]:

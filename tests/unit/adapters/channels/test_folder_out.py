@@ -81,3 +81,14 @@ def test_an_unwritable_folder_is_a_typed_error_without_content(tmp_path: Path) -
 
 def test_an_id_with_odd_letters_cannot_leave_the_folder() -> None:
     assert "/" not in name_folder(make_received(delivery_id="../../etc/passwd"))
+
+
+def test_a_page_that_cannot_be_made_does_not_keep_the_referral_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_referral: object) -> bytes:
+        raise RecursionError
+
+    monkeypatch.setattr("adapters.channels.folder_out.render_pdf", fail)
+    folder = write_delivery(make_received(), FolderConfig(out_folder=tmp_path))
+    assert {"referral.json", "referral.pdf.failed.txt"} <= {path.name for path in folder.iterdir()}

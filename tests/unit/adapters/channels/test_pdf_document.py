@@ -101,3 +101,19 @@ def test_unbroken_and_right_to_left_text_of_many_pages_fits() -> None:
     arabic = "قالت الطفلة إنها لا تريد العودة إلى المنزل " * 900
     odd = make_section("C06", FIRST_CHILD, "full", {"said": arabic, "code": "x" * 5000, "note": arabic[:800]})
     assert len(PdfReader(io.BytesIO(render_pdf(make_received(sections=(odd,))))).pages) > 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"statements": [{"label": "L" * 20_000, "value": "y", "basis": "fact"}]},
+        {"statements": [{"label": "\u0627 ab " * 3000, "value": "y", "basis": "fact"}]},
+        {"statements": [{"label": "x", "value": "y", "basis": "note words " * 3000}]},
+        {"statements": [1, None, [], {"label": 5, "value": 5}], "summary": 5},
+        {"statements": 5, "summary": "y"},
+        {"statements": [{"value": {"Reference": "A", "Surname": " "}}, {"value": "<img src='/etc/passwd'/>y&x;"}]},
+    ],
+)
+def test_content_of_any_shape_that_a_sender_sealed_is_printed(content: object) -> None:
+    section = make_received().sections[0].model_copy(update={"content": content})
+    assert "y" in read_text(render_pdf(make_received(sections=(section,))))

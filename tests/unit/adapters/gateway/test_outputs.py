@@ -132,3 +132,15 @@ async def test_the_loop_stops_when_told(bench: Bench) -> None:
     await bench.half.reader.take_in(make_incoming(make_delivery()))
     stop.set()
     await asyncio.wait_for(task, timeout=5)
+
+
+async def test_a_delivery_on_which_the_program_fails_does_not_stop_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_body: bytes, _headers: object = None) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("adapters.gateway.outputs.write_delivery", fail)
+    await bench.half.reader.take_in(make_incoming(make_delivery()))
+    await bench.maker.make_due()
+    assert bench.half.outputs.list_outputs(DELIVERY) == {"folder": "pending", "webhook": "done"}
