@@ -184,9 +184,7 @@ def prove_consistency(first: int, second: int, read_node: ReadNode) -> list[byte
     return path[::-1]
 
 
-def verify_consistency(
-    first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]
-) -> bool:
+def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]) -> bool:
     """Tell whether ``path`` shows that the first tree is a prefix of the second (RFC 9162 section 2.1.4.2). The empty tree is a prefix of all."""
     if not 0 <= first <= second:
         return False

@@ -70,7 +70,10 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             tokens=AccessTokens(registry, settings.public_url, read_clock),
             log=writer,
             planner=Planner(
-                pack.digest, lambda directory: DecisionEngine(pack, directory), business_clock, _read_registers_from(pool, registry, business_clock)
+                pack.digest,
+                lambda directory: DecisionEngine(pack, directory),
+                business_clock,
+                _read_registers_from(pool, registry, business_clock),
             ),
             provisioner=provisioner,
             readiness=Readiness(build_checks(pool, registry, config.amqp)),

@@ -144,7 +144,9 @@ def test_questions_without_an_answer_are_refused() -> None:
         RightEdge().append(leaf_hashes(2)).prove_inclusion(2)
 
 
-@pytest.mark.parametrize(("before", "batch"), [(0, 1), (0, 7), (1, 1), (3, 5), (5, 64), (64, 64), (100, 156), (256, 300)])
+@pytest.mark.parametrize(
+    ("before", "batch"), [(0, 1), (0, 7), (1, 1), (3, 5), (5, 64), (64, 64), (100, 156), (256, 300)]
+)
 def test_all_paths_of_a_batch_are_those_made_one_by_one(before: int, batch: int) -> None:
     appended = RightEdge().append(leaf_hashes(before)).after.append(leaf_hashes(batch))
     paths = appended.prove_all()
