@@ -128,6 +128,15 @@ def verify_checkpoint(note: str, log: NoteVerifier) -> Checkpoint:
     raise SignatureInvalid
 
 
+def read_checkpoint(note: str) -> Checkpoint:
+    """Return a note's checkpoint without looking at its signatures: for one that was verified before it was kept.
+
+    Raises:
+        MalformedMessage: it is not a checkpoint.
+    """
+    return _read_checkpoint(_split_note(note)[0])
+
+
 def cosign_checkpoint(note: str, name: str, witness_jwk: Mapping[str, Any], *, timestamp: int) -> str:
     """Return a witness's signature line for a note that it has verified; append it to the note. ``timestamp`` is POSIX seconds."""
     require_use(witness_jwk, KeyUse.WITNESS)

@@ -15,6 +15,7 @@ from adapters.gateway.parts import AgencyParts
 from adapters.gateway.sender import Sender
 from adapters.gateway.store import GatewayStore
 from adapters.gateway.upkeep import Upkeep
+from adapters.gateway.witness import Witness
 
 if TYPE_CHECKING:
     from adapters.gateway.receiving import Receiving
@@ -28,6 +29,7 @@ class AgencyGateway:
     intake: DocumentIntake
     sender: Sender
     upkeep: Upkeep
+    witness: Witness
     receiving: "Receiving"
 
     @property

@@ -159,6 +159,11 @@ class AgencyConfig(GatewayModel):
         return self.data_dir / "client.key"
 
     @property
+    def log_state_path(self) -> Path:
+        """Where the checkpoints that this agency saw are: to compare notes with other agencies, and for the hub's fsck."""
+        return self.data_dir / "log-state.json"
+
+    @property
     def directory_path(self) -> Path:
         """Where the last verified directory is."""
         return self.data_dir / "directory.json"
@@ -180,6 +185,18 @@ class AgencyConfig(GatewayModel):
         return self
 
 
+class WitnessTimes(GatewayModel):
+    """Watching the hub's message log."""
+
+    every: timedelta = Field(timedelta(seconds=5), description="How often the log is looked at.")
+    alarm_after: timedelta = Field(
+        timedelta(minutes=15), description="A delivery that no quorum of witnesses covers by then raises an alarm."
+    )
+    silent_after: timedelta = Field(
+        timedelta(minutes=30), description="A log that has not grown for this long raises an alarm."
+    )
+
+
 class GatewayConfig(GatewayModel):
     """The whole file."""
 
@@ -196,6 +213,7 @@ class GatewayConfig(GatewayModel):
     max_document_bytes: int = Field(64 * 1024 * 1024, description="Largest document that POST /referrals reads.")
     sending: SendingTimes = Field(SendingTimes(), description="Waits, limits and alarms of the sending half.")
     keys: KeyTimes = Field(KeyTimes(), description="Life of encryption keys.")
+    witness: WitnessTimes = Field(WitnessTimes(), description="Watching the hub's message log.")
     agencies: tuple[AgencyConfig, ...] = Field(
         min_length=1, description="The agency of this gateway; several: hosted mode."
     )

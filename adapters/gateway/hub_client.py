@@ -36,6 +36,7 @@ from schemas.jose import sign_jwt
 _log = structlog.get_logger(__name__)
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_LOG_BYTES = 256 * 65_537
 TOKEN_LIFETIME = timedelta(minutes=2)
 _BY_STATUS: dict[int, type[SafelaneError]] = {
     400: MalformedMessage,
@@ -163,6 +164,26 @@ class HubClient:
                 return _read_answer(response)
             _log.warning("hub_asks_to_retry", path=path.split("?", maxsplit=1)[0], status=response.status_code)
         raise DependencyUnavailable("the hub does not answer", field="hub_url")
+
+    async def fetch(self, path: str) -> bytes | None:
+        """Return what the hub serves to anyone (the message log) at ``path``; none where it has no such thing.
+
+        Raises:
+            DependencyUnavailable: no usable answer after all attempts, or a larger one than is believed.
+        """
+        for attempt in range(self._attempts):
+            if attempt:
+                await asyncio.sleep(random.uniform(0.1, 0.4 * 2**attempt))  # noqa: S311 - jitter, not a secret
+            try:
+                response = await self._client.get(path)
+            except (httpx.HTTPError, ssl.SSLError, OSError) as error:
+                _log.warning("hub_unreachable", path=path.split("/tile", maxsplit=1)[0], error=type(error).__name__)
+                continue
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return None
+            if response.status_code == httpx.codes.OK and len(response.content) <= MAX_LOG_BYTES:
+                return response.content
+        raise DependencyUnavailable("the hub does not serve its log", field="hub_url")
 
     async def close(self) -> None:
         """Close open connections."""

@@ -80,6 +80,16 @@ CREATE TABLE inbox_supplement (
   PRIMARY KEY (delivery_id, decision_leaf)
 );
 """,
+    """
+CREATE TABLE inbox_witnessed (
+  delivery_id TEXT PRIMARY KEY REFERENCES inbox_delivery (delivery_id),
+  size INTEGER NOT NULL,
+  root BLOB NOT NULL,
+  noted_at TEXT NOT NULL,
+  witnessed_at TEXT
+);
+CREATE INDEX inbox_witnessed_open ON inbox_witnessed (size) WHERE witnessed_at IS NULL;
+""",
 )
 
 

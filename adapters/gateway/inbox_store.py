@@ -99,7 +99,16 @@ class InboxStore:
         if not rows:
             raise NotFound("there is no such delivery", field="delivery_id")
         data = self._store.open(f"inbox_delivery.content:{delivery_id}", rows[0]["content"])
-        return ReceivedReferral.model_validate_json(data)
+        received = ReceivedReferral.model_validate_json(data)
+        return received.model_copy(update={"witnessed": self.is_witnessed(delivery_id)})
+
+    def is_witnessed(self, delivery_id: str) -> bool:
+        """Tell whether a quorum of witnesses is known to cover a delivery's decision."""
+        return bool(
+            self._store.query(
+                "SELECT 1 FROM inbox_witnessed WHERE delivery_id = ? AND witnessed_at IS NOT NULL", (delivery_id,)
+            )
+        )
 
     def list_entries(self, chosen: InboxFilter, limit: int) -> list[InboxEntry]:
         """Return at most ``limit`` lines, newest first, of what the asking contact may open."""

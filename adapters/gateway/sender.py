@@ -6,6 +6,8 @@ Steps, and what a kill between them leaves behind:
 2. planned → sealed: bytes and section keys are stored in one transaction before anything leaves. Killed before: sealed anew, nothing had left.
 3. sealed → published: RabbitMQ confirmed the stored bytes. Killed before that is noted: the same bytes are published again, and the hub knows them.
 
+A proven contradiction in the hub's log (``log_watch``) stops all of it: referrals are still taken in and wait.
+
 From there ``tracking`` waits for the hub's proof and for receipts; until the proof is there the same bytes are published again now and then.
 """
 
@@ -16,6 +18,7 @@ from datetime import datetime
 import structlog
 
 from adapters.gateway.directory_keeper import VerifiedDirectory
+from adapters.gateway.log_watch import LogWatch
 from adapters.gateway.outbox_model import OutboxReferral, OutboxState
 from adapters.gateway.parts import AgencyParts
 from adapters.gateway.plan_check import refuse_wider_plan
@@ -66,6 +69,7 @@ class Sender:
         self._choosing = asyncio.Lock()
         self._busy: set[str] = set()
         self._resent_at: dict[str, datetime] = {}
+        self._log_watch = LogWatch(parts.store)
 
     def wake(self) -> None:
         """Say that there is something new in the outbox; from any thread."""
@@ -103,6 +107,8 @@ class Sender:
         """Move the next due referral one step on; return whether there was one."""
         async with self._choosing:
             now = self._parts.real_clock()
+            if await asyncio.to_thread(self._log_watch.find_stop):
+                return False
             item = await asyncio.to_thread(self._parts.outbox.next_to_send, now, other_than=frozenset(self._busy))
             if item is None:
                 return False
@@ -120,6 +126,8 @@ class Sender:
 
     async def resend_unanswered(self) -> None:
         """Publish again, unchanged, what the hub has not answered for long; each time after twice the wait."""
+        if await asyncio.to_thread(self._log_watch.find_stop):
+            return
         now = self._parts.real_clock()
         waiting = await asyncio.to_thread(self._parts.outbox.unanswered, now - self._times.resend_after)
         for message in waiting:

@@ -46,6 +46,7 @@ class Gateway:
         loops = dict(self.loops)
         for agency, gateway in self.agencies.items():
             loops[f"{agency}/upkeep"] = gateway.upkeep.run
+            loops[f"{agency}/witness"] = gateway.witness.run
             loops[f"{agency}/sender"] = gateway.sender.run
             loops[f"{agency}/receiving"] = gateway.receiving.run
         tasks = [asyncio.create_task(supervise(name, loop, stop), name=name) for name, loop in loops.items()]

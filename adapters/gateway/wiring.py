@@ -31,6 +31,7 @@ from adapters.gateway.service import Gateway, Loop
 from adapters.gateway.store import GatewayStore
 from adapters.gateway.trust import TrustFile, read_trust_file
 from adapters.gateway.upkeep import Upkeep
+from adapters.gateway.witness import Witness
 from adapters.mapping import Mapping, default_mappings, load_mapping
 from broker.amqp.settings import AmqpSettings
 from schemas.errors import ConfigInvalid
@@ -97,7 +98,7 @@ def build_agency(
     parts = build_parts(config, entry, trust, keystore, hub=hub, clock=clock, observe=observe)
     sender = Sender(parts)
     intake = DocumentIntake(parts, load_mappings(entry), sender.wake)
-    return AgencyGateway(parts, intake, sender, Upkeep(parts), build_receiving(parts))
+    return AgencyGateway(parts, intake, sender, Upkeep(parts), Witness(parts), build_receiving(parts))
 
 
 def build_parts(

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.store.pool import Connection
-from schemas.checkpoint import NoteVerifier, verify_cosignatures, write_verifier
+from schemas.checkpoint import verify_cosignatures
 from schemas.directory import Directory
 from schemas.errors import NotFound, SignatureInvalid
-from schemas.keys import KeyUse, compute_thumbprint
+from schemas.witnesses import read_witness_keys
 
 PROPOSE_EVERY: Final = timedelta(seconds=10)
 """Longer than a witness waits between two looks, so that all of them see each proposal."""
@@ -29,19 +29,6 @@ class WitnessState:
     witnessed_at: datetime | None
     quorum: int
     cosigned_at: dict[str, datetime]
-
-
-def read_witness_keys(directory: Directory) -> list[NoteVerifier]:
-    """Return the verifier keys of the witnesses that the directory names; a witness's key name is its agency's id."""
-    found = []
-    for name in directory.witnesses.agencies:
-        agency = directory.find_agency(name)
-        if agency is None or agency.revoked_at is not None:
-            continue
-        for jwk in agency.keys.witness:
-            if compute_thumbprint(jwk) not in agency.keys.revoked:
-                found.append(NoteVerifier.from_text(write_verifier(name, jwk, use=KeyUse.WITNESS)))
-    return found
 
 
 async def propose_checkpoint(connection: Connection, *, now: datetime) -> str:

@@ -5,6 +5,7 @@ import json
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -104,6 +105,32 @@ def plan(
     faults = asyncio.run(_plan(settings, entry.agency, document.name, document.read_bytes(), mapping))
     if faults:
         raise typer.Exit(1)
+
+
+@app.command("log", epilog="Example: safelane gateway log --config gateway.yaml --agency csc.marchshire")
+def show_log(
+    config: ConfigFile = DEFAULT_CONFIG,
+    agency: AgencyOption = None,
+    resume_by: Annotated[
+        str | None,
+        typer.Option(help="Send again after a proven contradiction: who says so. Speak to the partnership first."),
+    ] = None,
+) -> None:
+    """Show what this agency's witness sees of the hub's log. Exit code 4 when the log contradicts itself and sending has stopped."""
+    if resume_by:
+        _, answer = _call(config, agency, "POST", f"/log/resume?{urlencode({'by': resume_by})}")
+        typer.echo("Sending goes on." if answer["resumed"] else "Sending was not stopped.")
+    _, found = _call(config, agency, "GET", "/log")
+    typer.echo(
+        f"{found['state']}: {found['size']} entries seen, {found['witnessed_size']} under a quorum, {found['entries_read']} read"
+    )
+    for alarm in found["alarms"]:
+        typer.secho(
+            f"  {alarm['raised_at']}  {alarm['code']} at {alarm['place']}", fg="red" if alarm["stops"] else "yellow"
+        )
+    if found["advice"]:
+        typer.secho(found["advice"], fg="red", bold=True)
+        raise typer.Exit(4)
 
 
 @app.command(epilog="Example: safelane gateway send ppn-0041877.json")

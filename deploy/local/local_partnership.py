@@ -26,13 +26,15 @@ from deploy.local.gateway_site import GatewaySite
 from deploy.local.hub_files import HubFiles
 from deploy.local.hub_site import HubSite
 from deploy.local.stack import LocalStack
-from schemas.directory import Agency
+from schemas.directory import Agency, WitnessPolicy
 from schemas.enrolment import verify_enrolment
 from schemas.errors import ConfigInvalid, IntegrityBroken
 
 OFFICER_NAMES = ("officer-one", "officer-two")
 OWN_GATEWAY_KINDS = ("police", "social_care", "health")
 HOSTED = "hosted"
+QUORUM = 2
+"""Every agency is a witness of the hub's log; so many make a quorum."""
 Tell = Callable[[str], None]
 
 
@@ -127,7 +129,8 @@ class LocalPartnership:
         state = found_authority(
             self.authority, self._partnership_file, officers, ca_certificate=self.stack.pki.ca_file, ca_key=ca_key
         )
-        save_state(self.authority, use_policy_pack(state, DEFAULT_PACK))
+        witnesses = WitnessPolicy(agencies=tuple(sorted(agency.id for agency in self.agencies)), quorum=QUORUM)
+        save_state(self.authority, use_policy_pack(state, DEFAULT_PACK), witnesses=witnesses)
 
     def _name_the_hub(self, files: HubFiles) -> None:
         state = load_state(self.authority)

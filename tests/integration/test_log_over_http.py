@@ -13,12 +13,12 @@ from pymerkle import InmemoryTree
 
 from broker.log import NewEvent
 from broker.log.heartbeat import beat_if_idle
-from broker.log.witnessing import read_witness_keys
 from deploy.authority.state import save_state
 from schemas.canonical import parse_object
 from schemas.checkpoint import NoteVerifier, cosign_checkpoint, verify_checkpoint, verify_cosignatures
 from schemas.directory import WitnessPolicy
 from schemas.merkle import verify_consistency
+from schemas.witnesses import read_witness_keys
 from tests.support.authority import AgencyKit
 from tests.support.hub_api import HubApi, open_hub_api
 

@@ -21,6 +21,10 @@ class LocalAccess:
     def __init__(self, gateways: Mapping[bytes, AgencyGateway]) -> None:
         self._gateways = {hashlib.sha256(token).digest(): gateway for token, gateway in gateways.items()}
 
+    def list_gateways(self) -> list[AgencyGateway]:
+        """Return every agency's gateway."""
+        return list(self._gateways.values())
+
     def find_gateway(self, token: str) -> AgencyGateway:
         """Return the gateway of the agency whose token this is.
 

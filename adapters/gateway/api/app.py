@@ -3,20 +3,24 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 
 from adapters.gateway.api import referrals
 from adapters.gateway.api.access import LocalAccess
+from adapters.gateway.api.log import router as log_router
 from adapters.gateway.api.problems import add_problem_handlers
+from adapters.gateway.log_watch import USE_THE_TELEPHONE
 from schemas.errors import SafelaneError
 
 health = APIRouter(tags=["health"])
 
 
-@health.get("/healthz", summary="The process answers")
-async def get_health() -> dict[str, str]:
-    """Answer while the process lives."""
-    return {"status": "ok"}
+@health.get("/healthz", summary="The process answers, and whether the log stops it from sending")
+async def get_health(request: Request) -> dict[str, Any]:
+    """Answer while the process lives. ``stopped``: the hub's log contradicts itself, and nothing is sent."""
+    access: LocalAccess = request.app.state.access
+    stopped = {g.agency: stop for g in access.list_gateways() if (stop := g.witness.watch.find_stop())}
+    return {"status": "stopped", "agencies": stopped, "advice": USE_THE_TELEPHONE} if stopped else {"status": "ok"}
 
 
 def create_app(access: LocalAccess, *, extra_routers: tuple[APIRouter, ...] = ()) -> FastAPI:
@@ -30,7 +34,7 @@ def create_app(access: LocalAccess, *, extra_routers: tuple[APIRouter, ...] = ()
     )
     app.state.access = access
     add_problem_handlers(app)
-    for router in (health, referrals.router, *extra_routers):
+    for router in (health, referrals.router, log_router, *extra_routers):
         app.include_router(router, responses=_problem_responses())
     return app
 

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.problems import problem_response
 from adapters.gateway.intake import IncomingDocument
+from adapters.gateway.log_watch import USE_THE_TELEPHONE
 from adapters.gateway.outbox_model import OutboxState
 from schemas.errors import Rejected, TooLarge
 
@@ -67,7 +68,9 @@ async def list_referrals(
 ) -> dict[str, Any]:
     """List this agency's referrals, without their content."""
     found = await asyncio.to_thread(gateway.outbox.list_referrals, state or (), limit)
+    stop = await asyncio.to_thread(gateway.witness.watch.find_stop)
     return {
+        "alarm": {"code": stop, "advice": USE_THE_TELEPHONE} if stop else None,
         "referrals": [
             {
                 "referral_id": item.referral_id,
@@ -78,7 +81,7 @@ async def list_referrals(
                 "message_id": item.message_id,
             }
             for item in found
-        ]
+        ],
     }
 
 

@@ -103,7 +103,7 @@ async def test_in_hosted_mode_an_agency_sees_only_its_own(world: World) -> None:
     referral_id = posted.json()["referral_id"]
     async with world.client(SCHOOL) as client:
         assert (await client.get(f"/referrals/{referral_id}")).status_code == 404
-        assert (await client.get("/referrals")).json() == {"referrals": []}
+        assert (await client.get("/referrals")).json() == {"alarm": None, "referrals": []}
         assert (await client.post(f"/referrals/{referral_id}/release")).status_code == 404
     async with world.client(POLICE) as client:
         assert (await client.get(f"/referrals/{referral_id}")).json()["state"] == "received"
