@@ -6,6 +6,7 @@ JSON escapes, base64 (in its three alignments, both alphabets), hexadecimal and 
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from schemas.errors import ConfigInvalid
 MIN_NEEDLE_BYTES = 6
 """Shorter needles turn up by chance in ciphertext: 6 bytes over 100 MB do so about once in three million searches."""
 CHUNK_BYTES = 8 * 1024 * 1024
+QUANTUM = 4
+"""Characters of base64 that stand for three bytes (RFC 4648 section 4)."""
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +111,37 @@ class LeakSearch:
     def _search_chunks(self, chunks: Iterable[bytes], place: str) -> SearchReport:
         report = SearchReport(places=1)
         tail = b""
+        seen: set[tuple[int, int]] = set()  # the windows overlap: a match in the overlap is met twice
         for chunk in chunks:
             window = tail + chunk
             base = report.bytes_searched - len(tail)
             for index, start, end in self._machine.find_matches_as_indexes(window, overlapping=True):
-                if end > len(tail):
-                    needle, encoding = self._labels[index]
+                needle, encoding = self._labels[index]
+                found = (needle, base + start)
+                if found not in seen and self._is_whole(needle, encoding, window, start, end):
+                    seen.add(found)
                     report.leaks.append(Leak(needle, place, base + start, encoding))
             report.bytes_searched += len(chunk)
-            tail = window[-(self._longest - 1) :] if self._longest > 1 else b""
+            tail = window[-(self._longest + 2 * QUANTUM) :]
         return report
+
+    def _is_whole(self, needle: int, encoding: str, window: bytes, start: int, end: int) -> bool:
+        """Return whether the whole needle is there: in base64 only its middle was looked for, so the quanta around it are decoded too."""
+        if not encoding.startswith("base64"):
+            return True
+        text = self.needles[needle].encode()
+        return text in _decode_around(window, start, end)
+
+
+def _decode_around(window: bytes, start: int, end: int) -> bytes:
+    """Decode base64 of either alphabet from one quantum before ``start`` to one after ``end`` (padded or not)."""
+    before = window[max(0, start - QUANTUM) : start]
+    before = before if len(before) == QUANTUM and _BASE64.fullmatch(before) else b""
+    after = _BASE64.match(window, end, end + QUANTUM)
+    text = before + window[start:end] + (after.group() if after else b"")
+    text = text.translate(bytes.maketrans(b"-_", b"+/"))
+    text = text[: len(text) // QUANTUM * QUANTUM] if len(text) % QUANTUM == 1 else text
+    return base64.b64decode(text + b"=" * (-len(text) % QUANTUM))
 
 
 def _read_chunks(path: Path) -> Iterator[bytes]:

@@ -51,3 +51,18 @@ def test_a_search_for_nothing_is_refused() -> None:
 
 def test_no_variant_is_so_short_that_chance_finds_it() -> None:
     assert all(len(form) >= leak_search.MIN_NEEDLE_BYTES for form in encode_variants("abcdef").values())
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_neighbour_with_another_ending_is_no_leak(shift: int) -> None:
+    hay = base64.b64encode(b"x" * shift + b"01632 960190 and more")
+    assert LeakSearch(["01632 960199"]).search_bytes(hay, "row").leaks == []
+    assert LeakSearch(["01632 960190"]).search_bytes(hay, "row").leaks
+
+
+@pytest.mark.parametrize("shift", range(3))
+@pytest.mark.parametrize("padding", [b"", b"="])
+def test_finds_base64_at_the_very_end(shift: int, padding: bytes) -> None:
+    hay = base64.b64encode(b"x" * shift + NEEDLE.encode()).rstrip(b"=")
+    hay += b"=" * (-len(hay) % 4) if padding else b'"'
+    assert len(LeakSearch([NEEDLE]).search_bytes(hay, "row").leaks) == 1
