@@ -85,14 +85,15 @@ class ReleaseDesk:
         if sent.request.agency != fields[2] or request.get("manifest_digest") != sent.manifest_digest:
             raise ReleaseNotProven("is about another delivery than we sealed", field="release_request")
         try:
-            self._check(request, sent, directory, now)
+            _, urgent = self._check(request, sent, directory, now)
         except ReleaseNotProven as error:
             self._insert(digest, fields, ALARM, body, now, code=error.code)
             _log.critical("release_not_proven", agency=self._parts.agency, field=error.field)
             raise
         with self._parts.store.transaction():
             new = self._insert(digest, fields, WAITING, body, now)
-            if new and self._automatic:
+            # Whoever claims danger answers for it in the review that is open already: the child does not wait for a click.
+            if new and (self._automatic or urgent):
                 self.give(digest, directory, by="policy", now=now)
 
     def give(self, digest: str, directory: VerifiedDirectory, *, by: str, now: datetime) -> str:
@@ -111,7 +112,7 @@ class ReleaseDesk:
             body = self._parts.store.open(f"release_request.body:{digest}", row["body"])
             request = parse_object(body, max_bytes=MAX_REQUEST_BYTES, field="release_request")
             sent = self._read_sent(row["message_id"], row["delivery_id"])
-            digests = self._check(request, sent, directory, now)
+            digests, _ = self._check(request, sent, directory, now)
             key = directory.find_encryption_key(sent.request.agency, now)
             sections = tuple(sorted(request["sections"]))
             keyring, descriptor = seal_addendum_keyring(
@@ -160,13 +161,14 @@ class ReleaseDesk:
 
     def _check(
         self, request: dict[str, Any], sent: SentDelivery, directory: VerifiedDirectory, now: datetime
-    ) -> tuple[str, ...]:
+    ) -> tuple[tuple[str, ...], bool]:
+        """Return the digests of what the request rests on, and whether that is a claim of danger."""
         bases, sections = request.get("bases"), request.get("sections")
         if not isinstance(bases, list) or not isinstance(sections, list):
             raise MalformedMessage("is not of the form", field="release_request")
         grounds = verify_grounds(bases, sent, directory, now=now)
         check_sections([str(s) for s in sections], grounds, sent, directory.directory)
-        return grounds.digests
+        return grounds.digests, bool(grounds.claims)
 
     def _read_sent(self, message_id: str, delivery_id: str) -> SentDelivery:
         sealed = self._parts.outbox.read_sealed(message_id)

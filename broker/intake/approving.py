@@ -13,6 +13,7 @@ import orjson
 from broker.delivery.notices import build_notice
 from broker.intake.effects import Effects
 from broker.intake.people import check_approver, read_approval
+from broker.intake.stored import read_stored
 from broker.log import NewEvent
 from broker.registry import DirectorySnapshot
 from broker.store import registers as register_store
@@ -59,11 +60,15 @@ async def check_approval(
     check_approver(approval, person, snapshot.directory, recipient=recipient, now=real_now)
     if approval.action in CLOSES_HOLD:
         await _check_hold(connection, approval, delivery, person)
-    if approval.action in ON_EMBARGO and delivery is None:
+    if approval.action in ON_EMBARGO:
         sender = await connection.fetchval("SELECT sender FROM messages WHERE message_id = $1", message_id)
         if sender != person.agency:
             raise NotPermitted("an embargo is its owner's", field="approval.approver_agency")
     claimants = {row["person"] for row in await register_store.list_claims(connection, message_id)}
+    if approval.action is ApprovalAction.REVIEW_BREAK_GLASS:
+        row = await register_store.read_message(connection, message_id)
+        claimed = read_stored(row).header.policy.break_glass if row is not None else None
+        claimants |= {claimed.by} if claimed is not None and claimed.by else set()
     if person.id in claimants:
         raise NotPermitted("whoever broke the glass does not review it", field="approval.approver")
     return ApprovalTaken(approval, person, digest_object(body), message_id, body)

@@ -23,6 +23,7 @@ from broker.intake import receipts as receipt_steps
 from broker.intake import referrals as referral_steps
 from broker.intake.clocking import ClockLedger
 from broker.intake.committing import RacedByAnother, commit_effects
+from broker.intake.consequences import tell_corrected
 from broker.intake.effects import Effects, build_parcels
 from broker.intake.ports import DeciderSource, SnapshotSource, Times
 from broker.intake.reading import Candidate, read_referral
@@ -233,6 +234,9 @@ class Intake:
                 refusals.append(Refusal(candidate.incoming, error))
                 continue
             referral_steps.build_referral(candidate, decisions, context, effects, known)
+        stored = {row.message_id for row in effects.messages}
+        accepted = [c.verified for c in fresh if c.message_id in stored]
+        await tell_corrected(connection, accepted, effects, context.now)
         await self._repeat_notices(connection, repeats, effects)
         refusals += await self._gather_signed(connection, readings.signed, effects, context)
         await clocks.write(connection, effects)

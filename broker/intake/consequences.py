@@ -8,17 +8,20 @@ from uuid import UUID
 from broker.delivery.notices import build_notice
 from broker.intake.committing import RacedByAnother
 from broker.intake.effects import Effects
+from broker.intake.notifying import tell
 from broker.intake.reopening import write_review
 from broker.intake.stored import list_tokens
 from broker.log import NewEvent
 from broker.store import registers as register_store
 from broker.store.pool import Connection
-from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
+from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome, Kind
 from schemas.decision import Decision
 from schemas.envelope import VerifiedEnvelope
 from schemas.header import DeliveryRequest, RoutingHeader
 
 CLAIM_TICKET = "CLAIM_TICKET"
+CORRECTED = "CORRECTED"
+"""What was received is corrected, and the correction is not for this recipient: it asks the sender."""
 
 
 def send_ticket(
@@ -99,6 +102,31 @@ def _find_used(header: RoutingHeader, decisions: Sequence[Decision]) -> set[tupl
         and verdict.result in {CompartmentResult.FULL, CompartmentResult.SUMMARY, CompartmentResult.POINTER}
     }
     return {(t.scheme, t.ref) for t in header.policy.tokens if t.recipient in served}
+
+
+async def tell_corrected(
+    connection: Connection, messages: Sequence[VerifiedEnvelope], effects: Effects, now: datetime
+) -> None:
+    """Tell every recipient of what a correction corrects: those who get the correction by the delivery itself, the others by a word."""
+    for verified in messages:
+        manifest = verified.manifest
+        if verified.header.case.kind != Kind.CORRECTION or manifest.supersedes is None:
+            continue
+        corrected = UUID(manifest.supersedes)
+        sent = {
+            row.recipient
+            for row in effects.deliveries
+            if str(row.message_id) == manifest.message_id and row.outcome == DeliveryOutcome.DELIVERED
+        }
+        rows = await connection.fetch(
+            "SELECT d.delivery_id, d.recipient FROM deliveries d JOIN messages m USING (message_id) WHERE d.message_id = $1"
+            " AND m.sender = $2 AND d.state IN ('open', 'accepted', 'opened', 'actioned')",
+            corrected,
+            manifest.sender,
+        )
+        for row in rows:
+            if row["recipient"] not in sent:
+                tell(effects, row["recipient"], CORRECTED, corrected, row["delivery_id"], now)
 
 
 async def _use_up(connection: Connection, values: dict[str, Any]) -> None:

@@ -108,6 +108,108 @@ def refuse(
     _decide("refuse", delivery, (key, hub, trust, passphrase_file), reason_code)
 
 
+@app.command(
+    "lift-embargo",
+    epilog="Example: safelane review lift-embargo DELIVERY --reason-code warrant_executed --key ann.key.json --hub … --trust …",
+)
+def lift_embargo(
+    delivery: Delivery,
+    *,
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    only: Annotated[
+        bool, typer.Option("--only-this-recipient", help="Name this recipient; the embargo stays for others.")
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """For the embargo's owner: lift it, or name one more recipient."""
+    _state("lift_embargo", delivery, (key, hub, trust, passphrase_file), reason_code, recipient=only)
+
+
+@app.command(
+    "keep-embargo",
+    epilog="Example: safelane review keep-embargo DELIVERY --reason-code still_needed --key ann.key.json --hub … --trust …",
+)
+def keep_embargo(
+    delivery: Delivery,
+    *,
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """For the embargo's owner: it was reviewed and stays. It never ends by itself."""
+    _state("review_embargo", delivery, (key, hub, trust, passphrase_file), reason_code)
+
+
+@app.command(
+    "token",
+    epilog="Example: safelane review token DELIVERY --scheme MAPPA --reason-code panel_decided --key ann.key.json --hub … --trust …",
+)
+def issue_token(
+    delivery: Delivery,
+    *,
+    scheme: Annotated[str, typer.Option(help="MAPPA, CSODS or DVDS.")],
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Sign a disclosure token for this delivery's recipient; it is used once and expires."""
+    _state("disclosure_token", delivery, (key, hub, trust, passphrase_file), reason_code, recipient=True, scheme=scheme)
+
+
+@app.command(
+    "close",
+    epilog="Example: safelane review close DELIVERY --reason-code justified --key ann.key.json --hub … --trust …",
+)
+def close_review(
+    delivery: Delivery,
+    *,
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Close the retrospective review of broken glass; not for whoever broke it."""
+    _state("review_break_glass", delivery, (key, hub, trust, passphrase_file), reason_code)
+
+
+def _state(
+    action: str,
+    delivery: str,
+    connection: tuple[Path, str, Path, Path | None],
+    reason_code: str,
+    *,
+    recipient: bool = False,
+    scheme: str | None = None,
+) -> None:
+    """Sign and hand in a decision about the message that a delivery belongs to."""
+    from deploy.authority.people import sign_approval
+
+    approver, link = _connect(*connection)
+    with link:
+        row = _find(link, approver, delivery, any_review=True)
+        approval = sign_approval(
+            approver,
+            now=datetime.now(UTC),
+            action=action,
+            message_id=row["message_id"],
+            manifest_digest=row["manifest_digest"],
+            delivery_id=delivery if action == "disclosure_token" else None,
+            recipient=row["recipient"] if recipient else None,
+            scheme=scheme,
+            reason_code=reason_code,
+        )
+        digest = link.hand_in(approver, approval)
+    typer.echo(f"{action}: registered as {digest}")
+
+
 def _decide(
     action: str, delivery: str, connection: tuple[Path, str, Path, Path | None], reason_code: str, **options: Any
 ) -> None:
@@ -140,11 +242,11 @@ def _whole(row: dict[str, Any]) -> bool:
     return rows == {row["row"]} and row.get("outcome", "held") == "held"
 
 
-def _find(link: "ReviewLink", approver: "Approver", delivery: str) -> dict[str, Any]:
+def _find(link: "ReviewLink", approver: "Approver", delivery: str, *, any_review: bool = False) -> dict[str, Any]:
     from schemas.errors import NotFound
 
     for row in link.list_reviews(approver, "all"):
-        if row.get("delivery_id") == delivery and row["review"] == "hold":
+        if row.get("delivery_id") == delivery and (any_review or row["review"] == "hold"):
             return row
     raise NotFound("nothing of this delivery is held", field="delivery")
 
