@@ -1,6 +1,6 @@
 """A watched drop folder: files go in, and end in ``done/`` or in ``failed/`` with a readable reason beside them.
 
-A file is taken when it has kept its size and time for a while (it may still be being written), the urgent ones first. It is moved only after what was
+A file is taken when it has kept its size and time for a while (it may still be being written), whatever its own clock says, the urgent ones first. It is moved only after what was
 good in it is on disk; a crash in between reads it again, and the same record has one effect. The reason says record, field and rule, never a value.
 """
 
@@ -27,6 +27,8 @@ _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", "~")
 MAX_FILES_A_TURN = 500
 MAX_TRIES = 3
 MAX_FAULTS_WRITTEN = 200
+_MOST_NAME_BYTES = 200
+"""Of a name in ``done/`` or ``failed/``: file systems take 255, and a number and ``.reason.txt`` come after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class FolderWatcher:
         self._now = now
         self._urgent: dict[tuple[str, int, float], bool] = {}
         self._tries: dict[tuple[str, int, float], int] = {}
+        self._first_seen: dict[tuple[str, int, float], float] = {}
         try:
             for part in (folder.path, folder.path / DONE, folder.path / FAILED):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,8 +90,10 @@ class FolderWatcher:
         return moved
 
     def _list_settled(self) -> list[_Waiting]:
-        newest = self._now() - self._folder.settle.total_seconds()
+        now = self._now()
+        newest = now - self._folder.settle.total_seconds()
         found: list[_Waiting] = []
+        seen: dict[tuple[str, int, float], float] = {}
         with os.scandir(self._folder.path) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED):
@@ -97,10 +102,16 @@ class FolderWatcher:
                     status = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue  # it was taken away meanwhile
-                if stat.S_ISREG(status.st_mode) and status.st_mtime <= newest:
-                    found.append(_Waiting(Path(entry.path), status.st_size, status.st_mtime))
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                item = _Waiting(Path(entry.path), status.st_size, status.st_mtime)
+                # Whoever wrote it may have a clock that runs ahead: then it has settled when it has not changed for as long.
+                seen[item.stamp] = self._first_seen.get(item.stamp, now)
+                if min(status.st_mtime, seen[item.stamp]) <= newest:
+                    found.append(item)
                 if len(found) >= MAX_FILES_A_TURN:
                     break
+        self._first_seen = seen
         return found
 
     def _is_urgent(self, item: _Waiting, *, alone: bool) -> bool:
@@ -143,9 +154,9 @@ class FolderWatcher:
 
     def _move(self, path: Path, folder: str, reason: str | None) -> bool:
         target = self._free_name(self._folder.path / folder, path.name)
-        if reason is not None:
-            write_durably(target.with_name(f"{target.name}.reason.txt"), reason.encode())
         try:
+            if reason is not None:
+                write_durably(_beside(target), reason.encode())
             path.rename(target)
             flush_folder(target.parent)
         except OSError:
@@ -154,12 +165,21 @@ class FolderWatcher:
         return True
 
     def _free_name(self, folder: Path, name: str) -> Path:
-        """Return a name that is free in ``folder``, so that nothing there is overwritten."""
-        target, number = folder / name, 1
-        while target.exists():
+        """Return a name that is free in ``folder``, as is the one of its reason, so that nothing there is overwritten."""
+        stem, suffix = _cut(Path(name).stem, _MOST_NAME_BYTES - 40), _cut(Path(name).suffix, 40)
+        target, number = folder / f"{stem}{suffix}", 1
+        while target.exists() or _beside(target).exists():
             number += 1
-            target = folder / f"{Path(name).stem}.{number}{Path(name).suffix}"
+            target = folder / f"{stem}.{number}{suffix}"
         return target
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.reason.txt")
+
+
+def _cut(name: str, most_bytes: int) -> str:
+    return os.fsdecode(os.fsencode(name)[:most_bytes])
 
 
 def write_reason(accepted: AcceptedDocument) -> str:

@@ -105,7 +105,12 @@ def make_plain(value: Any) -> JsonValue:
     if isinstance(value, dict):
         if set(value) == {"#text"}:
             return make_plain(value["#text"])
-        return {key.lstrip("@").replace("#text", "text"): make_plain(item) for key, item in value.items()}
+        members: dict[str, JsonValue] = {}
+        for key, item in value.items():
+            name = key.lstrip("@").replace("#text", "text")
+            # An attribute and an element of one name are two facts: neither may hide the other.
+            members[name if name not in members and (name == key or name not in value) else key] = make_plain(item)
+        return members
     if isinstance(value, list):
         return [make_plain(item) for item in value]
     return _make_plain_scalar(value)

@@ -8,6 +8,7 @@ from schemas.errors import Rejected, TooLarge
 
 HEADER = "(header)"
 ROW = "(row)"
+_MOST_CELLS = 2_000
 _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=,|\r\n|\n|\r|$)')
 _PLAIN = re.compile(r'[^",\r\n]*(?=,|\r\n|\n|\r|$)')
 _ALWAYS_FORMULA = ("=", "@", "\t", "\r")
@@ -20,11 +21,14 @@ def parse_csv(data: bytes) -> tuple[list[str], list[list[str]]]:
     Raises:
         Rejected: not UTF-8, or a quote that is misplaced or never closed (the file was cut off).
     """
-    rows = [row for row in _split_rows(decode_document(data, allow_mark=True)) if row != [""]]
+    rows: list[list[str]] = []
+    for row in _split_rows(decode_document(data, allow_mark=True)):
+        if row != [""]:
+            rows.append(row)
+        if len(rows) - 1 > MAX_RECORDS:
+            raise TooLarge(f"there are more than {MAX_RECORDS} rows", field=DOCUMENT)
     if not rows:
         raise Rejected("there is no header line", field=HEADER)
-    if len(rows) - 1 > MAX_RECORDS:
-        raise TooLarge(f"there are more than {MAX_RECORDS} rows", field=DOCUMENT)
     return rows[0], rows[1:]
 
 
@@ -65,12 +69,15 @@ def is_formula(cell: str) -> bool:
 
 
 def _split_rows(text: str) -> Iterator[list[str]]:
-    position, row = 0, []
+    position = 0
+    row: list[str] = []
     while position < len(text):
         quoted = text[position] == '"'
         match = (_QUOTED if quoted else _PLAIN).match(text, position)
         if match is None:
             raise Rejected("a quote is misplaced or never closed", field=DOCUMENT)
+        if len(row) >= _MOST_CELLS:
+            raise TooLarge(f"a row has more than {_MOST_CELLS} cells", field=ROW)
         row.append(match[1].replace('""', '"') if quoted else match[0])
         position = match.end()
         if text.startswith(",", position):

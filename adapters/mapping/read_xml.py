@@ -91,7 +91,8 @@ class LinkedExtract:
         self._id = id_attribute
         self._link_name = link
         self._from, self._to, self._as = ends
-        self._links: list[dict[str, Any]] = list(root.get(link, ()))
+        links: list[dict[str, Any]] = list(root.get(link, ()))
+        self._links_to: dict[str, list[dict[str, Any]]] = {}
         for name, elements in root.items():
             if not isinstance(elements, ElementList) or name == link:
                 continue
@@ -100,9 +101,11 @@ class LinkedExtract:
         self._records: list[dict[str, Any]] = list(root.get(record, ()))
         if len(self._records) > MAX_RECORDS:
             raise TooLarge(f"there are more than {MAX_RECORDS} records", field=DOCUMENT)
-        for one in self._links:
-            if one.get(self._to) not in self._things:
+        for one in links:
+            aim = one.get(self._to)
+            if aim is None or aim not in self._things:
                 raise Rejected("a link leads to something that is not in the file", field=f"{link}{self._to}")
+            self._links_to.setdefault(aim, []).append(one)
 
     def _add(self, name: str, element: dict[str, Any]) -> None:
         identity = element.get(self._id)
@@ -123,9 +126,7 @@ class LinkedExtract:
             Rejected: a link comes from something that is not in the file, or says no role.
         """
         linked: dict[str, dict[str, Any]] = {}
-        for one in self._links:
-            if one.get(self._to) != record.get(self._id):
-                continue
+        for one in self._links_to.get(record[self._id], ()):
             source, role = one.get(self._from), one.get(self._as)
             if source not in self._things:
                 raise Rejected(

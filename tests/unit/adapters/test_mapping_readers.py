@@ -271,3 +271,25 @@ def test_json_with_quotes_that_close_nothing_is_refused_at_once(end: str) -> Non
     started = time.monotonic()
     assert reject_json('\\"' * 150_000 + end).field == "(document)"
     assert time.monotonic() - started < 5
+
+
+def test_a_row_of_nothing_but_commas_and_a_file_of_nothing_but_rows_are_refused_early() -> None:
+    started = time.monotonic()
+    for text in ("a,b\n" + "," * 4_000_000, "a,b\n" + ",\n" * 2_000_000):
+        with pytest.raises(TooLarge):
+            parse_csv(text.encode())
+    assert time.monotonic() - started < 2
+
+
+def test_many_records_with_many_links_cost_no_more_than_their_sum() -> None:
+    things = "".join(f'<E id="e{n}"/>' for n in range(8_000))
+    links = "".join(f'<L from="p" to="e{n}" as="x"/>' for n in range(8_000)) * 4
+    extract = LinkedExtract(parse_xml(f'<r>{things}<P id="p"/>{links}</r>'.encode(), "r"), "E", "@id", "L", ENDS)
+    started = time.monotonic()
+    assert all(extract.gather(record)["~linked"] for record in extract.records())
+    assert time.monotonic() - started < 3
+
+
+def test_an_attribute_and_an_element_of_one_name_are_both_kept() -> None:
+    root = parse_xml(b'<r Name="a"><Name>b</Name></r>', "r")
+    assert make_plain(root) == {"@Name": "a", "Name": ["b"]}

@@ -166,3 +166,33 @@ def test_a_file_that_vanishes_meanwhile_is_no_error(drop: Drop) -> None:
 
     drop.intake.take = take_and_remove  # type: ignore[method-assign]
     assert drop.watcher.take_all() == 0
+
+
+def test_a_name_as_long_as_names_may_be_stops_nothing(tmp_path: Path) -> None:
+    drop = Drop(tmp_path / "in")
+    drop.put("a" * 250, b"bad")
+    drop.put("b.json", b"good")
+    assert drop.watcher.take_all() == 2
+    assert len(list((drop.path / "failed").iterdir())) == 2
+    assert [file.name for file in (drop.path / "done").iterdir()] == ["b.json"]
+
+
+def test_a_file_from_a_machine_whose_clock_runs_ahead_is_taken_when_it_has_settled(tmp_path: Path) -> None:
+    drop = Drop(tmp_path / "in")
+    drop.put("early.json", b"good", age=-86_400)
+    assert drop.watcher.take_all() == 0
+    drop.now += 2
+    drop.put("early.json", b"good, longer", age=-86_400)
+    assert drop.watcher.take_all() == 0
+    drop.now += SETTLE.total_seconds()
+    assert drop.watcher.take_all() == 1
+    assert drop.intake.taken == [b"good, longer"]
+
+
+def test_a_reason_never_overwrites_a_file_that_was_kept(tmp_path: Path) -> None:
+    drop = Drop(tmp_path / "in")
+    drop.put("a.reason.txt", b"bad first")
+    drop.watcher.take_all()
+    drop.put("a", b"bad second")
+    drop.watcher.take_all()
+    assert {file.read_bytes() for file in (drop.path / "failed").iterdir()} >= {b"bad first", b"bad second"}
