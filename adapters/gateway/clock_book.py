@@ -61,15 +61,21 @@ class ClockBook:
         self._store = store
 
     def record_started(self, db: Connection, message_id: str, clocks: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the clocks that a proven notice of acceptance names; what is known already stays as it is."""
-        for number, clock in enumerate(clocks):
+        """Keep the clocks that a proven notice says have begun; what is known already stays as it is."""
+        for clock in clocks:
+            parties = ",".join(str(party) for party in clock.get("recipients") or ())
+            (number,) = db.execute("SELECT count(*) FROM clock WHERE message_id = ?", (message_id,)).fetchone()
+            known = "SELECT 1 FROM clock WHERE message_id = ? AND clock = ? AND recipient = ?"
+            if db.execute(known, (message_id, str(clock.get("clock")), parties)).fetchone():
+                continue
             body = {name: clock[name] for name in _SHOWN if clock.get(name) is not None}
             db.execute(
-                "INSERT OR IGNORE INTO clock (message_id, number, clock, recipient, state, body) VALUES (?, ?, ?, '', ?, ?)",
+                "INSERT INTO clock (message_id, number, clock, recipient, state, body) VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     message_id,
                     number,
                     str(clock.get("clock")),
+                    parties,
                     RUNNING,
                     self._store.seal(_place(message_id, number), canonical_bytes(body)),
                 ),

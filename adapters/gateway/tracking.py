@@ -23,6 +23,7 @@ from schemas.codes import DeliveryOutcome, ReceiptState
 _log = structlog.get_logger(__name__)
 
 CLOCK_OUTCOME = "clock"
+STARTED_OUTCOME = "clocks_started"
 ACCEPTED_OUTCOMES = frozenset({"accepted", "duplicate"})
 MAX_RESEALS = 5
 """Retryable rejections in a row after which a person must look."""
@@ -99,7 +100,7 @@ class DeliveryTracker:
             if outcome != "rejected":
                 for decision in decisions:
                     self._update_delivery(db, message_id, decision, now)
-            if outcome in ACCEPTED_OUTCOMES and proof_verified:
+            if outcome in {*ACCEPTED_OUTCOMES, STARTED_OUTCOME} and proof_verified:
                 self.clocks.record_started(db, message_id, clocks)
             _settle(db, referral["referral_id"], now)
             if outcome == CLOCK_OUTCOME and proof_verified:

@@ -5,6 +5,7 @@ batch has one ledger: it reads the clocks that the batch's messages and receipts
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,9 +19,12 @@ from broker.decisions.running import (
     renew_clock,
     resume_clock,
 )
+from broker.delivery.notices import describe_clock
 from broker.intake.breaching import tell_breach, tell_changes
 from broker.intake.committing import RacedByAnother
 from broker.intake.effects import Effects
+from broker.intake.notifying import tell_of
+from broker.intake.stored import StoredMessage
 from broker.log.events import new_event_id
 from broker.store import clocks as clock_store
 from broker.store.clocks import ClockLine
@@ -166,6 +170,57 @@ class ClockLedger:
     def _add(self, lines: Iterable[ClockLine]) -> None:
         for line in lines:
             self._lines.setdefault(line.clock_id, line)
+
+
+async def start_late_clocks(
+    connection: Connection,
+    stored: StoredMessage,
+    clocks: Sequence[Clock],
+    effects: Effects,
+    now: datetime,
+) -> None:
+    """Start the clocks that bind a recipient to which something goes for the first time only now, and tell the sender.
+
+    Args:
+        connection: to see which of them run already.
+        stored: the message.
+        clocks: what the decision on the late delivery starts.
+        effects: where rows, event and notice are added.
+        now: the business clock's instant of the release: nobody is late before it.
+    """
+    started = await clock_store.find_started(connection, stored.message_id)
+    late = [
+        replace(clock, recipients=(recipient,))
+        for clock in clocks
+        for recipient in clock.recipients
+        if (clock.clock, recipient) not in started
+    ]
+    if not late:
+        return
+    manifest = stored.manifest
+    lines = [
+        ClockLine(
+            clock_id=new_event_id(),
+            message_id=stored.message_id,
+            referral_id=manifest.referral_id,
+            sender=manifest.sender,
+            conversation=manifest.conversation,
+            recipient=clock.recipients[0],
+            manifest_digest=stored.manifest_digest,
+            extendable_to=clock.extendable_to,
+            clock=RunningClock(clock.clock, clock.starts_at, clock.due_at, now),
+            stored=None,
+        )
+        for clock in late
+    ]
+    effects.writes.append(lambda writer: clock_store.insert_late_clocks(writer, lines))
+    members = {
+        "at": now.isoformat(),
+        "message_id": manifest.message_id,
+        "referral_id": manifest.referral_id,
+        "clocks": [describe_clock(clock) for clock in late],
+    }
+    tell_of(effects, manifest.sender, "clocks_started", members)
 
 
 async def _update(connection: Connection, lines: Sequence[ClockLine]) -> None:

@@ -20,6 +20,7 @@ from broker.decisions.registers import Registers
 from broker.delivery.dispatch import pause
 from broker.delivery.notices import build_notice, describe_decision
 from broker.delivery.ports import Observe
+from broker.intake.clocking import start_late_clocks
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
 from broker.intake.ports import DeciderSource, SnapshotSource, Times
@@ -113,7 +114,12 @@ class Redecider:
             async with self._pool.acquire(timeout=10) as connection:
                 due = await register_store.claim_decisions(connection, now, now + _LEASE, _MOST_AT_ONCE)
         for item in due:
-            await self._redecide(item)
+            try:
+                await self._redecide(item)
+            except (DependencyUnavailable, IntegrityBroken):
+                raise
+            except Exception as error:  # noqa: BLE001 - one delivery must not stop the others; it is due again when its lease is over
+                _log.error("redecide.failed", error=type(error).__name__, attempts=item.attempts, cause=item.cause)
         return len(due)
 
     async def _redecide(self, due: DueDecision) -> None:
@@ -141,6 +147,10 @@ class Redecider:
         effects.writes.append(lambda writer: register_store.finish_decision(writer, due))
         if choice.released or _differs(standing):
             build_redecision(standing, choice, effects, now)
+        if choice.released and not standing.gone:
+            decider, _ = self._deciders(snapshot)
+            clocks = decider.start_clocks(standing.stored.header, [standing.decision], now)
+            await start_late_clocks(connection, standing.stored, clocks, effects, now)
         if choice.missing:
             _ask_sender(standing, choice, effects, now)
         note_hold(

@@ -102,6 +102,11 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         ("message_id", "changes", "notice_sha256"),
         "Clocks of a referral were met, paused, resumed, renewed or breached; its sender was told.",
     ),
+    "clocks_started": EventKind(
+        False,
+        ("message_id", "clocks", "notice_sha256"),
+        "Clocks began with a delivery that went late; the sender was told. Those of a referral's acceptance are in its notice.",
+    ),
     "negative_receipt": EventKind(
         False,
         ("message_id", "delivery_id", "recipient", "none_logged_by", "last_state", "log_size", "notice_sha256"),

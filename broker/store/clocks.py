@@ -116,6 +116,21 @@ async def insert_clocks(connection: Connection, lines: Sequence[ClockLine]) -> N
     await connection.copy_records_to_table("clocks", columns=_COLUMNS, records=[_write_line(line) for line in lines])
 
 
+async def insert_late_clocks(connection: Connection, lines: Sequence[ClockLine]) -> None:
+    """Add the rows of clocks that start after their message was stored; one that runs already stays as it is."""
+    marks = ", ".join(f"${number}" for number in range(1, len(_COLUMNS) + 1))
+    await connection.executemany(
+        f"INSERT INTO clocks ({', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING",  # noqa: S608 - our own text alone
+        [_write_line(line) for line in lines],
+    )
+
+
+async def find_started(connection: Connection, message_id: UUID) -> set[tuple[str, str | None]]:
+    """Return which clocks of a message were ever started, and whom each binds."""
+    rows = await connection.fetch("SELECT clock, recipient FROM clocks WHERE message_id = $1", message_id)
+    return {(row["clock"], row["recipient"]) for row in rows}
+
+
 async def lock_as_read(connection: Connection, lines: Sequence[ClockLine]) -> bool:
     """Lock the rows of ``lines``, always in the same order; return whether they are still as they were read."""
     rows = await connection.fetch(

@@ -111,6 +111,37 @@ def status(config: Config = Path("hub.yaml")) -> None:
         raise typer.Exit(EXIT_UNAVAILABLE)
 
 
+@app.command(epilog="Example: safelane hub clocks --breached --config hub.yaml")
+def clocks(
+    config: Config = Path("hub.yaml"),
+    *,
+    only_open: Annotated[bool, typer.Option("--open", help="Only clocks that run or wait for an answer.")] = False,
+    breached: Annotated[bool, typer.Option("--breached", help="Only clocks that ran out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """List statutory and local clocks, what falls due first at the front: codes, agencies and instants, never content."""
+    import asyncio
+    import json
+
+    from broker.config import load_config
+    from deploy.hub_clocks import read_clocks
+
+    if only_open and breached:
+        raise typer.BadParameter("choose one of --open and --breached")
+    state = "open" if only_open else "breached" if breached else None
+    report = asyncio.run(read_clocks(load_config(config), state))
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+        return
+    for line in report.lines:
+        due = line.clock.due_at.isoformat(timespec="minutes")
+        met = f"  met {line.clock.met_at.isoformat(timespec='minutes')}" if line.clock.met_at else ""
+        typer.echo(
+            f"{line.clock.clock:20} {line.clock.state.value:9} due {due}  {line.recipient or line.sender:24} {line.message_id}{met}"
+        )
+    typer.echo(f"{len(report.lines)} clocks at {report.as_of.isoformat(timespec='seconds')}.")
+
+
 @app.command(epilog="Example: safelane hub agencies --config hub.yaml")
 def agencies(config: Config = Path("hub.yaml")) -> None:
     """List the agencies of the signed directory: enrolled or not, keys, queue."""

@@ -1,13 +1,17 @@
 """Clocks through real messages, on real servers: started on commit, met and paused by receipts, breached once, told with proofs."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from broker.store.clocks import lock_sweeping
+from deploy.cli import app
 from schemas.canonical import decode_base64url, parse_object
 from schemas.codes import ReceiptState
 from schemas.objects.receipt import NegativeReceipt
@@ -44,7 +48,9 @@ async def send(world: HubWorld, **draft: Any) -> tuple[dict[str, Any], Any]:
     return check_notice(world, notice.body), verify_as(world, CSC, delivery.body)
 
 
-async def answer(world: HubWorld, delivery: Any, *states: ReceiptState, after: bytes | None = None, **changes: Any) -> bytes:
+async def answer(
+    world: HubWorld, delivery: Any, *states: ReceiptState, after: bytes | None = None, **changes: Any
+) -> bytes:
     """Let the recipient sign one receipt after another; return the last."""
     for state in states:
         after = sign_receipt(world, delivery, state, after, **changes)
@@ -68,6 +74,15 @@ async def take_notices(world: HubWorld, agency: str, outcome: str, count: int) -
 
 async def read_states(world: HubWorld) -> dict[str, str]:
     return {row["clock"]: row["state"] for row in await world.owner.fetch("SELECT clock, state FROM clocks")}
+
+
+async def run(world: HubWorld, *options: str) -> dict[str, Any]:
+    """Run ``safelane hub clocks`` in another thread: a command has an event loop of its own."""
+    arguments = ["hub", "clocks", *options, "--config", str(world.config_file)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 async def test_a_referral_starts_its_clocks_and_receipts_meet_them(world: HubWorld) -> None:
@@ -109,13 +124,27 @@ async def test_silence_breaches_once_with_a_negative_receipt_whatever_restarts(w
         escalated = await take_notices(world, CSC, "escalated", 2)
     async with world.running_worker(clock=clock):
         clock.now += timedelta(days=7)
-        for message in await world.receive(POLICE, 9, seconds=2):  # a hold is overdue too; of the clocks nothing is said again
+        for message in await world.receive(
+            POLICE, 9, seconds=2
+        ):  # a hold is overdue too; of the clocks nothing is said again
             assert check_notice(world, message.body)["outcome"] == "overdue"
+    listed = await run(world, "--breached", "--json")
+    assert [(c["clock"], c["recipient"]) for c in listed["clocks"]] == [
+        ("strategy_discussion", CSC),
+        ("la_acknowledgement", CSC),
+    ]
+    assert (await run(world, "--open", "--json"))["clocks"] == []
     kinds = [row["kind"] for row in await world.owner.fetch("SELECT kind FROM log_entries")]
     assert (kinds.count("negative_receipt"), kinds.count("escalated"), kinds.count("clock")) == (2, 2, 2)
     acknowledgement = next(n for n in notices if n["clock"] == "la_acknowledgement")
-    receipt = NegativeReceipt.model_validate({k: v for k, v in acknowledgement.items() if k in NegativeReceipt.model_fields})
-    assert (receipt.recipient, receipt.none_logged_by, receipt.last_state) == (CSC, ACKNOWLEDGE_BY, ReceiptState.ACCEPTED)
+    receipt = NegativeReceipt.model_validate(
+        {k: v for k, v in acknowledgement.items() if k in NegativeReceipt.model_fields}
+    )
+    assert (receipt.recipient, receipt.none_logged_by, receipt.last_state) == (
+        CSC,
+        ACKNOWLEDGE_BY,
+        ReceiptState.ACCEPTED,
+    )
     assert receipt.decision_leaf == delivery.decision_leaf
     assert {(n["clock"], n["agency"]) for n in escalated} == {("la_acknowledgement", CSC), ("strategy_discussion", CSC)}
     assert all(n["roles"] for n in escalated)
