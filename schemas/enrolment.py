@@ -23,6 +23,7 @@ from schemas.keys import (
     require_distinct_keys,
     require_use,
 )
+from schemas.validation import name_first_fault
 
 REQUEST_TYP = "safelane-enrolment+jws"
 WELCOME_TYP = "safelane-welcome+jws"
@@ -137,7 +138,7 @@ def _read(model: type[ModelT], raw: bytes) -> ModelT:
     try:
         return model.model_validate(parse_object(raw, max_bytes=MAX_ENROLMENT_BYTES, field="payload"))
     except ValidationError as error:
-        path = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        path = name_first_fault(error)
         raise MalformedMessage("is not of the form", field=path or "payload") from None
 
 

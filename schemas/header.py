@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from schemas.codes import AgeBand, Art6, Compartment, ConsentGiver, ConsentState, RiskGrade, SubjectType, TellValue
 from schemas.errors import MalformedMessage
+from schemas.validation import name_first_fault
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/+()#, -]{0,79}$")]
 """A code or id: short, no line breaks, no free prose."""
@@ -304,7 +305,7 @@ class RoutingHeader(HeaderModel):
                 }
             )
         except ValidationError as error:
-            raise MalformedMessage("a header entry is not of its form", field=_first_path(error)) from None
+            raise MalformedMessage("a header entry is not of its form", field=name_first_fault(error)) from None
         names = header.entry_names()
         if any(name not in names for name in seen if not name.startswith("section:")):
             raise MalformedMessage("an entry's name and content disagree", field="openings")
@@ -313,10 +314,6 @@ class RoutingHeader(HeaderModel):
 
 def _dump(model: HeaderModel) -> Any:
     return model.model_dump(mode="json", exclude_none=True)
-
-
-def _first_path(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
 
 
 def aware(moment: datetime) -> datetime:

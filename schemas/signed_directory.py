@@ -22,6 +22,7 @@ from schemas.keys import (
     require_use,
 )
 from schemas.objects import sign_object, verify_object
+from schemas.validation import name_first_fault
 
 MAX_DIRECTORY_BYTES = 8 * 1024 * 1024
 MAX_KEY_LIFETIME = timedelta(days=35)
@@ -58,7 +59,7 @@ def verify_directory(body: bytes, authority_keys: Sequence[VerifyingKeys]) -> Di
     try:
         return Directory.model_validate(payload)
     except ValidationError as error:
-        path = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        path = name_first_fault(error)
         raise MalformedMessage("is not of the form", field=f"directory.{path}") from None
 
 

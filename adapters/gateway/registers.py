@@ -28,6 +28,7 @@ from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
 from schemas.objects.correspondence import Recall, Request
 from schemas.objects.registry import read_object
+from schemas.validation import name_first_fault
 
 _log = structlog.get_logger(__name__)
 
@@ -219,5 +220,5 @@ def _make(form: type[Made], fields: Mapping[str, Any]) -> Made:
     try:
         return form.model_validate(fields)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        where = name_first_fault(error)
         raise Rejected("is missing or not of its form", field=where or form.__name__.lower()) from None

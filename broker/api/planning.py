@@ -12,6 +12,7 @@ from schemas.decision import Decision
 from schemas.directory import Directory
 from schemas.errors import IntegrityBroken, MalformedMessage
 from schemas.header import RoutingHeader
+from schemas.validation import name_first_fault
 
 if TYPE_CHECKING:
     from broker.decisions import Registers
@@ -109,7 +110,7 @@ def read_header(value: Any) -> RoutingHeader:
     try:
         header = RoutingHeader.model_validate(value)
     except ValidationError as error:
-        path = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        path = name_first_fault(error)
         raise MalformedMessage("is not of the form", field=f"header.{path}") from None
     if len(header.deliveries) > MAX_DELIVERIES:
         raise MalformedMessage(f"asks for more than {MAX_DELIVERIES} deliveries", field="header.deliveries")

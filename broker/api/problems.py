@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from schemas.canonical import canonical_bytes
 from schemas.errors import IntegrityBroken, MalformedMessage, NotFound, SafelaneError
+from schemas.validation import name_fault
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 15
@@ -65,8 +66,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def answer_validation(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        return problem_response(MalformedMessage(str(first["type"]), field=path))
+        return problem_response(MalformedMessage(str(first["type"]), field=name_fault(first)))
 
     @app.exception_handler(HTTPException)
     async def answer_http(_: Request, error: HTTPException) -> Response:

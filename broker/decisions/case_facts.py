@@ -22,6 +22,7 @@ from broker.decisions.header_facts import CHILD_SUBJECT
 from schemas.codes import Compartment, ConsentGiver, ConsentState
 from schemas.errors import Rejected
 from schemas.header import ConsentFacts, ConsentScope
+from schemas.validation import name_first_fault
 
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(datetime)
 
@@ -35,7 +36,7 @@ def build_case_facts(case_id: str, data: Mapping[str, Any], engine: DecisionEngi
     try:
         return _build(data, engine)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        where = name_first_fault(error)
         raise Rejected("is not of its form", field=f"{case_id} {where}") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Rejected(f"lacks a fact or has one of the wrong sort ({type(error).__name__})", field=case_id) from None

@@ -16,6 +16,7 @@ from schemas.errors import ConfigInvalid, NotFound
 from schemas.keys import SigningKeys
 from schemas.objects import sign_object
 from schemas.objects.approval import Approval
+from schemas.validation import name_first_fault
 
 APPROVAL_LIFETIME = timedelta(hours=24)
 
@@ -78,7 +79,7 @@ def sign_approval(
     try:
         approval = Approval.model_validate(base | given)
     except ValidationError as error:
-        path = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        path = name_first_fault(error)
         raise ConfigInvalid("is missing or not of its form", field=f"approval.{path}") from None
     return sign_object("approval", approval, approver.signer)
 

@@ -27,6 +27,7 @@ from schemas.errors import MalformedMessage, SignatureInvalid, TooLarge
 from schemas.header import RoutingHeader
 from schemas.jose.jws import peek_payload, verify_jws
 from schemas.keys import VerifyingKeys
+from schemas.validation import name_first_fault
 
 _VERIFIED = object()
 Entry = TypeVar("Entry", bound=BaseModel)
@@ -240,7 +241,7 @@ def _validate(form: type[Entry], value: object, field: str) -> Entry:
     try:
         return form.model_validate(value)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        where = name_first_fault(error)
         raise MalformedMessage("is not of its form", field=f"{field}.{where}" if where else field) from None
 
 

@@ -13,6 +13,7 @@ from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
 from schemas.codes import DeliveryOutcome
 from schemas.errors import MalformedMessage
 from schemas.header import AgencyId, Code, OpaqueId
+from schemas.validation import name_first_fault
 from schemas.wire_types import Digest, Uuid7
 
 MAX_EVENT_BYTES = 65_536
@@ -71,7 +72,7 @@ class DecidedEvent(BaseModel):
         try:
             return cls.model_validate(parse_object(data, max_bytes=MAX_EVENT_BYTES, max_depth=4, field="event"))
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+            where = name_first_fault(error)
             raise MalformedMessage("is not of its form", field=f"event.{where}") from None
 
 

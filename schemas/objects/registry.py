@@ -14,6 +14,7 @@ from schemas.objects.control import ControlAdapter
 from schemas.objects.correspondence import Recall, Request
 from schemas.objects.receipt import NegativeReceipt, Receipt
 from schemas.objects.signed import verify_object
+from schemas.validation import name_first_fault
 
 OBJECT_FORMS: Final[dict[str, TypeAdapter[Any]]] = {
     "receipt": TypeAdapter(Receipt),
@@ -43,7 +44,7 @@ def read_object(object_type: str, body: bytes, keys: Sequence[VerifyingKeys]) ->
     try:
         found = form.validate_python(payload)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors(include_input=False, include_url=False)[0]["loc"])
+        where = name_first_fault(error)
         raise MalformedMessage("is not of its form", field=f"{object_type}.{where}" if where else object_type) from None
     if not isinstance(found, BaseModel):
         raise MalformedMessage("is not of its form", field=object_type)

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from schemas.errors import Rejected, SafelaneError
+from schemas.validation import name_fault
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ async def _answer_ours(_request: Request, error: Exception) -> JSONResponse:
 async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     field = None
     if isinstance(error, RequestValidationError) and error.errors():
-        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        field = name_fault(error.errors()[0])
     return problem_response(Rejected("is missing or not of its form", field=field))
 
 
