@@ -14,9 +14,12 @@ from broker.store.clocks import lock_sweeping
 from deploy.cli import app
 from schemas.canonical import decode_base64url, parse_object
 from schemas.codes import ReceiptState
+from schemas.header import Embargo
 from schemas.objects.receipt import NegativeReceipt
+from tests.integration.test_register_rules import ChangedDraft
 from tests.support.hub_agency import check_evidence, check_notice, sign_receipt, verify_as
 from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
+from tests.support.reviewing import make_approver, serve_api
 from tests.support.servers import RabbitVhost
 
 MONDAY = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -193,3 +196,41 @@ async def test_nothing_in_a_clocks_events_is_content(world: HubWorld) -> None:
         check_evidence(world, message.body)
         members = parse_object(message.body, max_bytes=1 << 20)
         assert b"CANARY" not in message.body + decode_base64url(members["event"])
+
+
+async def test_an_embargo_is_reviewed_again_and_again_and_what_goes_late_starts_late(
+    database: str, rabbit_vhost: RabbitVhost, tmp_path: Path
+) -> None:
+    ann, entry = make_approver(tmp_path, "ann.lee", POLICE)
+    start = datetime.now(UTC)
+    async with (
+        open_hub_world(database, rabbit_vhost, tmp_path / "hub", agencies=(POLICE, CSC), people=[entry]) as world,
+        serve_api(world) as api,
+    ):
+        draft = ChangedDraft(
+            recipients=((CSC, "csc"),), policy={"embargo": Embargo(active=True, set_at=start - timedelta(hours=9))}
+        )
+        async with world.running_worker():
+            await world.publish(POLICE, [world.seal(draft).body])
+            (notice,) = await world.receive(POLICE, 1)
+            # Nothing was delivered: no clock binds social care, the embargo's own alone runs.
+            assert [c["clock"] for c in check_notice(world, notice.body)["clocks"]] == ["embargo_review"]
+            before = await world.owner.fetchval("SELECT due_at FROM clocks")
+            row = {
+                "message_id": draft.message_id,
+                "manifest_digest": await world.owner.fetchval("SELECT manifest_digest FROM messages"),
+                "delivery_id": None,
+                "recipient": None,
+                "held": (),
+            }
+            assert (await api.approve(ann, "review_embargo", row)).status_code == 201
+            (renewed,) = await take_notices(world, POLICE, "clock", 1)
+            assert [(c["clock"], c["state"]) for c in renewed["changes"]] == [("embargo_review", "running")]
+            assert before < datetime.fromisoformat(renewed["changes"][0]["due_at"])
+            assert (await api.approve(ann, "lift_embargo", row)).status_code == 201
+            (delivery,) = await world.receive(CSC, 1)
+            await world.wait_for("SELECT state FROM clocks WHERE clock = 'embargo_review'", "met")
+        rows = await world.owner.fetch("SELECT clock, recipient, starts_at FROM clocks WHERE recipient IS NOT NULL")
+    assert {(r["clock"], r["recipient"]) for r in rows} == {("la_acknowledgement", CSC), ("strategy_discussion", CSC)}
+    assert all(start < r["starts_at"] for r in rows)
+    assert delivery.type == "delivery"
