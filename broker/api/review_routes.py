@@ -23,6 +23,7 @@ from broker.store import reviewing
 from broker.store.pool import translate_errors
 from schemas.canonical import parse_object
 from schemas.errors import Conflict, DependencyUnavailable, MalformedMessage, NotFound, NotPermitted
+from schemas.objects.signed import digest_object
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
 
@@ -100,6 +101,11 @@ async def _take_approval(context: ApiContext, body: bytes, person: str) -> str:
     with translate_errors():
         snapshot = await context.registry.current()
         async with context.pool.acquire(timeout=10) as connection:
+            digest = digest_object(body)
+            if await connection.fetchval(
+                "SELECT 1 FROM approvals WHERE object_digest = $1 AND approver = $2", digest, person
+            ):
+                return digest  # handed in again after a lost answer: one effect
             taken = await check_approval(connection, body, snapshot, real_now=real_now)
             if taken.person.id != person:
                 raise NotPermitted("is signed by somebody else", field="approval.approver")

@@ -15,8 +15,9 @@ from broker.delivery.relay import cut_delivery
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
 from broker.intake.ports import SnapshotSource
-from broker.intake.redeciding import Choice, Standing, build_redecision, read_standing
+from broker.intake.redeciding import Choice, build_redecision
 from broker.intake.releasing import choose_sections
+from broker.intake.standing import Standing, read_standing
 from broker.log import LogWriter, NewEvent
 from broker.log.reading import find_position, prove_entry
 from broker.registry import DirectorySnapshot

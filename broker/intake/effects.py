@@ -58,6 +58,8 @@ class Effects:
     register_change: int | None = None
     """The registers' version that decisions rest on: if it has moved by the time of the commit, they are made again."""
     changes_registers: bool = False
+    chains: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """What this batch adds to chains: (register, chain) to (digest of its newest entry, who recorded it)."""
     used_tokens: dict[tuple[str, str], str] = field(default_factory=dict)
     """Disclosure token (scheme, ref) to the conversation of this batch that uses it."""
 

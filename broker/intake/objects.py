@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from broker.intake.committing import RacedByAnother
 from broker.intake.effects import Effects
 from broker.intake.notifying import tell
 from broker.intake.receipts import SignedCandidate, build_object
@@ -109,11 +110,15 @@ async def _take_consent(
         raise NotFound("names no subject", field="consent.subject_tokens")
     if not find_recordable(context.snapshot.directory, sender, None, consent.scope.purposes, context.now):
         raise NotPermitted("no agreement in force lets this agency record such a consent", field="consent.recorded_by")
-    head = await register_store.find_consent_head(connection, consent.consent_id)
-    if consent.previous != (head["object_digest"] if head else None):
+    head = effects.chains.get(("consents", consent.consent_id))
+    if head is None:
+        row = await register_store.find_consent_head(connection, consent.consent_id)
+        head = (row["object_digest"], row["recorded_by"]) if row is not None else None
+    if consent.previous != (head[0] if head else None):
         raise Conflict("does not name the entry before it", field="consent.previous")
-    if head is not None and head["recorded_by"] != sender:
+    if head is not None and head[1] != sender:
         raise NotPermitted("another agency keeps this record", field="consent.consent_id")
+    effects.chains["consents", consent.consent_id] = candidate.digest, sender
     tokens = sorted({write_token(t.scheme, t.pepper_id, t.value) for t in consent.subject_tokens})
     values = {
         "object_digest": candidate.digest,
@@ -125,7 +130,7 @@ async def _take_consent(
         "previous": consent.previous,
         "received_at": context.now,
     }
-    effects.writes.append(lambda writer: _insert_next(writer, "consents", values, "consent.previous"))
+    effects.writes.append(lambda writer: _insert_next(writer, "consents", values))
     effects.changes_registers = True
     for row in await register_store.list_touched(connection, tokens):
         _enqueue(
@@ -195,6 +200,8 @@ async def _take_recall(
     deliveries = await reviewing.list_deliveries(connection, message_id, list(recall.deliveries) or None)
     if len(deliveries) < len(recall.deliveries):
         raise NotFound("there is no such delivery", field="recall.deliveries")
+    await _check_free(connection, "SELECT 1 FROM recalls WHERE recall_id = $1", "recall.recall_id", recall.recall_id)
+    _take_place(effects, "recalls", recall.recall_id, candidate, "recall.recall_id")
     values = {
         "object_digest": candidate.digest,
         "recall_id": recall.recall_id,
@@ -204,7 +211,7 @@ async def _take_recall(
         "delete_by": recall.delete_by,
         "received_at": context.now,
     }
-    effects.writes.append(lambda writer: _insert_next(writer, "recalls", values, "recall.recall_id"))
+    effects.writes.append(lambda writer: _insert_next(writer, "recalls", values))
     for delivery in deliveries:
         if delivery["state"] in {"open", "accepted", "opened", "actioned"}:
             tell(
@@ -234,6 +241,14 @@ async def _take_deletion(
     )
     if row is None or done.agency != sender or (row["deliveries"] and done.delivery_id not in row["deliveries"]):
         raise NotFound("there is no such recall", field="control.recall_id")
+    await _check_free(
+        connection,
+        "SELECT 1 FROM deletions WHERE recall_id = $1 AND delivery_id = $2",
+        "control.delivery_id",
+        done.recall_id,
+        done.delivery_id,
+    )
+    _take_place(effects, "deletions", f"{done.recall_id}/{done.delivery_id}", candidate, "control.delivery_id")
     values = {
         "object_digest": candidate.digest,
         "recall_id": done.recall_id,
@@ -243,7 +258,7 @@ async def _take_deletion(
         "exceptions_code": done.exceptions_code,
         "received_at": context.now,
     }
-    effects.writes.append(lambda writer: _insert_next(writer, "deletions", values, "control.delivery_id"))
+    effects.writes.append(lambda writer: _insert_next(writer, "deletions", values))
     tell(
         effects,
         row["sender"],
@@ -274,6 +289,14 @@ async def _take_request(
         )
         if asked is None or tuple(asked) != (request.requester, request.recipient, request.request_id):
             raise NotFound("there is no such request", field="request.previous")
+    await _check_free(
+        connection,
+        "SELECT 1 FROM requests WHERE request_id = $1 AND previous IS NOT DISTINCT FROM $2",
+        "request.previous",
+        request.request_id,
+        request.previous,
+    )
+    _take_place(effects, "requests", f"{request.request_id}/{request.previous}", candidate, "request.previous")
     values = {
         "object_digest": candidate.digest,
         "request_id": request.request_id,
@@ -285,7 +308,7 @@ async def _take_request(
         "state": "running" if request.step is RequestStep.ASKED else "met",
         "received_at": context.now,
     }
-    effects.writes.append(lambda writer: _insert_next(writer, "requests", values, "request.previous"))
+    effects.writes.append(lambda writer: _insert_next(writer, "requests", values))
     if request.previous is not None:
         effects.writes.append(
             lambda writer: writer.execute(
@@ -304,9 +327,24 @@ async def _take_request(
     )
 
 
-async def _insert_next(connection: Connection, table: str, values: dict[str, Any], field: str) -> None:
-    if not await register_store.insert_row(connection, table, values):
+def _take_place(effects: Effects, register: str, place: str, candidate: SignedCandidate, field: str) -> None:
+    """Take a place in a register that only one entry can have.
+
+    Raises:
+        Conflict: this batch has given it to another.
+    """
+    if effects.chains.setdefault((register, place), (candidate.digest, ""))[0] != candidate.digest:
         raise Conflict("another is registered in its place already", field=field)
+
+
+async def _check_free(connection: Connection, query: str, field: str, *args: Any) -> None:
+    if await connection.fetchval(query, *args):
+        raise Conflict("another is registered in its place already", field=field)
+
+
+async def _insert_next(connection: Connection, table: str, values: dict[str, Any]) -> None:
+    if not await register_store.insert_row(connection, table, values):
+        raise RacedByAnother  # another worker was faster: look again, and refuse it then
 
 
 def _enqueue(  # noqa: PLR0917 - the columns of the table

@@ -1,0 +1,116 @@
+"""``safelane review`` against the hub's API over TLS: a person lists, claims, releases and refuses with their own key file."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from broker.api.settings import ApiSettings
+from deploy.cli import app
+from deploy.hub_programs import serve_api
+from schemas.canonical import parse_object
+from schemas.errors import Rejected
+from tests.support.hub_agency import open_as
+from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
+from tests.support.reviewing import PASSPHRASE, make_approver, sign_addendum
+from tests.support.servers import RabbitVhost
+
+
+@dataclass
+class Desk:
+    """Where a person sits: their key file, passphrase file, trust file and the hub's URL."""
+
+    options: tuple[str, ...]
+
+    async def run(self, *arguments: str) -> Result:
+        """Run ``safelane review`` in another thread: the API is served by this one's loop."""
+        return await asyncio.to_thread(CliRunner().invoke, app, ["review", *arguments, *self.options])
+
+
+@asynccontextmanager
+async def serve(world: HubWorld, folder: Path) -> AsyncIterator[str]:
+    """Serve the API over TLS; yield its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"https://localhost:{port}"
+    credential = world.rabbit.stack.pki.issue_server("hub-api")
+    settings = ApiSettings(
+        public_url=url,
+        listen_host="127.0.0.1",
+        listen_port=port,
+        certificate_file=credential.cert_file,
+        key_file=credential.key_file,
+    )
+    listening = asyncio.Event()
+    task = asyncio.create_task(
+        serve_api(world.config.model_copy(update={"api": settings}), on_listening=lambda _url: listening.set())
+    )
+    try:
+        await asyncio.wait_for(listening.wait(), 15)
+        yield url
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def write_desk(folder: Path, world: HubWorld, url: str, person: str) -> Desk:
+    trust = json.loads(world.config.trust_file.read_text())
+    trust["ca_pem"] = world.rabbit.stack.pki.ca_file.read_text()
+    (folder / "trust.json").write_text(json.dumps(trust))
+    passphrase = folder / "passphrase"
+    passphrase.write_text(PASSPHRASE)
+    passphrase.chmod(0o600)
+    key = folder / f"{person}.key.json"
+    return Desk(
+        ("--key", str(key), "--hub", url, "--trust", str(folder / "trust.json"), "--passphrase-file", str(passphrase))
+    )
+
+
+async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> None:
+    _, ann = make_approver(tmp_path, "ann.lee", POLICE)
+    _, joe = make_approver(tmp_path, "joe.lee", POLICE, ("clerk",))
+    async with (
+        open_hub_world(database, rabbit_vhost, tmp_path / "hub", agencies=(POLICE, CSC), people=[ann, joe]) as world,
+        serve(world, tmp_path) as url,
+        world.running_worker(),
+    ):
+        first, second = Draft(recipients=((CSC, "csc"),)), Draft(recipients=((CSC, "csc"),))
+        sealed = {}
+        for draft in (first, second):
+            sealed[draft.message_id] = world.seal(draft)
+            await world.publish(POLICE, [sealed[draft.message_id].body])
+            await world.receive(POLICE, 1)
+            await world.receive(CSC, 1)
+        desk = write_desk(tmp_path, world, url, "ann.lee")
+        listed = await desk.run("list")
+        assert listed.exit_code == 0, (listed.output, listed.exception)
+        assert "2 in the queue." in listed.output
+        assert "C10 D12" in listed.output
+        assert "CANARY" not in listed.output
+
+        delivery = first.header().deliveries[0].delivery_id
+        other = second.header().deliveries[0].delivery_id
+        assert "is yours" in (await desk.run("claim", delivery)).output
+        clerk = write_desk(tmp_path, world, url, "joe.lee")
+        denied = await clerk.run("release", delivery, "--reason-code", "need_to_know")
+        assert isinstance(denied.exception, Rejected)
+        released = await desk.run("release", delivery, "--reason-code", "need_to_know")
+        assert "registered as" in released.output, (released.output, released.exception)
+        [asked] = [m for m in await world.receive(POLICE, 2) if m.type == "approval"]
+        request = parse_object(asked.body, max_bytes=1 << 20)
+        addendum = sign_addendum(world, sealed[first.message_id], request)
+        await world.publish(POLICE, [addendum], message_type="keyring_addendum")
+        (late,) = await world.receive(CSC, 1)
+        assert open_as(world, CSC, late.body) == {("C10", "incident"): "full"}
+
+        refused = await desk.run("refuse", other, "--reason-code", "source_at_risk")
+        assert "registered as" in refused.output, (refused.output, refused.exception)
+        await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "refused", other)
+        await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "released", delivery)
+        assert "0 in the queue." in (await desk.run("list")).output
