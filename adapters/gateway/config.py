@@ -251,7 +251,8 @@ class GatewayConfig(GatewayModel):
         for found in self.agencies:
             if found.agency == agency:
                 return found
-        raise ConfigInvalid("say which agency of this gateway", field="agency")
+        served = ", ".join(entry.agency for entry in self.agencies)
+        raise ConfigInvalid(f"say which agency; this gateway serves {served}", field="agency")
 
 
 def load_config(path: Path) -> GatewayConfig:
@@ -264,7 +265,7 @@ def load_config(path: Path) -> GatewayConfig:
         data = path.read_bytes()
         document = yaml.safe_load(data[: MAX_CONFIG_BYTES + 1].decode()) if len(data) <= MAX_CONFIG_BYTES else None
     except (OSError, UnicodeDecodeError):
-        raise ConfigInvalid("the configuration cannot be read", field=path.name) from None
+        raise ConfigInvalid("the configuration cannot be read: name its file with --config", field=path.name) from None
     except yaml.YAMLError:
         raise ConfigInvalid("the configuration is not YAML", field=path.name) from None
     if not isinstance(document, dict):

@@ -61,11 +61,29 @@ def describe() -> None:
 
 
 def main() -> None:
-    """Run the command line; turn our errors into one readable line and an exit code."""
+    """Run the command line; turn our errors, and files that cannot be had, into a readable line and an exit code."""
+    quieten_logs()
     try:
         app()
     except SafelaneError as error:
         sys.exit(report_error(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.secho(f"{error.filename}: {error.strerror}", fg="red", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+def quieten_logs() -> None:
+    """Log from warnings up and to standard error, so that a command's output is its own; programs that serve set up their own logs."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def report_error(error: SafelaneError) -> int:

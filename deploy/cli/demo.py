@@ -56,7 +56,7 @@ def up(
         root.absolute() / "run", (partnership or BUNDLED / PARTNERSHIP_FILE).absolute(), root.absolute() / "received"
     )
     local.start(lambda line: console.print(f"  {line}"))
-    console.print(describe_running(local, root))
+    typer.echo(describe_running(local, root))
 
 
 def down(root: Annotated[Path, typer.Option(help="Where `safelane up` keeps its data.")] = VAR / "up") -> None:

@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 import typer
 
 from deploy.cli import gateway_registers
+from deploy.cli.gateway_call import call_gateway, request_gateway
+from deploy.cli.verdicts import describe_decision, describe_referral
 
 if TYPE_CHECKING:
     from adapters.gateway.agency import AgencyGateway
@@ -22,7 +24,9 @@ ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's 
 AgencyOption = Annotated[
     str | None, typer.Option("--agency", help="Which agency; needed when the gateway serves several.")
 ]
-DocumentFile = Annotated[Path, typer.Argument(help="A document as the record system exports it.")]
+DocumentFile = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A document as the record system exports it.")
+]
 MappingOption = Annotated[str | None, typer.Option("--mapping", help="Mapping id; else the format is recognised.")]
 DEFAULT_CONFIG = Path("gateway.yaml")
 POLL_SECONDS = 5.0
@@ -118,9 +122,9 @@ def show_log(
 ) -> None:
     """Show what this agency's witness sees of the hub's log. Exit code 4 when the log contradicts itself and sending has stopped."""
     if resume_by:
-        _, answer = _call(config, agency, "POST", f"/log/resume?{urlencode({'by': resume_by})}")
+        answer = call_gateway(config, agency, "POST", f"/log/resume?{urlencode({'by': resume_by})}")
         typer.echo("Sending goes on." if answer["resumed"] else "Sending was not stopped.")
-    _, found = _call(config, agency, "GET", "/log")
+    found = call_gateway(config, agency, "GET", "/log")
     typer.echo(
         f"{found['state']}: {found['size']} entries seen, {found['witnessed_size']} under a quorum, {found['entries_read']} read"
     )
@@ -143,10 +147,14 @@ def send(
     """Hand a document to the running gateway, as the record system would. The same document again has no second effect."""
     query = f"?mapping={mapping}" if mapping else ""
     media = {".xml": "application/xml", ".csv": "text/csv"}.get(document.suffix.lower(), "application/json")
-    status, answer = _call(config, agency, "POST", f"/referrals{query}", body=document.read_bytes(), media=media)
+    status, answer = request_gateway(
+        config, agency, "POST", f"/referrals{query}", content=document.read_bytes(), media_type=media
+    )
     for entry in answer.get("referrals", ()):
         again = " (was taken in before)" if entry.get("repeated") else ""
         typer.echo(f"record {entry['number']}: {entry['referral_id']} {entry['state']}{again}")
+    if answer.get("referrals"):
+        typer.echo("What becomes of one: safelane gateway status ID", err=True)
     for fault in answer.get("errors", ()):
         typer.secho(f"record {fault['number'] or '-'}: {fault['field']}: {fault['detail']}", fg="red", err=True)
     if status >= 400 and not answer.get("errors"):
@@ -160,13 +168,17 @@ def status(
     referral_id: Annotated[str | None, typer.Argument(help="One referral; none: all that are not done.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     agency: AgencyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every member.")] = False,
 ) -> None:
     """Show what is under way, held or failed; or everything about one referral."""
-    if referral_id is not None:
-        _, answer = _call(config, agency, "GET", f"/referrals/{referral_id}")
+    answer = call_gateway(config, agency, "GET", f"/referrals/{referral_id}" if referral_id else "/referrals")
+    if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
-    _, answer = _call(config, agency, "GET", "/referrals")
+    if referral_id is not None:
+        for line in describe_referral(answer):
+            typer.echo(line)
+        return
     counts: dict[str, int] = {}
     for item in answer["referrals"]:
         counts[item["state"]] = counts.get(item["state"], 0) + 1
@@ -184,7 +196,7 @@ def release(
     agency: AgencyOption = None,
 ) -> None:
     """Send a held or failed referral on its way again, after looking at it."""
-    _, answer = _call(config, agency, "POST", f"/referrals/{referral_id}/release")
+    answer = call_gateway(config, agency, "POST", f"/referrals/{referral_id}/release")
     typer.echo(f"{answer['referral_id']} {answer['state']}")
 
 
@@ -198,7 +210,7 @@ def confirm(
     """Confirm a recipient that is new to this gateway; referrals that waited for it go on."""
     from urllib.parse import quote
 
-    _, answer = _call(config, agency, "POST", f"/recipients/{quote(recipient)}/confirmation?by={quote(by)}")
+    answer = call_gateway(config, agency, "POST", f"/recipients/{quote(recipient)}/confirmation?by={quote(by)}")
     typer.echo(f"Confirmed {answer['agency']}; {len(answer['released'])} referrals go on.")
 
 
@@ -279,46 +291,8 @@ async def _plan(config: "GatewayConfig", agency: str, name: str, body: bytes, ma
             drafted = await found.sender.draft_plan(outcome.referral)
             typer.echo(f"record {outcome.number}: {outcome.referral.kind}")
             for decision in drafted.decisions:
-                _print_decision(decision)
+                for line in describe_decision(decision.model_dump(mode="json")):
+                    typer.echo(f"  {line}")
     finally:
         await gateway.close()
     return faults
-
-
-def _print_decision(decision: Any) -> None:
-    typer.echo(
-        f"  {decision.recipient} ({decision.role}, {decision.purpose}): {decision.outcome.value}, {decision.row}. {decision.reason}"
-    )
-    for compartment, verdict in decision.compartments.items():
-        typer.echo(f"    {compartment.value}  {verdict.result.value:<9} {verdict.row:<4} {verdict.reason}")
-
-
-def _call(
-    config_file: Path, agency: str | None, method: str, path: str, *, body: bytes | None = None, media: str = ""
-) -> tuple[int, dict[str, Any]]:
-    """Call the running gateway's local API with the agency's local token."""
-    import httpx
-
-    from schemas.errors import DependencyUnavailable, NotFound
-
-    config = _load(config_file)
-    token = config.find_agency(agency).api_token_file.read_text().strip()
-    host = f"[{config.listen_host}]" if ":" in config.listen_host else config.listen_host
-    headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": media} if media else {})
-    try:
-        response = httpx.request(
-            method,
-            f"http://{host}:{config.listen_port}{path}",
-            content=body,
-            headers=headers,
-            timeout=60,
-            trust_env=False,
-        )
-        answer = response.json()
-    except (httpx.HTTPError, ValueError):
-        raise DependencyUnavailable("the gateway does not answer: is it serving?", field="listen_port") from None
-    if response.status_code == httpx.codes.NOT_FOUND:
-        raise NotFound
-    if method == "GET" and response.is_error:
-        raise DependencyUnavailable(str(answer.get("detail", "")), field=answer.get("field"))
-    return response.status_code, answer

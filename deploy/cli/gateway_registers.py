@@ -1,11 +1,12 @@
 """Commands of ``safelane gateway`` about the registers: late release, consent, claims of danger, recall, deletion. They call the running gateway."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from deploy.cli.gateway_call import call_gateway
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
 AgencyOption = Annotated[
@@ -226,39 +227,3 @@ def told(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = None) -> No
     for row in answer["tickets"]:
         typer.echo(f"ticket {row['delivery_id']}: {row['state']} {row['code'] or ''}")
     typer.echo(f"{len(answer['told'])} told, {len(answer['tickets'])} tickets, {len(answer['recalled'])} recalled.")
-
-
-def call_gateway(
-    config_file: Path, agency: str | None, method: str, path: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Call the running gateway's local API with the agency's local token; a problem becomes our error.
-
-    Raises:
-        DependencyUnavailable: the gateway does not answer.
-        Rejected: it refused; its code and detail are in the error.
-    """
-    import httpx
-
-    from adapters.gateway.config import load_config
-    from schemas.errors import DependencyUnavailable, Rejected
-
-    config = load_config(config_file)
-    token = config.find_agency(agency).api_token_file.read_text().strip()
-    host = f"[{config.listen_host}]" if ":" in config.listen_host else config.listen_host
-    try:
-        response = httpx.request(
-            method,
-            f"http://{host}:{config.listen_port}{path}",
-            content=None if body is None else json.dumps(body),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-            timeout=60,
-            trust_env=False,
-        )
-        answer: dict[str, Any] = response.json()
-    except (httpx.HTTPError, ValueError):
-        raise DependencyUnavailable("the gateway does not answer: is it serving?", field="listen_port") from None
-    if response.is_error:
-        raise Rejected(
-            f"{answer.get('code', response.status_code)}: {answer.get('detail', '')}", field=answer.get("field")
-        )
-    return answer

@@ -17,6 +17,7 @@ from adapters.gateway.config import load_config
 from adapters.gateway.outbox_model import OutboxState
 from adapters.gateway.service import Gateway
 from deploy.cli.gateway import app
+from deploy.cli.gateway_call import GatewayRefused
 from schemas.errors import ConfigInvalid, DependencyUnavailable, NotFound
 from tests.support.gateways import SAMPLES, StubHub, write_gateway
 from tests.unit.adapters.gateway.test_api import CA_PEM
@@ -94,8 +95,10 @@ def test_send_confirm_status_release(serving: Serving) -> None:
     listed = serving.run("status")
     assert referral_id in listed.output
     assert "1 held" in listed.output
-    shown = json.loads(serving.run("status", referral_id).output)
-    assert shown["state"] == "held"
+    assert json.loads(serving.run("status", referral_id, "--json").output)["state"] == "held"
+    shown = serving.run("status", referral_id).output
+    assert f"{referral_id}: CP_S47, urgent, held since" in shown
+    assert "alarm: recipient-unconfirmed" in shown
     for recipient in ("csc.marchshire", "health.marchshire-ft", "school.oakfield", "gp.millbrook"):
         assert "Confirmed" in serving.run("confirm", recipient, "--by", "Sgt Example").output
     serving.wait_for(referral_id, OutboxState.SEALED)  # RabbitMQ is not there in this test
@@ -112,6 +115,18 @@ def test_what_is_bad_is_named_and_the_exit_code_says_so(serving: Serving) -> Non
 def test_an_unknown_referral_or_agency_is_an_error_of_ours(serving: Serving) -> None:
     assert isinstance(serving.run("status", "nothing").exception, NotFound)
     assert isinstance(serving.run("status", "--agency", "gp.millbrook").exception, ConfigInvalid)
+
+
+def test_what_cannot_be_released_or_confirmed_is_an_error_of_ours(serving: Serving) -> None:
+    assert isinstance(serving.run("release", "nothing").exception, NotFound)
+    assert isinstance(serving.run("confirm", "nobody", "--by", "Sgt Example").exception, GatewayRefused)
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    for command in ("plan", "send"):
+        result = CliRunner().invoke(app, [command, str(tmp_path / "none.json")])
+        assert result.exit_code == 2
+        assert "does not exist" in result.output
 
 
 def test_without_a_serving_gateway_it_says_so(tmp_path: Path) -> None:
@@ -133,7 +148,7 @@ def test_plan_shows_who_would_get_what_and_sends_nothing(tmp_path: Path, monkeyp
     result = CliRunner().invoke(app, ["plan", str(SIBLINGS), "--config", str(tmp_path / "gateway.yaml")])
     assert result.exit_code == 0, result.output
     assert "csc.marchshire (csc, safeguard_child): delivered, D3" in result.output
-    assert "C10  held      D12" in result.output
+    assert "held      D12  C10" in result.output
     gateway = wiring.build_gateway(config, clock=lambda: RECEIVED_AT)
     assert gateway.agencies[POLICE].outbox.list_referrals() == []
 

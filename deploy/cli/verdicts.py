@@ -1,0 +1,50 @@
+"""Decisions as lines for people: compartments that share a verdict stand on one line, so that what differs is seen."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def describe_decision(decision: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of one decision record: who, the outcome and its reason, then each verdict with its compartments."""
+    yield (
+        f"{decision.get('deliver_to') or decision['recipient']} ({decision['role']}, {decision['purpose']}): "
+        f"{decision['outcome']}, {decision['row']}. {decision['reason']}"
+    )
+    yield from describe_verdicts(decision)
+
+
+def describe_verdicts(decision: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each verdict. The reason is left out where it is the whole decision's."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for code, found in decision.get("compartments", {}).items():
+        groups.setdefault((found["result"], found["row"], found.get("reason") or ""), []).append(code)
+    for (result, row, reason), codes in groups.items():
+        why = "" if reason == decision.get("reason") else f"  {reason}"
+        yield f"  {result:<9} {row:<4} {' '.join(codes)}{why}"
+
+
+def describe_referral(view: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of what a sender sees of one referral: state, deliveries with receipts, clocks."""
+    urgent = ", urgent" if view.get("urgent") else ""
+    yield f"{view['referral_id']}: {view['kind']}{urgent}, {view['state']} since {_minute(view['changed_at'])}"
+    for member in ("reason", "alarm"):
+        if view.get(member):
+            yield f"  {member}: {view[member]}"
+    for delivery in view["deliveries"]:
+        decision = delivery.get("decision") or {}
+        if not decision:
+            yield f"  {delivery['recipient']} ({delivery['role']}): {delivery['outcome']}"
+            continue
+        for line in describe_decision(decision):
+            yield f"  {line}"
+        receipt = delivery.get("receipt")
+        told = f"{receipt['state']} {_minute(receipt['at'])}" if receipt else "none yet"
+        yield f"    receipt   {told}, delivery {delivery['delivery_id']}"
+    for clock in view.get("clocks", ()):
+        who = f" ({', '.join(clock['recipients'])})" if clock.get("recipients") else ""
+        yield f"  clock {clock['clock']}{who}: {clock['state']}, due {_minute(clock['due_at'])}; {clock['assumption']}"
+
+
+def _minute(instant: str | None) -> str:
+    """Return an RFC 3339 instant to the minute, as it stands (UTC)."""
+    return f"{instant[:16].replace('T', ' ')} UTC" if instant else "unknown"
