@@ -22,9 +22,12 @@ from schemas.objects import digest_object, peek_object
 from schemas.objects.approval import Approval, ApprovalAction
 from schemas.objects.control import BreakGlassControl
 from schemas.objects.registry import read_object
+from schemas.signed_directory import is_active
 
 _WIDTH = {Form.POINTER: 0, Form.SUMMARY: 1, Form.FULL: 2}
 _NEEDS_APPROVAL = "A"
+PARTNERSHIP_ROLE = "partnership_approver"
+"""May decide what other agencies hold, where the directory gives it to a person."""
 _RELEASING = frozenset({ApprovalAction.RELEASE, ApprovalAction.DISCLOSURE_TOKEN, ApprovalAction.LIFT_EMBARGO})
 
 
@@ -48,8 +51,9 @@ class Grounds:
 
 @dataclass(frozen=True, slots=True)
 class SentDelivery:
-    """What we sealed: the message's digest, its header, one delivery of it and all sections' descriptors."""
+    """What we (``sender``) sealed: the message's digest, its header, one delivery of it and all sections' descriptors."""
 
+    sender: str
     message_id: str
     manifest_digest: str
     header: RoutingHeader = field(repr=False)
@@ -114,7 +118,8 @@ def _is_covered(compartment: Compartment, grounds: Grounds, sent: SentDelivery, 
 def _verify_approval(signed: bytes, sent: SentDelivery, directory: Directory, now: datetime) -> Approval:
     named = str(peek_object(signed).get("approver", ""))
     person = next((p for p in directory.people if p.id == named), None)
-    if person is None:
+    employer = directory.find_agency(person.agency) if person is not None else None
+    if person is None or employer is None or not is_active(employer):
         raise SignatureInvalid
     approval = read_object("approval", signed, _person_keys(person))
     if not isinstance(approval, Approval) or approval.action not in _RELEASING:
@@ -123,6 +128,9 @@ def _verify_approval(signed: bytes, sent: SentDelivery, directory: Directory, no
         raise NotPermitted("is about another delivery", field="approval.delivery_id")
     if approval.recipient not in {None, sent.request.agency} or person.agency == sent.request.agency:
         raise NotPermitted("is about another recipient, or by the recipient", field="approval.recipient")
+    if person.agency != sent.sender and PARTNERSHIP_ROLE not in person.roles:
+        # What we hold is ours to release: the hub and one approver of some third agency together must not suffice.
+        raise NotPermitted("is by another agency's person", field="approval.approver_agency")
     if approval.approver_agency != person.agency or approval.approver_role not in person.roles:
         raise NotPermitted("the approver does not hold that role", field="approval.approver_role")
     settings = directory.local_policy.get("approver_roles", {})
@@ -141,6 +149,8 @@ def _verify_claim(signed: bytes, sent: SentDelivery, directory: VerifiedDirector
     claim = read_object("control", signed, directory.signing_keys.get(agency, ()))
     if not isinstance(claim, BreakGlassControl) or claim.agency != agency:
         raise MalformedMessage("is no claim of danger", field="control")
+    if agency not in {sent.sender, sent.request.agency}:
+        raise NotPermitted("is neither ours nor the recipient's", field="control.agency")
     if claim.manifest_digest != sent.manifest_digest or claim.message_id != sent.message_id:
         raise NotPermitted("is about another message", field="control.message_id")
     return claim

@@ -180,6 +180,7 @@ class ReleaseDesk:
         if request is None:
             raise NotFound("there is no such delivery", field="delivery_id")
         return SentDelivery(
+            sender=self._parts.agency,
             message_id=message_id,
             manifest_digest=sha256_base64url(payload),
             header=header,

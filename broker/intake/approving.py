@@ -57,14 +57,15 @@ async def check_approval(
     message_id = UUID(approval.message_id)
     delivery = await _find_delivery(connection, approval, message_id)
     recipient = delivery["recipient"] if delivery is not None else approval.recipient
-    check_approver(approval, person, snapshot.directory, recipient=recipient, now=real_now)
+    sender = await connection.fetchval("SELECT sender FROM messages WHERE message_id = $1", message_id)
+    check_approver(approval, person, snapshot.directory, sender=sender, recipient=recipient, now=real_now)
     if approval.action in CLOSES_HOLD:
         await _check_hold(connection, approval, delivery, person)
-    if approval.action in ON_EMBARGO:
-        sender = await connection.fetchval("SELECT sender FROM messages WHERE message_id = $1", message_id)
-        if sender != person.agency:
-            raise NotPermitted("an embargo is its owner's", field="approval.approver_agency")
-    claimants = {row["person"] for row in await register_store.list_claims(connection, message_id)}
+    if approval.action in ON_EMBARGO and sender != person.agency:
+        raise NotPermitted("an embargo is its owner's", field="approval.approver_agency")
+    # An agency names only its own people: it cannot shut out another's approver by naming them as who broke the glass.
+    claims = await register_store.list_claims(connection, message_id)
+    claimants = {row["person"] for row in claims if row["agency"] == person.agency}
     if approval.action is ApprovalAction.REVIEW_BREAK_GLASS:
         row = await register_store.read_message(connection, message_id)
         claimed = read_stored(row).header.policy.break_glass if row is not None else None

@@ -14,6 +14,8 @@ from schemas.objects.signed import peek_object
 
 CLOCK_SKEW = timedelta(minutes=5)
 DEFAULT_ROLE = "approver"
+PARTNERSHIP_ROLE = "partnership_approver"
+"""Sees and may decide every agency's queue; without it, a person decides what their own agency sent."""
 
 
 def read_approval(body: bytes, snapshot: DirectorySnapshot) -> tuple[Approval, Person]:
@@ -51,13 +53,16 @@ def find_roles(directory: Directory, action: str, topics: Sequence[str]) -> froz
 
 
 def check_approver(
-    approval: Approval, person: Person, directory: Directory, *, recipient: str | None, now: datetime
+    approval: Approval, person: Person, directory: Directory, *, sender: str, recipient: str | None, now: datetime
 ) -> None:
     """Check that a person may give an approval at ``now`` (business time).
 
     Raises:
-        NotPermitted: they lack the role, approve for their own agency's benefit or their own request, or it is not the time.
+        NotPermitted: they lack the role, belong to neither ``sender`` nor the partnership, approve for their own agency's benefit or their own
+            request, or it is not the time.
     """
+    if person.agency != sender and PARTNERSHIP_ROLE not in person.roles:
+        raise NotPermitted("only its sender's own people may approve this", field="approval.approver_agency")
     if approval.approver_agency != person.agency or approval.approver_role not in person.roles:
         raise NotPermitted("the approver does not hold that role at that agency", field="approval.approver_role")
     topics = [c.value for c in approval.compartments] + ([approval.scheme] if approval.scheme else [])

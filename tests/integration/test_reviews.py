@@ -25,6 +25,7 @@ async def hub(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> Async
         "eve": make_approver(tmp_path, "eve.lee", CSC),
         "joe": make_approver(tmp_path, "joe.lee", POLICE, ("clerk",)),
         "kim": make_approver(tmp_path, "kim.lee", HEALTH, ("partnership_approver",)),
+        "gil": make_approver(tmp_path, "gil.lee", HEALTH),
     }
     async with (
         open_hub_world(
@@ -98,6 +99,10 @@ async def test_who_may_not_approve_is_refused(hub: Any) -> None:
     assert (await api.approve(people["joe"], "release", row)).json()["code"] == "not-permitted"
     # Nobody at the recipient releases to itself; nobody approves what they asked for; nor in somebody else's name.
     assert (await api.approve(people["eve"], "release", row)).json()["code"] == "not-permitted"
+    # Nor does a third agency's approver, who may have been told the ids.
+    third = (await api.approve(people["gil"], "release", row)).json()
+    assert (third["code"], third["field"]) == ("not-permitted", "approval.approver_agency")
+    assert await api.reviews(people["gil"]) == []
     same = await api.approve(people["ann"], "release", row, approver_role="clerk")
     assert same.json()["code"] == "not-permitted"
     forged = await api.approve(replace(people["ann"], id="bob.lee"), "release", row)

@@ -30,7 +30,7 @@ from schemas.objects.control import BreakGlassControl
 from tests.support.gateways import SAMPLES
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-POLICE, CSC, SCHOOL = "police.marchshire", "csc.marchshire", "school.oakfield"
+POLICE, CSC, SCHOOL, GONE = "police.marchshire", "csc.marchshire", "school.oakfield", "education.marchshire"
 MANIFEST = "m" * 43
 MESSAGE = "0193c0de-0000-7000-8000-000000000001"
 CHILD, SIBLING = "subject-child", "subject-sibling"
@@ -46,6 +46,7 @@ BOB, BOB_ENTRY = make_person("bob.lee", POLICE)
 EVE, EVE_ENTRY = make_person("eve.lee", CSC)
 GIL, GIL_ENTRY = make_person("gil.lee", SCHOOL)
 KIM, KIM_ENTRY = make_person("kim.lee", SCHOOL, ("approver", "partnership_approver"))
+LOU, LOU_ENTRY = make_person("lou.lee", GONE, ("approver", "partnership_approver"))
 JOE, JOE_ENTRY = make_person("joe.lee", POLICE, ("clerk",))
 AGENCY_KEYS, _ = SigningKeys.generate(KeyUse.SIGNING)
 
@@ -58,12 +59,15 @@ def make_directory(**local_policy: Any) -> VerifiedDirectory:
         issued_at=NOW - timedelta(days=1),
         expires_at=NOW + timedelta(days=10),
         partnership=partnership.partnership,
-        agencies=partnership.agencies,
-        people=(ANN_ENTRY, BOB_ENTRY, EVE_ENTRY, GIL_ENTRY, JOE_ENTRY, KIM_ENTRY),
+        agencies=tuple(
+            a.model_copy(update={"enrolled_at": NOW - timedelta(days=9), "revoked_at": NOW if a.id == GONE else None})
+            for a in partnership.agencies
+        ),
+        people=(ANN_ENTRY, BOB_ENTRY, EVE_ENTRY, GIL_ENTRY, JOE_ENTRY, KIM_ENTRY, LOU_ENTRY),
         local_policy=dict(partnership.local_policy) | local_policy,
         matrix=tuple(MatrixRow(kind="CP_S47", role=role, cells=cells) for role in ("csc", "dsl")),
     )
-    return VerifiedDirectory(directory, "d" * 43, {POLICE: (AGENCY_KEYS.public,)}, {})
+    return VerifiedDirectory(directory, "d" * 43, dict.fromkeys((POLICE, SCHOOL), (AGENCY_KEYS.public,)), {})
 
 
 def make_sent(agency: str = CSC, role: str = "csc") -> SentDelivery:
@@ -139,6 +143,7 @@ def test_an_approved_section_is_given() -> None:
         (lambda: [approve(approver="nobody")], "not in the directory"),
         (lambda: [approve(EVE, approver="eve.lee", approver_agency=CSC)], "the recipient's own person"),
         (lambda: [approve(GIL, approver="gil.lee", approver_agency=SCHOOL)], "a third agency's person"),
+        (lambda: [approve(LOU, approver="lou.lee", approver_agency=GONE)], "of a revoked agency"),
         (lambda: [approve(JOE, approver="joe.lee")], "a role that they lack"),
         (lambda: [approve(JOE, approver="joe.lee", approver_role="clerk")], "a role that may not approve"),
         (lambda: [approve(manifest_digest="x" * 43)], "another message"),
@@ -204,7 +209,8 @@ def test_a_claim_of_danger_gives_the_matrix_and_no_more() -> None:
     for section in ("section-c10", "section-c07", "section-c04f"):
         with pytest.raises(ReleaseNotProven):
             ask(basis(claim), [section])
-    for forged in (claim.model_copy(update={"agency": CSC}), claim.model_copy(update={"manifest_digest": "x" * 43})):
+    changes: list[dict[str, Any]] = [{"agency": CSC}, {"agency": SCHOOL}, {"manifest_digest": "x" * 43}]
+    for forged in [claim.model_copy(update=change) for change in changes]:
         with pytest.raises(ReleaseNotProven):
             ask(basis(forged), ["section-own"])
 
