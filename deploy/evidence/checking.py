@@ -1,0 +1,239 @@
+"""Verifying an evidence pack offline: nothing in it is believed but what the pinned authority's signature leads to.
+
+authority → directory → log key and witnesses → checkpoint → every event; authority → directory → agencies' keys → envelopes and receipts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from deploy.evidence.pack import Files, read_manifest
+from schemas.canonical import canonical_bytes, decode_base64url, parse_json, parse_object, sha256_base64url
+from schemas.checkpoint import (
+    Checkpoint,
+    NoteVerifier,
+    read_proof,
+    verify_checkpoint,
+    verify_cosignatures,
+    verify_proof,
+)
+from schemas.directory import Directory
+from schemas.envelope import parse_envelope, verify_envelope
+from schemas.errors import MalformedMessage, SafelaneError
+from schemas.keys import VerifyingKeys, pair_verifying_keys
+from schemas.log_entry import commit_event
+from schemas.objects import digest_object, peek_object
+from schemas.objects.events import DecidedEvent
+from schemas.objects.receipt import Receipt, check_next_receipt
+from schemas.objects.registry import read_object
+from schemas.signed_directory import verify_directory
+from schemas.witnesses import read_witness_keys
+
+_MAX = 256 * 1024 * 1024
+NOT_PROVED = (
+    "what the sealed parts say: only whoever has their keys can show it",
+    "that a person read it: a receipt is an agency's word",
+    "that nothing else was logged about this referral: the log alone shows that, to its auditors",
+)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a pack proves, what it leaves open, and what in it is false."""
+
+    proved: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all proved, 1 something is left open, 4 something is false."""
+        return 4 if self.broken else 1 if self.open else 0
+
+    def attempt(self, what: str, check: Callable[[], str]) -> bool:
+        """Run a check; its text is what was proved, its error (codes and field paths, never values) what is false."""
+        try:
+            self.proved.append(check())
+        except SafelaneError as error:
+            self.broken.append(f"{what}: {error.code} ({error.field or 'no field'})")
+        except (KeyError, TypeError, ValueError, IndexError):
+            self.broken.append(f"{what}: not of its form")
+        else:
+            return True
+        return False
+
+
+class PackChecker:
+    """Checks one pack. ``authority``: the pinned keys, or none: then those in the pack are used, and the verdict says so."""
+
+    def __init__(self, files: Files, authority: Sequence[VerifyingKeys] | None) -> None:
+        self._files = files
+        self._authority = authority
+        self._directories: dict[int, Directory] = {}
+        self._checkpoint: Checkpoint | None = None
+        self._events: list[tuple[int, str, bytes]] = []
+        self._manifests: dict[str, tuple[str, str]] = {}
+        self.verdict = Verdict()
+
+    def check(self) -> Verdict:
+        """Check everything and return the verdict."""
+        verdict = self.verdict
+        verdict.attempt("files", self._check_files)
+        if not verdict.attempt("directory", self._check_directory):
+            return verdict
+        if self._authority is None:
+            verdict.open.append("whose log this is: give the partnership's trust file (--trust)")
+        if verdict.attempt("checkpoint", self._check_checkpoint):
+            self._check_witnesses()
+            verdict.attempt("events", self._check_events)
+        for name in self._list("envelopes/"):
+            verdict.attempt(name, lambda name=name: self._check_envelope(name))  # type: ignore[misc]
+        verdict.attempt("decisions", self._check_decisions)
+        verdict.attempt("notices", self._check_notices)
+        verdict.attempt("receipts", self._check_receipts)
+        return verdict
+
+    def _list(self, folder: str) -> list[str]:
+        return sorted(name for name in self._files if name.startswith(folder))
+
+    def _check_files(self) -> str:
+        listed = read_manifest(self._files)["files"]
+        found = {name: sha256_base64url(data) for name, data in self._files.items() if name != "pack.json"}
+        if listed != found:
+            raise MalformedMessage("a file was changed, added or taken away", field="pack.json")
+        return f"{len(found)} files are those that the pack lists"
+
+    def _check_directory(self) -> str:
+        held = parse_object(self._files["directory.json"], max_bytes=_MAX, field="directory.json")
+        keys = self._authority or (VerifyingKeys.from_jwks(*held["authority"]),)
+        for signed in held["versions"]:
+            directory = verify_directory(canonical_bytes(signed), keys)
+            self._directories[directory.version] = directory
+        newest = self._directories[max(self._directories)]
+        by = "the pinned authority" if self._authority else "the authority named in the pack"
+        return f"{len(self._directories)} directory version(s) of {newest.partnership.id} signed by {by}"
+
+    def _newest(self) -> Directory:
+        return self._directories[max(self._directories)]
+
+    def _check_checkpoint(self) -> str:
+        note = self._files["checkpoint.txt"].decode()
+        self._checkpoint = verify_checkpoint(note, NoteVerifier.from_text(self._newest().hub.log_verifier))
+        return f"log {self._checkpoint.origin}: {self._checkpoint.size} entries, signed by its key"
+
+    def _check_witnesses(self) -> None:
+        directory = self._newest()
+        found = verify_cosignatures(self._files["checkpoint.txt"].decode(), read_witness_keys(directory))
+        quorum = directory.witnesses.quorum
+        if not quorum or len(found) < quorum:
+            self.verdict.open.append(
+                f"that witnesses saw this log: {len(found)} of {quorum or 'no'} needed cosignatures"
+            )
+            return
+        since = datetime.fromtimestamp(sorted(found.values())[quorum - 1], tz=UTC)
+        names = ", ".join(sorted(found))
+        self.verdict.proved.append(
+            f"it was so no later than {since:%d %B %Y %H:%M:%S} UTC: cosigned by {len(found)} witnesses, {quorum} needed ({names})"
+        )
+
+    def _check_events(self) -> str:
+        log = NoteVerifier.from_text(self._newest().hub.log_verifier)
+        for item in _read_list(self._files["events.json"]):
+            event = decode_base64url(item["event"], field="event")
+            entry = event if item["salt"] is None else commit_event(event, decode_base64url(item["salt"], field="salt"))
+            proof = read_proof(item["proof"])
+            if proof.index != item["position"] or verify_proof(proof, entry, log) != self._checkpoint:
+                raise MalformedMessage("an event is not in the log where the pack says", field="events.json")
+            members = parse_object(event, max_bytes=_MAX, field="event")
+            if members.get("event") != item["kind"]:
+                raise MalformedMessage("an event is of another kind", field="events.json")
+            self._events.append((item["position"], item["kind"], event))
+        return f"{len(self._events)} events are in that log, each at its place"
+
+    def _of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [parse_object(event, max_bytes=_MAX, field="event") for _, found, event in self._events if found == kind]
+
+    def _check_envelope(self, name: str) -> str:
+        body = self._files[name]
+        message_id = name.removeprefix("envelopes/").removesuffix(".json")
+        version = int(read_manifest(self._files)["directory_versions"][message_id])
+        unverified = parse_envelope(body)
+        sender = unverified.claimed_sender()
+        accepted = next(e for e in [*self._of_kind("accepted"), {}] if not e or e["message_id"] == message_id)
+        if not accepted:
+            raise MalformedMessage("the log holds no acceptance of it", field="events.json")
+        keys = _signing_keys(self._directories[version], sender)
+        verified = verify_envelope(
+            unverified, keys, now=datetime.fromisoformat(accepted["at"]), sender=accepted["sender"]
+        )
+        if (verified.manifest_digest, verified.manifest.message_id) != (accepted["manifest_digest"], message_id):
+            raise MalformedMessage("the log accepted another envelope under this id", field=name)
+        self._manifests[message_id] = (verified.manifest_digest, sender)
+        return f"message {message_id} is what {sender} signed, and what the log says was accepted at {accepted['at']}"
+
+    def _check_decisions(self) -> str:
+        count = 0
+        for _, kind, event in self._events:
+            if kind != "decided":
+                continue
+            decided = DecidedEvent.from_bytes(event)
+            if self._manifests.get(decided.message_id) != (decided.manifest_digest, decided.sender):
+                raise MalformedMessage("a decision is about another envelope", field="events.json")
+            count += 1
+        return f"{count} decisions bind those envelopes"
+
+    def _check_notices(self) -> str:
+        """The reasons: what each sender was told, by the digest that the log holds, and the same in the list for people."""
+        told: dict[tuple[str, str], Any] = {}
+        for accepted in self._of_kind("accepted"):
+            data = self._files[f"notices/{accepted['message_id']}.json"]
+            if sha256_base64url(data) != accepted["notice_sha256"]:
+                raise MalformedMessage("the sender was told something else", field="notices")
+            for decision in parse_object(data, max_bytes=_MAX, field="notice")["decisions"]:
+                told[accepted["message_id"], decision["delivery_id"]] = _reasons(decision)
+        listed = [item for item in _read_list(self._files["decisions.json"]) if item["cause"] is None]
+        if {(i["message_id"], i["delivery_id"]): _reasons(i["decision"]) for i in listed} != told:
+            raise MalformedMessage("is not what the sender was told", field="decisions.json")
+        return f"{len(told)} decisions with their rules and reasons are those that the senders were told"
+
+    def _check_receipts(self) -> str:
+        logged = {event["receipt_digest"]: event for event in self._of_kind("receipt")}
+        chains: dict[tuple[str, str], list[tuple[str, Receipt]]] = {}
+        found: dict[str, Receipt] = {}
+        for name in self._list("receipts/"):
+            body = self._files[name]
+            recipient = str(peek_object(body).get("recipient"))
+            keys = [k for directory in self._directories.values() for k in _signing_keys(directory, recipient)]
+            receipt = read_object("receipt", body, keys)
+            digest = digest_object(body)
+            if not isinstance(receipt, Receipt) or digest not in logged:
+                raise MalformedMessage("a receipt is not in the log", field=name)
+            if self._manifests.get(receipt.message_id) != (receipt.manifest_digest, receipt.sender):
+                raise MalformedMessage("a receipt is of another envelope", field=name)
+            found[digest] = receipt
+        if found.keys() != logged.keys():
+            raise MalformedMessage("a receipt that the log holds is missing", field="receipts")
+        for digest in (event["receipt_digest"] for event in self._of_kind("receipt")):
+            receipt = found[digest]
+            chain = chains.setdefault((receipt.delivery_id, receipt.decision_leaf), [])
+            check_next_receipt(receipt, chain)
+            chain.append((digest, receipt))
+        return f"{len(found)} receipts are signed by their recipients, logged, and in unbroken chains"
+
+
+def _reasons(decision: Mapping[str, Any]) -> tuple[Any, ...]:
+    forms = {name: (found["result"], found["row"]) for name, found in decision["compartments"].items()}
+    return (*(decision.get(name, "") for name in ("recipient", "outcome", "row", "reason", "authority")), forms)
+
+
+def _signing_keys(directory: Directory, agency_id: str) -> tuple[VerifyingKeys, ...]:
+    agency = directory.find_agency(agency_id)
+    return pair_verifying_keys(agency.keys.signing, revoked=agency.keys.revoked) if agency else ()
+
+
+def _read_list(data: bytes) -> list[Mapping[str, Any]]:
+    found = parse_json(data, max_bytes=_MAX, field="events.json")
+    if not isinstance(found, list):
+        raise MalformedMessage("must be a list", field="events.json")
+    return found

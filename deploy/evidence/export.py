@@ -1,0 +1,162 @@
+"""Making an evidence pack from the hub's records. Making one is itself an event of the log, written first.
+
+The hub has no content: the pack holds sealed envelopes, decisions, receipts, events with their salts, proofs, and the directory that says whose keys
+these are. Whoever holds the section keys can open the sealed parts; whoever does not learns what the hub knew.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from broker.log import LogWriter, NewEvent
+from broker.log.reading import prove_entry_under
+from broker.log.witnessing import read_cosigned, read_witnessed_checkpoint
+from broker.store import translate_errors
+from deploy.evidence.pack import Files, seal_pack
+from deploy.evidence.summary import write_summary_pdf
+from schemas.canonical import canonical_bytes, encode_base64url
+from schemas.checkpoint import read_checkpoint
+from schemas.directory import Directory
+from schemas.errors import NotFound
+from schemas.objects import peek_object
+
+MAX_MESSAGES = 100
+README = """An evidence pack of a Safelane hub.
+
+safelane verify <this folder or zip> --trust trust.json
+
+checks it without any access to the hub; trust.json is the partnership's trust file, as its officers hand it out.
+pack.json        what the pack is about, and the digest of every file
+checkpoint.txt   the signed head of the message log, with the witnesses' cosignatures (C2SP tlog-checkpoint, tlog-cosignature)
+events.json      each event with its salt and its proof under that checkpoint (C2SP tlog-proof)
+directory.json   the directory versions that name the keys, signed by the partnership's authority
+envelopes/       the referrals as sealed and signed by their senders
+notices/         what each sender was told of the decisions, which the log commits to
+receipts/        receipts as signed by their recipients
+decisions.json   each decision with rule, reason and authority, as the hub recorded it
+summary.pdf      the same for people
+"""
+
+
+async def export_evidence(
+    pool: asyncpg.Pool, log: LogWriter, searched_id: str, authority: Sequence[dict[str, Any]], *, by: str, now: datetime
+) -> Files:
+    """Return the pack of a referral or message id. ``authority`` is the pair of JWKs that signs the directory.
+
+    Raises:
+        NotFound: there is no such id; the attempt is logged all the same.
+        StoreUnavailable: PostgreSQL does not answer; nothing is shown that cannot be logged.
+    """
+    with translate_errors():
+        async with pool.acquire(timeout=10) as connection:
+            async with connection.transaction():
+                event = NewEvent.salted("export", {"at": now.isoformat(), "by": by, "subject": searched_id})
+                await log.append(connection, [event], at=now)
+            messages = await connection.fetch(
+                "SELECT message_id, referral_id, sender, revision, kind, received_at, directory_version, event_id, body, notice"
+                " FROM messages WHERE referral_id = $1 OR message_id = $2 ORDER BY received_at, message_id LIMIT $3",
+                searched_id,
+                _read_uuid(searched_id),
+                MAX_MESSAGES,
+            )
+            if not messages:
+                raise NotFound("no message or referral has this id", field="id")
+            return await _collect(connection, messages, searched_id, authority, by=by, now=now)
+
+
+async def _collect(
+    connection: Any,
+    messages: Sequence[Any],
+    searched_id: str,
+    authority: Sequence[dict[str, Any]],
+    *,
+    by: str,
+    now: datetime,
+) -> Files:
+    ids = [row["message_id"] for row in messages]
+    deliveries = await connection.fetch(
+        "SELECT message_id, delivery_id, recipient, decision, decided_at, state, event_id FROM deliveries"
+        " WHERE message_id = ANY($1) ORDER BY message_id, number",
+        ids,
+    )
+    later = await connection.fetch(
+        "SELECT message_id, delivery_id, cause, decision, decided_at, event_id FROM redecisions WHERE message_id = ANY($1)"
+        " ORDER BY decided_at",
+        ids,
+    )
+    receipts = await connection.fetch(
+        "SELECT receipt_digest, delivery_id, state, received_at, event_id, body FROM receipts WHERE message_id = ANY($1)"
+        " ORDER BY received_at, receipt_digest",
+        ids,
+    )
+    versions = await connection.fetch(
+        "SELECT version, body FROM directory_versions WHERE version = ANY($1) OR version = (SELECT max(version) FROM directory_versions)"
+        " ORDER BY version",
+        sorted({row["directory_version"] for row in messages}),
+    )
+    directory = Directory.model_validate(peek_object(versions[-1]["body"]))
+    wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts)]
+    note, events = await _prove(connection, wanted, directory)
+    decisions = [_describe(row) for row in (*deliveries, *later)]
+    files: Files = {
+        "README.txt": README.encode(),
+        "checkpoint.txt": note.encode(),
+        "events.json": canonical_bytes(events),
+        "decisions.json": json.dumps(decisions, indent=1).encode(),
+        "directory.json": canonical_bytes(
+            {"authority": list(authority), "versions": [json.loads(row["body"]) for row in versions]}
+        ),
+    }
+    files |= {f"envelopes/{row['message_id']}.json": row["body"] for row in messages}
+    files |= {f"notices/{row['message_id']}.json": row["notice"] for row in messages}
+    files |= {
+        f"receipts/{number:03d}-{row['receipt_digest']}.json": row["body"] for number, row in enumerate(receipts, 1)
+    }
+    files["summary.pdf"] = write_summary_pdf(searched_id, messages, decisions, receipts, note, now=now)
+    told = {str(row["message_id"]): row["directory_version"] for row in messages}
+    return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=told)
+
+
+async def _prove(connection: Any, event_ids: Sequence[UUID], directory: Directory) -> tuple[str, list[dict[str, Any]]]:
+    """Return the checkpoint, and the events with proofs under it: the newest one with a quorum if that covers all, else the newest of all."""
+    rows = await connection.fetch(
+        "SELECT e.position, e.kind, p.event, p.salt FROM log_entries e JOIN log_payloads p USING (event_id)"
+        " WHERE e.event_id = ANY($1) ORDER BY e.position",
+        event_ids,
+    )
+    note = await read_witnessed_checkpoint(connection, directory)
+    if note is None or read_checkpoint(note).size <= rows[-1]["position"]:
+        note = await read_cosigned(connection, await connection.fetchval("SELECT max(size) FROM log_checkpoints"))
+    size = read_checkpoint(note).size
+    events = []
+    for row in rows:
+        events.append(
+            {
+                "position": row["position"],
+                "kind": row["kind"],
+                "event": encode_base64url(row["event"]),
+                "salt": None if row["salt"] is None else encode_base64url(row["salt"]),
+                "proof": await prove_entry_under(connection, row["position"], size, note),
+            }
+        )
+    return note, events
+
+
+def _describe(row: Any) -> dict[str, Any]:
+    known = {
+        "message_id": str(row["message_id"]),
+        "delivery_id": row["delivery_id"],
+        "decided_at": row["decided_at"].isoformat(),
+    }
+    return known | {"cause": dict(row).get("cause"), "decision": json.loads(row["decision"])}
+
+
+def _read_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

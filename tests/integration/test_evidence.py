@@ -1,0 +1,187 @@
+"""Evidence packs of a log that real workers wrote: verified without the hub, and nothing in them can be changed unseen."""
+
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from broker.log import LogWriter
+from broker.log.witnessing import add_cosignature, propose_checkpoint
+from broker.registry import versions
+from broker.store import open_pool
+from broker.wiring import read_log_key
+from deploy.authority.signing import read_trust
+from deploy.authority.state import save_state
+from deploy.cli import app
+from deploy.evidence.checking import PackChecker
+from deploy.evidence.export import export_evidence
+from deploy.evidence.log_check import compare_states
+from deploy.evidence.pack import Files, read_pack, seal_pack, write_pack
+from schemas.checkpoint import cosign_checkpoint, read_checkpoint, write_verifier
+from schemas.codes import ReceiptState
+from schemas.directory import Directory, WitnessPolicy
+from schemas.errors import NotFound
+from schemas.keys import public_part
+from schemas.log_state import LogState
+from schemas.objects import peek_object
+from tests.support.authority import FoundedAuthority
+from tests.support.hub_agency import sign_receipt, verify_as
+from tests.support.hub_world import CSC, ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
+from tests.support.log_server import ServedLog
+from tests.support.servers import RabbitVhost
+
+CANARIES = ("CANARYchild", "CANARYsibling", "CANARYsource")
+
+
+@pytest.fixture
+async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> AsyncIterator[HubWorld]:
+    async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
+        authority = FoundedAuthority(tmp_path / "hub" / "authority")
+        save_state(
+            authority.folder, authority.state(), witnesses=WitnessPolicy(agencies=(CSC, POLICE, SCHOOL), quorum=2)
+        )
+        signed = authority.sign()
+        await versions.insert_directory(world.owner, signed.body, signed.directory)
+        async with world.running_worker():
+            await world.publish(
+                POLICE, [world.seal(Draft(referral_id="ref-evidence-1")).body, world.seal(Draft()).body]
+            )
+            bodies = [incoming.body for incoming in await world.receive(SCHOOL, 2)]
+            delivery = next(
+                d for d in (verify_as(world, SCHOOL, b) for b in bodies) if d.manifest.referral_id == "ref-evidence-1"
+            )
+            accepted = sign_receipt(world, delivery, ReceiptState.ACCEPTED)
+            opened = sign_receipt(world, delivery, ReceiptState.OPENED, accepted)
+            await world.publish(SCHOOL, [accepted, opened], message_type="receipt")
+            await world.wait_for("SELECT count(*) FROM receipts", 2)
+        yield world
+
+
+async def export(world: HubWorld, searched: str = "ref-evidence-1") -> Files:
+    pool = await open_pool(world.config.postgres.read_dsn("worker"), name="test", most=1)
+    log = LogWriter(ORIGIN, read_log_key(world.config.log.key_file))
+    trust = read_trust(world.folder / "authority" / "trust.json")
+    try:
+        return await export_evidence(pool, log, searched, trust.authority, by="ann", now=datetime.now(UTC))
+    finally:
+        await pool.close()
+
+
+async def cosign(world: HubWorld, *agencies: str) -> None:
+    now = datetime.now(UTC)
+    note = await propose_checkpoint(world.owner, now=now)
+    body = await versions.read_latest_directory(world.owner)
+    directory = Directory.model_validate(peek_object(body or b""))
+    for agency in agencies:
+        line = cosign_checkpoint(note, agency, world.kits[agency].witness_jwk, timestamp=int(now.timestamp()))
+        await add_cosignature(world.owner, directory, agency, read_checkpoint(note).size, line, now=now)
+
+
+async def test_a_pack_is_verified_offline_and_says_since_when(world: HubWorld, tmp_path: Path) -> None:
+    alone = await export(world)
+    authority = read_trust(world.folder / "authority" / "trust.json").authority_keys()
+    verdict = PackChecker(alone, authority).check()
+    assert (verdict.broken, verdict.exit_code) == ([], 1)
+    assert verdict.open == ["that witnesses saw this log: 0 of 2 needed cosignatures"]
+    assert await world.owner.fetchval("SELECT count(*) FROM log_entries WHERE kind = 'export'") == 1
+
+    await cosign(world, CSC, SCHOOL)
+    files = await export(world)
+    verdict = PackChecker(files, authority).check()
+    assert (verdict.broken, verdict.open, verdict.exit_code) == ([], [], 0)
+    assert any(f"cosigned by 2 witnesses, 2 needed ({CSC}, {SCHOOL})" in line for line in verdict.proved)
+    assert "2 receipts are signed by their recipients, logged, and in unbroken chains" in verdict.proved
+    assert "3 decisions bind those envelopes" in verdict.proved
+    assert files["summary.pdf"].startswith(b"%PDF")
+    assert not [name for name, data in files.items() for canary in CANARIES if canary.encode() in data]
+
+    folder, archive = tmp_path / "pack", tmp_path / "pack.zip"
+    write_pack(files, folder)
+    write_pack(files, archive)
+    assert read_pack(folder) == read_pack(archive) == files
+    trust = str(world.folder / "authority" / "trust.json")
+    for source in (folder, archive):
+        shown = CliRunner().invoke(app, ["verify", str(source), "--trust", trust])
+        assert shown.exit_code == 0, shown.output
+        assert "since" not in shown.output
+        assert "No pack proves" in shown.output
+        assert len(shown.output.splitlines()) < 25, "one screen"
+    unpinned = CliRunner().invoke(app, ["verify", str(archive)])
+    assert unpinned.exit_code == 1
+    assert "give the partnership's trust file" in unpinned.output
+    with zipfile.ZipFile(archive) as opened:
+        assert "README.txt" in opened.namelist()
+
+
+def reseal(files: Files) -> Files:
+    """Write a manifest that fits the changed files, as a forger would."""
+    facts = json.loads(files["pack.json"])
+    rest = {name: data for name, data in files.items() if name != "pack.json"}
+    return seal_pack(rest, **{k: v for k, v in facts.items() if k not in {"files", "format"}})
+
+
+async def test_nothing_in_a_pack_can_be_changed_unseen_even_by_who_writes_its_manifest_anew(world: HubWorld) -> None:
+    await cosign(world, CSC, SCHOOL)
+    files = await export(world)
+    authority = read_trust(world.folder / "authority" / "trust.json").authority_keys()
+    for name in files:
+        for at in (0, len(files[name]) // 2):
+            changed = {**files, name: files[name][:at] + bytes([files[name][at] ^ 1]) + files[name][at + 1 :]}
+            assert PackChecker(changed, authority).check().exit_code == 4, name
+    forgeries: dict[str, Files] = {}
+    envelope = next(name for name in files if name.startswith("envelopes/"))
+    receipts = sorted(name for name in files if name.startswith("receipts/"))
+    forgeries["no envelope"] = {n: d for n, d in files.items() if n != envelope}
+    forgeries["no last receipt"] = {n: d for n, d in files.items() if n != receipts[-1]}
+    forgeries["one receipt twice"] = {**files, receipts[1]: files[receipts[0]]}
+    events: list[dict[str, Any]] = json.loads(files["events.json"])
+    forgeries["an event elsewhere"] = {
+        **files,
+        "events.json": json.dumps([*events[:-1], events[-1] | {"position": 1}]).encode(),
+    }
+    forgeries["another event"] = {
+        **files,
+        "events.json": json.dumps([events[0] | {"event": events[1]["event"]}]).encode(),
+    }
+    told = files["decisions.json"].replace(b'"outcome": "delivered"', b'"outcome": "withheld"', 1)
+    forgeries["another reason"] = {**files, "decisions.json": told}
+    other = ServedLog()
+    other.grow(9)
+    forgeries["another log's checkpoint"] = {**files, "checkpoint.txt": other.note().encode()}
+    held = json.loads(files["directory.json"])
+    signature = held["versions"][0]["signatures"][0]["signature"]
+    held["versions"][0]["signatures"][0]["signature"] = signature[:-4] + (
+        "AAAA" if signature[-4:] != "AAAA" else "BBBB"
+    )
+    forgeries["an unsigned directory"] = {**files, "directory.json": json.dumps(held).encode()}
+    for name, forged in forgeries.items():
+        assert forged != files, name
+        assert PackChecker(reseal(forged), authority).check().exit_code == 4, name
+
+
+async def test_an_unknown_id_gives_nothing_and_the_attempt_is_logged(world: HubWorld) -> None:
+    with pytest.raises(NotFound):
+        await export(world, "ref-nobody-has")
+    assert await world.owner.fetchval("SELECT count(*) FROM log_entries WHERE kind = 'export'") == 1
+
+
+def test_witnesses_states_are_compared_by_command(tmp_path: Path) -> None:
+    truth = ServedLog()
+    truth.grow(9)
+    story = ServedLog(truth.entries[:4], truth.jwk)
+    story.grow(5, other="story")
+    verifier = write_verifier("log.example.org/test", public_part(truth.jwk))
+    files = {}
+    for name, log, sizes in (("a", truth, (3, 9)), ("b", story, (5, 9)), ("c", truth, (3, 8)), ("d", truth, (1, 2))):
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_bytes(LogState(name, verifier, tuple(log.note(size) for size in sizes)).to_bytes())
+    assert compare_states([files["a"], files["c"]]).exit_code == 0
+    assert compare_states([files["a"], files["d"]]).exit_code == 1
+    forked = CliRunner().invoke(app, ["verify", "--compare", str(files["a"]), str(files["b"])])
+    assert forked.exit_code == 4
+    assert "Use the telephone" in forked.output
