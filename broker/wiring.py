@@ -31,6 +31,7 @@ from broker.registry import DirectorySnapshot, Registry
 from broker.store.pool import open_pool
 from schemas.errors import ConfigInvalid, DependencyUnavailable
 from schemas.keys import KeyUse, VerifyingKeys, require_use
+from schemas.trust import parse_trust_file
 
 _log = structlog.get_logger(__name__)
 
@@ -213,8 +214,4 @@ def read_authority_keys(path: Path) -> tuple[VerifyingKeys, ...]:
     Raises:
         ConfigInvalid: it cannot be read.
     """
-    try:
-        first, second = json.loads(read_text(path, "trust_file"))["authority"]
-    except (ValueError, KeyError, TypeError):
-        raise ConfigInvalid("is not a trust file", field="trust_file") from None
-    return (VerifyingKeys.from_jwks(first, second),)
+    return parse_trust_file(read_text(path, "trust_file").encode()).authority_keys()

@@ -1,13 +1,14 @@
 """The trust file: what an agency or the hub pins of its partnership's authority, handed over by the officers and never by the hub."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.canonical import parse_object
-from schemas.errors import ConfigInvalid, MalformedMessage, SafelaneError
+from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
+from schemas.errors import ConfigInvalid, SafelaneError
 from schemas.header import Code
-from schemas.keys import VerifyingKeys
+from schemas.keys import VerifyingKeys, compute_thumbprint
 
 MAX_TRUST_BYTES = 64 * 1024
 
@@ -20,9 +21,10 @@ class TrustFile(BaseModel):
     partnership: Code
     authority: tuple[dict[str, Any], dict[str, Any]]
     """JWKs: Ed25519, ML-DSA-65."""
-    thumbprint: str
+    thumbprint: str = ""
     """SHA-256 over both thumbprints, hexadecimal; read out by telephone when the file is handed over."""
-    successor: str
+    successor: str = ""
+    """Digest of the next authority's public pair (``digest_pair``), pinned before it is ever needed."""
     ca_pem: str
 
     def authority_keys(self) -> tuple[VerifyingKeys, ...]:
@@ -33,17 +35,24 @@ class TrustFile(BaseModel):
         """
         try:
             return (VerifyingKeys.from_jwks(*self.authority),)
-        except MalformedMessage:
+        except SafelaneError:
             raise ConfigInvalid("does not hold the authority's keys", field="trust_file") from None
 
 
 def parse_trust_file(data: bytes) -> TrustFile:
-    """Read a trust file.
+    """Read a trust file; the keys in it are checked too.
 
     Raises:
         ConfigInvalid: it is not of the form.
     """
     try:
-        return TrustFile.model_validate(parse_object(data, max_bytes=MAX_TRUST_BYTES, field="trust_file"))
+        trust = TrustFile.model_validate(parse_object(data, max_bytes=MAX_TRUST_BYTES, field="trust_file"))
     except (SafelaneError, ValidationError):
         raise ConfigInvalid("is not a trust file", field="trust_file") from None
+    trust.authority_keys()
+    return trust
+
+
+def digest_pair(jwks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the digest by which a pair of public keys is pinned: SHA-256 over its two thumbprints, base64url."""
+    return sha256_base64url(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks]))

@@ -16,13 +16,13 @@ import structlog
 
 from adapters.gateway.durable_files import write_durably
 from adapters.gateway.hub_client import HubClient
-from adapters.gateway.trust import TrustFile, digest_pair
 from schemas.canonical import canonical_bytes, parse_object
 from schemas.directory import Agency, Directory
 from schemas.errors import DependencyUnavailable, IntegrityBroken, MalformedMessage, SafelaneError, Undeliverable
 from schemas.keys import VerifyingKeys, pair_verifying_keys
 from schemas.objects import digest_object, peek_object
 from schemas.signed_directory import EncryptionKey, is_active, read_key_announcement, verify_directory
+from schemas.trust import TrustFile, digest_pair
 
 _log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class DirectoryKeeper:
         clock: Callable[[], datetime],
     ) -> None:
         self._path = path
-        self._authority = trust.authority_keys()
+        (self._authority,) = trust.authority_keys()
         self._successor = trust.successor
         self._hub = hub
         self._clock = clock

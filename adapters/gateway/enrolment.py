@@ -30,7 +30,6 @@ from adapters.gateway.durable_files import read_private_file, write_durably
 from adapters.gateway.hub_client import HubClient
 from adapters.gateway.keystore import Keystore, read_key_encryption_key
 from adapters.gateway.route import write_route
-from adapters.gateway.trust import TrustFile
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
 from schemas.enrolment import EnrolmentRequest, Welcome, request_digest, sign_enrolment, verify_welcome
 from schemas.errors import (
@@ -44,6 +43,7 @@ from schemas.errors import (
 from schemas.header import AgencyId
 from schemas.jose import jwe_decrypt
 from schemas.keys import public_part
+from schemas.trust import TrustFile
 
 _log = structlog.get_logger(__name__)
 
@@ -139,7 +139,7 @@ async def complete_enrolment(
         raise Rejected("an officer of the authority refused the request", field="enrolment")
     if status.get("state") != "enrolled":
         return False
-    welcome = verify_welcome(status.get("welcome") or {}, [trust.authority_keys()])
+    welcome = verify_welcome(status.get("welcome") or {}, trust.authority_keys())
     if (welcome.agency, welcome.request_sha256) != (entry.agency, request_digest(kept["request"])):
         raise IntegrityBroken("the welcome is for another request", field="welcome")
     pepper = _open_pepper(welcome, keystore, now)

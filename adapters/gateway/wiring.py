@@ -29,12 +29,13 @@ from adapters.gateway.route import read_route
 from adapters.gateway.sender import Sender
 from adapters.gateway.service import Gateway, Loop
 from adapters.gateway.store import GatewayStore
-from adapters.gateway.trust import TrustFile, read_trust_file
+from adapters.gateway.trust import read_trust_file
 from adapters.gateway.upkeep import Upkeep
 from adapters.gateway.witness import Witness
 from adapters.mapping import Mapping, default_mappings, load_mapping
 from broker.amqp.settings import AmqpSettings
 from schemas.errors import ConfigInvalid
+from schemas.trust import TrustFile
 
 Clock = Callable[[], datetime]
 

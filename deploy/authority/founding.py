@@ -13,9 +13,10 @@ from deploy.authority.key_file import SCRYPT_COST, seal_for_pairs, write_durably
 from deploy.authority.officers import create_officer
 from deploy.authority.partnership import load_partnership
 from deploy.authority.state import STATE_FILE, AuthorityState, save_state
-from schemas.canonical import canonical_bytes, encode_base64url, sha256_base64url
+from schemas.canonical import canonical_bytes, encode_base64url
 from schemas.errors import ConfigInvalid
 from schemas.keys import KeyUse, SigningKeys, compute_thumbprint, public_part
+from schemas.trust import digest_pair
 
 KEY_FILE = "authority.key.json"
 SUCCESSOR_FILE = "successor.key.json"
@@ -70,7 +71,7 @@ def found_authority(
     write_trust_file(folder, partnership.partnership.id, ca.pem)
     state = AuthorityState(
         pepper_id=FIRST_PEPPER,
-        successor_thumbprint=thumbprint_of_pair(successor),
+        successor_thumbprint=digest_pair(successor),
         ca_certificate=str(ca_certificate.resolve()),
         ca_key=str(ca_key.resolve()),
     )
@@ -84,7 +85,7 @@ def write_trust_file(folder: Path, partnership_id: str, ca_pem: str) -> None:
         "partnership": partnership_id,
         "authority": list(jwks),
         "thumbprint": sha256(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks])).hexdigest(),
-        "successor": thumbprint_of_pair(successor),
+        "successor": digest_pair(successor),
         "ca_pem": ca_pem,
     }
     write_durably(folder / TRUST_FILE, json.dumps(trust, indent=1).encode())
@@ -100,11 +101,6 @@ def read_public(key_file: Path) -> tuple[dict[str, Any], ...]:
         return tuple(json.loads(key_file.read_text(encoding="utf-8"))["public"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigInvalid("cannot be read", field=key_file.name) from None
-
-
-def thumbprint_of_pair(jwks: tuple[Mapping[str, Any], ...]) -> str:
-    """Return one digest for a pair of public keys, base64url: what the directory pins for the successor."""
-    return sha256_base64url(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks]))
 
 
 def write_new_keys(

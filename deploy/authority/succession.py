@@ -15,7 +15,6 @@ from deploy.authority.founding import (
     SUCCESSOR_FILE,
     TRUST_FILE,
     read_public,
-    thumbprint_of_pair,
     write_new_keys,
     write_trust_file,
 )
@@ -24,6 +23,7 @@ from deploy.authority.partnership import load_partnership
 from deploy.authority.signing import read_trust
 from deploy.authority.state import AuthorityState, load_state, save_state
 from schemas.errors import ConfigInvalid
+from schemas.trust import digest_pair
 
 RETIRED = "retired"
 
@@ -41,24 +41,24 @@ def hand_over(folder: Path, passphrases: Mapping[str, str], *, cost: int = SCRYP
     if len(passphrases) < 2:
         raise ConfigInvalid("needs at least two officers", field="officers")
     pinned = read_trust(folder / TRUST_FILE)
-    if thumbprint_of_pair(read_public(folder / KEY_FILE)) != pinned.successor:
+    if digest_pair(read_public(folder / KEY_FILE)) != pinned.successor:
         _swap(folder, passphrases, pinned.successor, cost)
-    elif thumbprint_of_pair(read_public(folder / SUCCESSOR_FILE)) == pinned.successor:
+    elif digest_pair(read_public(folder / SUCCESSOR_FILE)) == pinned.successor:
         _make_successor(folder, passphrases, cost)  # an earlier run stopped between the two
     partnership = load_partnership(folder / PARTNERSHIP_FILE)
     ca = load_ca(Path(state.ca_certificate), Path(state.ca_key))
-    successor = thumbprint_of_pair(read_public(folder / SUCCESSOR_FILE))
+    successor = digest_pair(read_public(folder / SUCCESSOR_FILE))
     changed = save_state(folder, state, successor_thumbprint=successor)
     write_trust_file(folder, partnership.partnership.id, ca.pem)
     return changed
 
 
 def _swap(folder: Path, passphrases: Mapping[str, str], pinned: str, cost: int) -> None:
-    if thumbprint_of_pair(read_public(folder / SUCCESSOR_FILE)) != pinned:
+    if digest_pair(read_public(folder / SUCCESSOR_FILE)) != pinned:
         raise ConfigInvalid("is not the key that was pinned: bring it back from the safe", field=SUCCESSOR_FILE)
     _open_successor(folder, passphrases)
     old = (folder / KEY_FILE).read_bytes()
-    write_private(folder / RETIRED / f"{thumbprint_of_pair(read_public(folder / KEY_FILE))}.key.json", old)
+    write_private(folder / RETIRED / f"{digest_pair(read_public(folder / KEY_FILE))}.key.json", old)
     write_private(folder / KEY_FILE, (folder / SUCCESSOR_FILE).read_bytes())
     _make_successor(folder, passphrases, cost)
 

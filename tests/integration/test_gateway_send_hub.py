@@ -98,7 +98,7 @@ async def make_hub(world: HubWorld, folder: Path) -> WorldHub:
     stub = StubHub.make(world.rabbit.stack.pki.ca_file.read_text(), lambda: RECEIVED_AT)
     hub = WorldHub(stub.authority, stub.authority_jwks, stub.ca_pem, stub.business_clock)
     hub.body = {"directory": directory, "keys": [parse_object(a, max_bytes=1 << 20) for a in announcements]}
-    hub.known = verify_directory(bytes(signed), [read_trust_file(world.config.trust_file).authority_keys()])
+    hub.known = verify_directory(bytes(signed), read_trust_file(world.config.trust_file).authority_keys())
     for agency, kit in world.kits.items():
         hub.keystores[agency] = keep_kit(folder / agency, kit)
     return hub

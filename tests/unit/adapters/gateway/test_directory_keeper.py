@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from adapters.gateway.directory_keeper import DirectoryExpired, DirectoryKeeper
-from adapters.gateway.trust import TrustFile, digest_pair
 from schemas.canonical import parse_object
 from schemas.errors import IntegrityBroken, Undeliverable
 from schemas.keys import KeyUse, SigningKeys, generate_encryption_jwk, public_part
 from schemas.signed_directory import announce_encryption_key, sign_directory
+from schemas.trust import TrustFile, digest_pair
 from tests.support.gateways import StubHub, fill_keystore
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)

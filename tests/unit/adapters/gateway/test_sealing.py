@@ -11,12 +11,12 @@ import yaml
 from adapters.gateway.directory_keeper import DirectoryKeeper, VerifiedDirectory
 from adapters.gateway.random_ids import new_message_id, new_opaque_id
 from adapters.gateway.sealing import Plan, SealingFacts, seal_referral
-from adapters.gateway.trust import TrustFile
 from adapters.mapping import MappingContext, default_mappings, draft_header, read_records, recognise_mapping
 from broker.decisions import NO_REGISTERS, DecisionEngine
 from schemas.codes import Compartment, CompartmentResult, Form
 from schemas.envelope import VerifiedEnvelope, parse_envelope, verify_envelope
 from schemas.referral import Referral
+from schemas.trust import TrustFile
 from tests.support.gateways import PEPPER, SAMPLES, StubHub, fill_keystore, policy_pack
 
 CA = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"

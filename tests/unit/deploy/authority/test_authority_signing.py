@@ -8,8 +8,6 @@ import pytest
 from cryptography import x509
 
 from adapters.gateway.directory_keeper import DirectoryKeeper
-from adapters.gateway.trust import TrustFile as GatewayTrust
-from adapters.gateway.trust import digest_pair
 from deploy.authority.certificates import CertificateRequestInvalid
 from deploy.authority.directory_building import add_person, remove_person, revoke_agency
 from deploy.authority.key_file import WrongPassphrase
@@ -21,6 +19,7 @@ from schemas.enrolment import request_digest, sign_enrolment, verify_enrolment, 
 from schemas.errors import ConfigInvalid, IntegrityBroken, MalformedMessage, NotFound, SignatureInvalid
 from schemas.jose import jwe_decrypt
 from schemas.signed_directory import is_active, verify_directory
+from schemas.trust import digest_pair
 from tests.support.authority import CHEAP, PASSPHRASES, AgencyKit, FoundedAuthority
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -201,9 +200,7 @@ def test_the_successor_takes_over_and_gateways_that_pinned_it_follow(
         == jwe_decrypt(earlier.sealed_pepper, kit.encryption_jwk)[-60:]
     )
 
-    keeper = DirectoryKeeper(
-        tmp_path / "directory.json", GatewayTrust.model_validate(before.model_dump()), None, lambda: NOW
-    )
+    keeper = DirectoryKeeper(tmp_path / "directory.json", before, None, lambda: NOW)
     keeper.accept({"directory": json.loads(first.body), "keys": []})
     served = {"directory": json.loads(signed.body), "keys": [], "authority": list(after.authority)}
     assert keeper.accept(served).version == 2
