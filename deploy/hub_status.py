@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -14,6 +15,7 @@ from broker.api.wiring import read_clock, read_trust_file
 from broker.config import HubConfig
 from broker.log import LogWriter, NewEvent
 from broker.registry import Registry, agency_queues
+from broker.registry.agreement_warnings import list_agreement_warnings
 from broker.registry.enrolments import create_invitation
 from broker.status import read_status
 from broker.store import open_pool, translate_errors
@@ -52,6 +54,15 @@ async def open_operator(config: HubConfig) -> AsyncIterator[tuple[asyncpg.Pool, 
         await pool.close()
 
 
+async def _list_agreement_warnings(registry: Registry, now: datetime) -> list[str]:
+    """Return what owners of agreements must hear; nothing while there is no directory."""
+    try:
+        directory = (await registry.current()).directory
+    except SafelaneError:
+        return []
+    return list_agreement_warnings(directory.agreements, now.astimezone(ZoneInfo(directory.partnership.timezone)).date())
+
+
 async def read_report(config: HubConfig) -> StatusReport:
     """Return readiness, what waits, and what a person should look at.
 
@@ -62,6 +73,7 @@ async def read_report(config: HubConfig) -> StatusReport:
     async with open_operator(config) as (pool, registry):
         checks = await Readiness(build_checks(pool, registry, config.amqp)).check()
         found = await read_status(pool, now=read_clock(), business_now=business_now)
+        agreements = await _list_agreement_warnings(registry, business_now)
         pending = await pool.fetchval("SELECT count(*) FROM enrolments WHERE state = 'pending'", timeout=10)
     facts = {name.replace("_", " "): _plain(value) for name, value in found.to_json().items()}
     facts["enrolments pending"] = str(pending)
@@ -71,7 +83,7 @@ async def read_report(config: HubConfig) -> StatusReport:
             facts[name] = str(await read_queue_depth(config.amqp, queue))
         except SafelaneError as error:
             facts[name] = error.code
-    return StatusReport(checks, facts, found.list_concerns())
+    return StatusReport(checks, facts, [*found.list_concerns(), *agreements])
 
 
 def _plain(value: Any) -> str:
