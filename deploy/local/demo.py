@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from broker.decisions import DEFAULT_PACK
 from deploy.local.check import Check, CheckReport
-from deploy.local.display import show_differences, show_document, write_summary
+from deploy.local.display import LEGEND, show_differences, show_document, write_summary
 from deploy.local.inspection import collect_needles, search_everything
 from deploy.local.leak_search import SearchReport
 from deploy.local.local_partnership import LocalPartnership
@@ -90,6 +90,7 @@ class Demo:
     def _hand_over(self, story: Story, documents: Sequence[SampleDocument], check: Check | None) -> list[ToldDocument]:
         """Hand over the good documents; recipients open what they get as it comes."""
         found = []
+        self.console.print(LEGEND)
         for number, document in enumerate(documents, 1):
             when = f", received {document.received_at:%d %B %Y %H:%M} UTC" if document.received_at else ""
             self.console.rule(f"{number} of {len(documents)}: {document.name}{when}", align="left")

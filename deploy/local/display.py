@@ -12,6 +12,7 @@ from deploy.local.expectation import Difference
 from deploy.local.leak_search import SearchReport
 from deploy.local.story import ToldDocument, ToldReferral
 
+LEGEND = "F full, S summary, P pointer, of compartments C01 to C17; D0 to D12 are rules. All codes: docs/codes.md"
 _FORMS = ("full", "summary", "pointer")
 _STOPS = ("held", "withheld", "rejected")
 _MARKS = {"delivered": "green", "held": "yellow", "withheld": "magenta", "rejected": "red"}
@@ -103,6 +104,7 @@ def write_summary(
         f"content of all referrals: {len(search.leaks)} found.",
         "",
         "What each agency received is in `received/<agency>/`: `referral.json` for systems, `referral.pdf` for people.",
+        f"{LEGEND}.",
         "",
         "| Referral | Recipient | Outcome | Rule | Receives | Stopped |",
         "|---|---|---|---|---|---|",

@@ -36,6 +36,7 @@ As a record system does it:
     -H 'Content-Type: application/json' --data-binary @$FILE
 Or drop a file into {folder}/drop/ and look into done/ and failed/ there.
 
+The samples are of November and December 2026: what is dated after this machine's clock is refused ("it lies after receipt").
 A gateway that serves several agencies needs `--agency ID`. Logs: {_relative(local.hub.root / "logs")}/, {_relative(sender.root / "logs")}/.
 Stop with `make down`; `make up` goes on with the same data; `make clean` removes everything.
 """
