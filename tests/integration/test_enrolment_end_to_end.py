@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 PARTNERSHIP = ROOT / "deploy" / "local" / "samples" / "partnership.yaml"
 OFFICERS = ("--passphrase-file", "ann=ann.pw", "--passphrase-file", "ben=ben.pw")
 SCHOOL = "school.oakfield"
+pytestmark = pytest.mark.timeout(300)
+"""Some twenty programs start one after another, each with its passphrases to derive keys from."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Setting:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
