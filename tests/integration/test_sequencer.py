@@ -1,0 +1,216 @@
+"""The sequencer under what databases do: deadlocks, lost replies, two that think they lead. Never two checkpoints of one size; no log, no release."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from broker.api.readiness import Readiness, build_checks
+from broker.intake.committing import commit_effects
+from broker.intake.effects import Effects
+from broker.log import LogWriter, NewEvent
+from broker.log.append import insert_payloads, read_edge
+from broker.registry import Registry
+from broker.store import open_pool, translate_errors, upgrade_database
+from broker.store.pool import StoreUnavailable
+from deploy.authority.signing import read_trust
+from schemas.checkpoint import LogVerifier, verify_checkpoint, write_verifier
+from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
+from schemas.merkle import compute_root
+from tests.support.hub_api import set_role_password, with_login
+from tests.support.hub_world import CSC, POLICE, Draft, open_hub_world
+from tests.support.proxy import CutProxy
+from tests.support.servers import RabbitVhost
+
+ORIGIN = "log.example.org/test"
+JWK = generate_ed25519_jwk(KeyUse.LOG)
+VERIFIER = LogVerifier.from_text(write_verifier(ORIGIN, public_part(JWK)))
+LOG = LogWriter(ORIGIN, JWK)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_events(count: int) -> list[NewEvent]:
+    return [NewEvent.salted("audit_read", {"at": "x", "by": "p", "action": "a", "subject": "s"}) for _ in range(count)]
+
+
+@pytest.fixture
+async def dsn(database: str) -> str:
+    await upgrade_database(database)
+    owner = await asyncpg.connect(database)
+    await set_role_password(owner, "safelane_worker")
+    await owner.close()
+    return with_login(database, "safelane_worker")
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(dsn, name="test", most=4)
+    yield pool
+    await pool.close()
+
+
+async def assert_one_story(pool: asyncpg.Pool) -> int:
+    """Every size has one checkpoint, each is of the entries that are there, and there is no gap; return the size."""
+    rows = await pool.fetch("SELECT position, leaf_hash FROM log_entries ORDER BY position")
+    assert [row["position"] for row in rows] == list(range(len(rows)))
+    notes = await pool.fetch("SELECT size, note FROM log_checkpoints ORDER BY size")
+    for row in notes:
+        checkpoint = verify_checkpoint(row["note"], VERIFIER)
+        assert checkpoint.size == row["size"]
+        assert checkpoint.root == compute_root([r["leaf_hash"] for r in rows[: row["size"]]])
+    assert (notes[-1]["size"] if notes else 0) == len(rows)
+    return len(rows)
+
+
+async def append(pool: asyncpg.Pool, count: int = 1) -> str:
+    with translate_errors():
+        async with pool.acquire() as connection, connection.transaction():
+            return (await LOG.append(connection, new_events(count), at=now())).note
+
+
+async def test_of_two_that_think_they_lead_one_commits(pool: asyncpg.Pool) -> None:
+    await append(pool, 3)
+    notes: list[str] = []
+
+    async def lead(edge_read: asyncio.Barrier) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            events = new_events(2)
+            await insert_payloads(connection, events)
+            # Each has the edge without the lock, as after a lock service that granted it twice.
+            row = await connection.fetchrow("SELECT size, edge FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+            edge = read_edge(row["size"], row["edge"])
+            await edge_read.wait()
+            notes.append((await LOG.append_locked(connection, edge, events, at=now())).note)
+
+    barrier = asyncio.Barrier(2)
+    outcomes = await asyncio.gather(lead(barrier), lead(barrier), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if outcome] == [asyncpg.UniqueViolationError]
+    assert await assert_one_story(pool) == 5
+
+
+async def test_a_deadlock_ends_one_transaction_and_leaves_one_story(pool: asyncpg.Pool) -> None:
+    await append(pool)
+    first_has_row, second_has_log = asyncio.Event(), asyncio.Event()
+
+    async def row_then_log() -> str:
+        with translate_errors():
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.fetchval("SELECT pg_advisory_xact_lock(77)")
+                first_has_row.set()
+                await second_has_log.wait()
+                return (await LOG.append(connection, new_events(1), at=now())).note
+
+    async def log_then_row() -> str:
+        with translate_errors():
+            async with pool.acquire() as connection, connection.transaction():
+                await first_has_row.wait()
+                note = (await LOG.append(connection, new_events(1), at=now())).note
+                second_has_log.set()
+                await connection.fetchval("SELECT pg_advisory_xact_lock(77)")
+                return note
+
+    outcomes = await asyncio.gather(row_then_log(), log_then_row(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if not isinstance(outcome, str)] == [StoreUnavailable]
+    assert await assert_one_story(pool) == 2
+    await append(pool)
+    assert await assert_one_story(pool) == 3
+
+
+async def test_who_waits_for_the_lock_gives_up_and_comes_again(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as holder, holder.transaction():
+        await LOG.lock(holder)
+        async with pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("SET LOCAL lock_timeout = '200ms'")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await LOG.append(connection, new_events(1), at=now())
+            await transaction.rollback()
+    await append(pool)
+    assert await assert_one_story(pool) == 1
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+async def test_a_lost_reply_to_commit_is_read_back(dsn: str, pool: asyncpg.Pool, lost: str) -> None:
+    """The connection dies as COMMIT is sent. ``after``: the server had committed; ``before``: it never heard of it."""
+    await append(pool, 2)
+    parts = urlsplit(dsn)
+    proxy = CutProxy(parts.port or 5432)
+    await proxy.start()
+    user, _, _host = parts.netloc.rpartition("@")
+    through = urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{proxy.port}"))
+    connection = await asyncpg.connect(through, command_timeout=2)
+    try:
+        real = connection.transaction
+
+        class LosesReply:
+            def __init__(self) -> None:
+                self.inner = real(isolation="read_committed")
+
+            async def start(self) -> None:
+                await self.inner.start()
+
+            async def rollback(self) -> None:
+                await self.inner.rollback()
+
+            async def commit(self) -> None:
+                if lost == "after":
+                    await self.inner.commit()
+                proxy.break_connections()
+                raise asyncpg.ConnectionDoesNotExistError("the connection was closed in the middle of operation")
+
+        class Broken:
+            def transaction(self, **_options: object) -> LosesReply:
+                return LosesReply()
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(connection, name)
+
+        effects = Effects(now(), now())
+        effects.log(new_events(1)[0])
+
+        snapshot = SimpleNamespace(change=await pool.fetchval("SELECT change FROM registry_change"))
+        commit = commit_effects(pool, Broken(), LOG, effects, snapshot=snapshot, observe=lambda _: None)  # type: ignore[arg-type]
+        if lost == "after":
+            batch = await commit
+            assert batch is not None
+            assert batch.size == 3
+            assert await assert_one_story(pool) == 3
+        else:
+            with pytest.raises(StoreUnavailable):
+                await commit
+            assert await assert_one_story(pool) == 2
+            await append(pool)
+            assert await assert_one_story(pool) == 3
+    finally:
+        connection.terminate()
+        await proxy.close()
+
+
+async def test_no_log_no_release_and_it_resumes_by_itself(
+    database: str, rabbit_vhost: RabbitVhost, tmp_path: Path
+) -> None:
+    async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
+        await world.owner.execute("REVOKE INSERT ON log_entries FROM safelane_worker, safelane_api")
+        trust = read_trust(tmp_path / "hub" / "authority" / "trust.json")
+        api = await open_pool(world.config.postgres.read_dsn("api"), name="test")
+        checks = build_checks(api, Registry(api, trust.authority_keys(), now), None)
+        assert {r.name: r.code for r in await Readiness(checks).check()}["log"] == "log-not-writable"
+        async with world.running_worker():
+            await world.publish(POLICE, [world.seal(Draft()).body])
+            assert await world.receive(CSC, 1, seconds=4) == []
+            for table in ("messages", "deliveries", "outbox", "quarantine", "log_entries"):
+                assert await world.owner.fetchval(f"SELECT count(*) FROM {table}") == 0, table  # noqa: S608
+            await world.owner.execute("GRANT INSERT ON log_entries TO safelane_worker, safelane_api")
+            assert len(await world.receive(CSC, 1, seconds=40)) == 1
+        assert await world.owner.fetchval("SELECT count(*) FROM messages") == 1
+        assert {r.name: r.code for r in await Readiness(checks).check()}["log"] == ""
+        await api.close()
