@@ -77,18 +77,21 @@ class IncomingReader:
         Raises:
             DependencyUnavailable: it cannot be taken in now; it must go back.
         """
-        parts = self._parts
-        parts.observe("incoming_received")
+        self._parts.observe("incoming_received")
+        await self._take_in(message.type or "", message.body, message.delivery_id)
+        self._parts.observe("incoming_stored")
+
+    async def _take_in(self, claimed_type: str, body: bytes, amqp_id: str) -> None:
         try:
-            await self._read_with_newer_directory(message.type or "", message.body)
+            await self._read_with_newer_directory(claimed_type, body)
         except DependencyUnavailable:
             raise
         except SafelaneError as error:
-            await self._set_aside(message, error)
+            await self._set_aside(claimed_type, body, amqp_id, error)
         except Exception as error:  # noqa: BLE001 - a message on which our own reader fails must not stop the others
-            _log.error("incoming_reader_failed", type=message.type, error=type(error).__name__)
-            await self._set_aside(message, ReaderFailed(f"the reader failed: {type(error).__name__}", field="message"))
-        parts.observe("incoming_stored")
+            _log.error("incoming_reader_failed", type=claimed_type, error=type(error).__name__)
+            fault = ReaderFailed(f"the reader failed: {type(error).__name__}", field="message")
+            await self._set_aside(claimed_type, body, amqp_id, fault)
 
     async def try_again(self, digest: str) -> None:
         """Take in a quarantined message after all, and forget it there.
@@ -194,26 +197,26 @@ class IncomingReader:
         self._parts.registers.releases.take_in(body, self._directory(), self._parts.real_clock())
 
     async def take_in_collected(self, body: bytes) -> None:
-        """Take in a delivery that came as the answer to a claim ticket, as if it had come by RabbitMQ.
+        """Take in or quarantine a delivery that came as the answer to a claim ticket, as if it had come by RabbitMQ.
 
         Raises:
-            SafelaneError: it cannot be taken in.
+            DependencyUnavailable: it cannot be taken in now; collect it again.
         """
-        await self._read_with_newer_directory("delivery", body)
+        await self._take_in("delivery", body, "")
 
-    async def _set_aside(self, message: Incoming, error: SafelaneError) -> None:
+    async def _set_aside(self, claimed_type: str, body: bytes, amqp_id: str, error: SafelaneError) -> None:
         if isinstance(error, CannotOpen):
             await asyncio.to_thread(self._parts.inbox.refuse, error.binding, "cannot_open")
         await asyncio.to_thread(
             self._parts.quarantine.keep,
-            message.body,
-            claimed_type=message.type or "",
-            amqp_message_id=message.delivery_id,
+            body,
+            claimed_type=claimed_type,
+            amqp_message_id=amqp_id,
             error=error,
             now=self._parts.real_clock(),
         )
         level = _log.critical if isinstance(error, IntegrityBroken) else _log.error
-        level("incoming_quarantined", agency=self._parts.agency, type=message.type, code=error.code, field=error.field)
+        level("incoming_quarantined", agency=self._parts.agency, type=claimed_type, code=error.code, field=error.field)
 
     def _directory(self) -> VerifiedDirectory:
         return self._parts.keeper.current(self._parts.real_clock())

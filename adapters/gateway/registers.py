@@ -59,10 +59,14 @@ class RegisterDesk:
             if proven:
                 self.statements.record_logged(members["object_digest"])
             return True
-        if outcome == "rejected" and self.statements.record_refused(
-            str(members.get("message_id")),
-            str(members.get("message_id")),
-            str((members.get("error") or {}).get("code", "rejected")),
+        if (
+            outcome == "rejected"
+            and proven
+            and self.statements.record_refused(
+                str(members.get("message_id")),
+                str(members.get("message_id")),
+                str((members.get("error") or {}).get("code", "rejected")),
+            )
         ):
             return True
         if outcome == "ticket":

@@ -15,7 +15,7 @@ from adapters.gateway.hub_client import HubClient
 from adapters.gateway.outbox_model import write_instant
 from adapters.gateway.store import GatewayStore
 from schemas.canonical import canonical_bytes
-from schemas.errors import DependencyUnavailable, NotFound, SafelaneError
+from schemas.errors import Conflict, DependencyUnavailable, NotFound, NotPermitted, SafelaneError, Withheld
 
 _log = structlog.get_logger(__name__)
 
@@ -78,16 +78,16 @@ class TicketDesk:
         try:
             answer = await self._hub.request("POST", f"/v1/deliveries/{delivery_id}/collect")
             await take_in(canonical_bytes(answer.body))
-        except DependencyUnavailable as error:
-            wait = timedelta(seconds=min(300, 2 ** min(attempts, 8)))
-            self._set(delivery_id, WAITING, error.code, self._now() + wait)
-            return
-        except NotFound as error:
+        except (NotFound, Conflict, NotPermitted, Withheld) as error:
+            _log.warning("ticket_gone", delivery_id=delivery_id, code=error.code)
             self._set(delivery_id, GONE, error.code, self._now())
             return
         except SafelaneError as error:
-            _log.warning("ticket_not_collected", delivery_id=delivery_id, code=error.code)
-            self._set(delivery_id, GONE, error.code, self._now())
+            # The hub does not answer, a clock is wrong, a token was refused: that is over some day, and a child's referral waits behind it.
+            level = _log.warning if isinstance(error, DependencyUnavailable) else _log.error
+            level("ticket_not_collected", delivery_id=delivery_id, code=error.code)
+            wait = timedelta(seconds=min(300, 2 ** min(attempts, 8)))
+            self._set(delivery_id, WAITING, error.code, self._now() + wait)
             return
         self._set(delivery_id, COLLECTED, None, self._now())
         _log.info("ticket_collected", delivery_id=delivery_id)

@@ -82,8 +82,9 @@ class DeliveryTracker:
     ) -> bool:
         """Record what the hub says of a message; return whether it is one of ours.
 
-        ``accepted`` and ``duplicate`` count with a verified proof only. ``rejected`` and ``retryable`` leads to a new plan and sealing that names
-        this one as its predecessor; any other rejection fails the referral and raises the alarm. Other outcomes update the deliveries alone.
+        A notice counts with a verified proof only: without one it is kept as evidence, and a bad one raises the alarm. ``rejected`` and ``retryable``
+        leads to a new plan and sealing that names this one as its predecessor; any other rejection fails the referral and raises the alarm. Other
+        outcomes update the deliveries alone.
         """
         with self._store.transaction() as db:
             referral = _find_referral(db, message_id, referral_id)
@@ -91,8 +92,14 @@ class DeliveryTracker:
                 _log.warning("notice_unknown", message_id=message_id)
                 return False
             self._keep_evidence(db, "notice", message_id, None, body=body, now=now)
+            if not proof_verified:
+                if outcome in ACCEPTED_OUTCOMES or referral["state"] in _WAITING:
+                    code = "accepted-without-proof" if outcome in ACCEPTED_OUTCOMES else "notice-without-proof"
+                    _raise_alarm(db, referral["referral_id"], code, now)
+                _log.error("notice_without_proof", message_id=message_id, outcome=outcome)
+                return True
             if outcome in ACCEPTED_OUTCOMES:
-                self._accept(db, referral, message_id, proof_verified=proof_verified, now=now)
+                self._accept(db, referral, message_id, now=now)
             elif outcome == "rejected":
                 self._reject(db, referral, message_id, error, retryable=retryable, now=now)
             elif outcome == "quarantined":
@@ -100,10 +107,10 @@ class DeliveryTracker:
             if outcome != "rejected":
                 for decision in decisions:
                     self._update_delivery(db, message_id, decision, now)
-            if outcome in {*ACCEPTED_OUTCOMES, STARTED_OUTCOME} and proof_verified:
+            if outcome in {*ACCEPTED_OUTCOMES, STARTED_OUTCOME}:
                 self.clocks.record_started(db, message_id, clocks)
             _settle(db, referral["referral_id"], now)
-            if outcome == CLOCK_OUTCOME and proof_verified:
+            if outcome == CLOCK_OUTCOME:
                 self._note_clocks(db, referral["referral_id"], message_id, clocks, now)
         _log.info("notice_recorded", message_id=message_id, outcome=outcome, proof_verified=proof_verified)
         return True
@@ -184,10 +191,7 @@ class DeliveryTracker:
                     raised.append(row["referral_id"])
         return raised
 
-    def _accept(self, db: Connection, referral: Row, message_id: str, *, proof_verified: bool, now: datetime) -> None:
-        if not proof_verified:
-            _raise_alarm(db, referral["referral_id"], "accepted-without-proof", now)
-            return
+    def _accept(self, db: Connection, referral: Row, message_id: str, *, now: datetime) -> None:
         db.execute(
             "UPDATE sealing SET outcome = 'accepted', outcome_at = coalesce(outcome_at, ?) WHERE message_id = ?",
             (write_instant(now), message_id),

@@ -298,3 +298,15 @@ def test_what_somebody_works_on_is_passed_over(outbox: Outbox) -> None:
     assert item is not None
     assert item.referral_id == second
     assert outbox.next_to_send(NOW, other_than={first, second}) is None
+
+
+@pytest.mark.parametrize(("outcome", "retryable"), [("rejected", True), ("rejected", False), ("quarantined", False)])
+def test_a_rejection_without_its_proof_changes_nothing_and_raises_the_alarm(
+    outbox: Outbox, outcome: str, retryable: bool
+) -> None:
+    """A hub that lies could else have the same referral sealed twice, or given up, and leave no trace."""
+    [referral_id] = accept(outbox, make_record())
+    publish(outbox, referral_id)
+    notice(outbox, "m1", referral_id, outcome, retryable=retryable, proof_verified=False)
+    assert state(outbox, referral_id) is OutboxState.PUBLISHED
+    assert outbox.describe(referral_id)["alarm"] == "notice-without-proof"
