@@ -20,7 +20,9 @@ from schemas.checkpoint import (
 )
 from schemas.directory import Directory
 from schemas.envelope import parse_envelope, verify_envelope
+from schemas.envelope.verify import read_manifest as read_manifest_facts
 from schemas.errors import MalformedMessage, SafelaneError
+from schemas.jose.jws import peek_payload
 from schemas.keys import VerifyingKeys, pair_verifying_keys
 from schemas.log_entry import commit_event
 from schemas.objects import digest_object, peek_object
@@ -164,9 +166,9 @@ class PackChecker:
         if not accepted:
             raise MalformedMessage("the log holds no acceptance of it", field="events.json")
         keys = _signing_keys(self._directories[version], sender)
-        verified = verify_envelope(
-            unverified, keys, now=datetime.fromisoformat(accepted["at"]), sender=accepted["sender"]
-        )
+        # As of its own date: whether it was fresh when it came is the hub's judgement, and the log's acceptance its word for it.
+        issued_at = read_manifest_facts(peek_payload(unverified.manifest)).issued_at
+        verified = verify_envelope(unverified, keys, now=issued_at, sender=accepted["sender"])
         if (verified.manifest_digest, verified.manifest.message_id) != (accepted["manifest_digest"], message_id):
             raise MalformedMessage("the log accepted another envelope under this id", field=name)
         self._manifests[message_id] = (verified.manifest_digest, sender)

@@ -24,9 +24,11 @@ from deploy.cli import app
 from schemas.canonical import decode_base64url
 from schemas.checkpoint import Checkpoint, sign_checkpoint
 from schemas.codes import ReceiptState
+from schemas.directory import Directory
 from schemas.keys import KeyUse, generate_ed25519_jwk
 from schemas.log_state import LogState
 from schemas.merkle import RightEdge, compute_root, hash_leaf
+from schemas.objects import peek_object
 from tests.support.hub_agency import sign_receipt, verify_as
 from tests.support.hub_world import ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
@@ -80,6 +82,23 @@ async def test_an_honest_log_passes_and_a_check_can_be_taken_up_again(world: Hub
     root = await world.owner.fetchval("SELECT root FROM log_checkpoints ORDER BY size DESC LIMIT 1")
     kept = WitnessedCheckpoint("csc.marchshire", size + 1, root)
     assert (await check(world, witnessed=[kept])).findings == []
+
+
+async def test_no_event_tile_or_proof_holds_content_or_a_name(world: HubWorld) -> None:
+    """The draft's canaries stand for names, dates of birth and words; the partnership's contacts are named in the directory alone."""
+    held = [bytes(row["entry"]) + bytes(row["event"]) for row in await world.owner.fetch(
+        "SELECT entry, event FROM log_entries JOIN log_payloads USING (event_id)"
+    )]  # fmt: skip
+    held += [row["hashes"] for row in await world.owner.fetch("SELECT hashes FROM log_tiles")]
+    held += [row["note"].encode() for row in await world.owner.fetch("SELECT note FROM log_checkpoints")]
+    assert len(held) > 340
+    body = await world.owner.fetchval("SELECT body FROM directory_versions ORDER BY version DESC LIMIT 1")
+    directory = Directory.model_validate(peek_object(body))
+    names = [contact.name for agency in directory.agencies for contact in agency.contacts if contact.name]
+    words = [*Draft().canaries, *names, *(agency.name for agency in directory.agencies)]
+    assert len(words) > 10
+    everything = b"\n".join(held).lower()
+    assert [word for word in words if word.lower().encode() in everything] == []
 
 
 async def test_a_database_that_was_put_back_is_seen_with_a_witness_and_a_fork_too(world: HubWorld) -> None:
