@@ -133,6 +133,11 @@ def _check_decision(verified: VerifiedDelivery, agency: str, directory: Director
         raise DeliveryTampered("the decision is for another role or purpose", field="decision.role")
     if own is None or request.role not in own.roles:
         raise NotForUs(field="delivery.role")
+    if decision.contact not in {None, request.contact}:
+        # FORMATS CH-15: where the one asked for may not see it, another who holds the role gets it. The hub may choose nobody else.
+        holders = {contact.id for contact in own.contacts if request.role in contact.roles}
+        if decision.contact not in holders:
+            raise DeliveryTampered("names a contact who does not hold the role", field="decision.contact")
 
 
 def _check_subjects(verified: VerifiedDelivery) -> None:

@@ -54,7 +54,15 @@ def make_verified_directory(*, revoked: tuple[str, ...] = (), left_out: tuple[st
                     area="E06000001",
                     public_body=True,
                     s16la_body=True,
-                    contacts=(Contact(id="duty", post="Duty desk", phone="01632 960120"),),
+                    contacts=tuple(
+                        Contact(id=name, post="Duty desk", phone="01632 960120", roles=roles)
+                        for name, roles in (
+                            ("duty", (agency.split(".", maxsplit=1)[0],)),
+                            ("mash-deputy", (agency.split(".", maxsplit=1)[0],)),
+                            ("lead", (agency.split(".", maxsplit=1)[0],)),
+                            ("finance", ("finance",)),
+                        )
+                    ),
                     keys=keys,
                     enrolled_at=NOW - timedelta(days=30),
                 )

@@ -152,12 +152,12 @@ async def test_a_contact_without_configured_key_cannot_be_claimed(client: httpx.
 
 
 async def test_what_needs_a_person_is_listed_without_content(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
-    await receive(half, contact="nobody-configured")
+    await receive(half, contact="mash-deputy")
     await half.reader.take_in(make_incoming(b"poison Sampleford"))
     answer = await client.get("/attention")
     body = answer.json()
     assert [(q["type"], q["code"]) for q in body["quarantine"]] == [("delivery", "malformed")]
-    assert body["unreachable_contacts"] == [{"delivery_id": DELIVERY, "contact": "nobody-configured"}]
+    assert body["unreachable_contacts"] == [{"delivery_id": DELIVERY, "contact": "mash-deputy"}]
     assert body["failed_outputs"] == []
     assert "Sampleford" not in answer.text
     digest = body["quarantine"][0]["digest"]

@@ -200,3 +200,9 @@ def test_the_contact_that_the_decision_names_is_kept() -> None:
 def test_what_is_not_a_delivery_is_a_typed_error(body: bytes) -> None:
     with pytest.raises(MalformedMessage):
         open_body(body)
+
+
+@pytest.mark.parametrize("contact", ["finance", "somebody-else"])
+def test_the_hub_cannot_hand_it_to_a_contact_without_the_role(contact: str) -> None:
+    with pytest.raises(DeliveryTampered):
+        open_body(make_delivery(contact=contact))
