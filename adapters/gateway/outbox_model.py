@@ -197,6 +197,8 @@ class OutboxReferral:
     reseals: int
     message_id: str | None
     conversation: str
+    alarm: str | None
+    """What a person must look at, as a code; the details are in the whole view."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,4 +88,5 @@ def read_row(row: Row) -> OutboxReferral:
         reseals=row["reseals"],
         message_id=row["message_id"],
         conversation=row["conversation"],
+        alarm=row["alarm"],
     )

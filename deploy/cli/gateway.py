@@ -11,7 +11,7 @@ import typer
 
 from deploy.cli import gateway_registers
 from deploy.cli.gateway_call import call_gateway, request_gateway
-from deploy.cli.verdicts import describe_decision, describe_referral
+from deploy.cli.verdicts import describe_decision, describe_list, describe_referral
 
 if TYPE_CHECKING:
     from adapters.gateway.agency import AgencyGateway
@@ -57,7 +57,7 @@ def init(
     typer.echo(f"Next: safelane gateway enrol --config {folder / 'gateway.yaml'} --invitation invitation.json")
 
 
-@app.command("config")
+@app.command("config", epilog="Example: safelane gateway config")
 def describe_config() -> None:
     """Print every field of the configuration with its description."""
     from adapters.gateway.config import describe_fields
@@ -170,7 +170,7 @@ def status(
     agency: AgencyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every member.")] = False,
 ) -> None:
-    """Show what is under way, held or failed; or everything about one referral."""
+    """Show what is under way, held, failed or has an alarm; or everything about one referral."""
     answer = call_gateway(config, agency, "GET", f"/referrals/{referral_id}" if referral_id else "/referrals")
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
@@ -179,14 +179,10 @@ def status(
         for line in describe_referral(answer):
             typer.echo(line)
         return
-    counts: dict[str, int] = {}
-    for item in answer["referrals"]:
-        counts[item["state"]] = counts.get(item["state"], 0) + 1
-        if item["state"] != "done":
-            typer.echo(
-                f"{item['referral_id']}  {item['state']:<10} {item['kind']:<16} {'urgent' if item['urgent'] else ''}"
-            )
-    typer.echo(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing sent yet")
+    for line in describe_list(answer["referrals"]):
+        typer.echo(line)
+    if answer["alarm"]:
+        typer.secho(answer["alarm"]["advice"], fg="red", bold=True)
 
 
 @app.command(epilog="Example: safelane gateway release REFERRAL_ID")

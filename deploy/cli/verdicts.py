@@ -1,6 +1,7 @@
 """Decisions as lines for people: compartments that share a verdict stand on one line, so that what differs is seen."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
@@ -43,6 +44,19 @@ def describe_referral(view: dict[str, Any]) -> Iterator[str]:
     for clock in view.get("clocks", ()):
         who = f" ({', '.join(clock['recipients'])})" if clock.get("recipients") else ""
         yield f"  clock {clock['clock']}{who}: {clock['state']}, due {_minute(clock['due_at'])}; {clock['assumption']}"
+
+
+def describe_list(referrals: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each referral that somebody may have to look at, newest first, then how many are in each state."""
+    for item in referrals:
+        if item["state"] != "done" or item["alarm"]:
+            urgent = "urgent" if item["urgent"] else ""
+            line = f"{item['referral_id']}  {item['state']:<10} {item['kind']:<16} {urgent:<6}  {item['alarm'] or ''}"
+            yield line.rstrip()
+    counts = Counter(item["state"] for item in referrals)
+    alarms = sum(item["alarm"] is not None for item in referrals)
+    told = [f"{count} {state}" for state, count in sorted(counts.items())]
+    yield ", ".join([*told, f"{alarms} with an alarm"] if alarms else told) or "nothing sent yet"
 
 
 def _minute(instant: str | None) -> str:

@@ -24,7 +24,10 @@ def verify(
         bool, typer.Option("--compare", help="Compare what two or more witnesses saw of the log.")
     ] = False,
 ) -> None:
-    """Say in one screen what is proved, what is not, and since when. Exit codes: 0 all proved, 1 something is left open, 4 something is false."""
+    """Say in one screen what is proved, what is not, and since when. Exit codes: 0 all proved, 1 something is left open, 4 something is false.
+
+    Example: safelane verify evidence.zip --trust trust.json
+    """
     from deploy.evidence.checking import NOT_PROVED, PackChecker
     from deploy.evidence.log_check import check_log, compare_states
     from deploy.evidence.pack import read_pack

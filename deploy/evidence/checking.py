@@ -129,9 +129,8 @@ class PackChecker:
         found = verify_cosignatures(self._files["checkpoint.txt"].decode(), read_witness_keys(directory))
         quorum = directory.witnesses.quorum
         if not quorum or len(found) < quorum:
-            self.verdict.open.append(
-                f"that witnesses saw this log: {len(found)} of {quorum or 'no'} needed cosignatures"
-            )
+            needed = f"{len(found)} of {quorum} needed cosignatures" if quorum else "the directory names no witnesses"
+            self.verdict.open.append(f"that witnesses saw this log: {needed}")
             return
         since = datetime.fromtimestamp(sorted(found.values())[quorum - 1], tz=UTC)
         names = ", ".join(sorted(found))

@@ -79,6 +79,7 @@ async def list_referrals(
                 "urgent": item.urgent,
                 "received_at": item.received_at.isoformat(),
                 "message_id": item.message_id,
+                "alarm": item.alarm,
             }
             for item in found
         ],

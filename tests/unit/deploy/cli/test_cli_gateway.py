@@ -94,7 +94,8 @@ def test_send_confirm_status_release(serving: Serving) -> None:
     assert held["alarm"] == "recipient-unconfirmed"
     listed = serving.run("status")
     assert referral_id in listed.output
-    assert "1 held" in listed.output
+    assert "recipient-unconfirmed" in listed.output
+    assert "1 held, 1 with an alarm" in listed.output
     assert json.loads(serving.run("status", referral_id, "--json").output)["state"] == "held"
     shown = serving.run("status", referral_id).output
     assert f"{referral_id}: CP_S47, urgent, held since" in shown
