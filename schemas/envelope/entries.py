@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from schemas.canonical import canonical_bytes, decode_base64url, encode_base64url, parse_json, sha256_base64url
+from schemas.canonical import (
+    canonical_bytes,
+    decode_base64url,
+    encode_base64url,
+    parse_json,
+    sha256_base64url,
+    sha256_base64url_all,
+)
 from schemas.envelope.errors import UndeclaredEntry
 from schemas.envelope.model import DIGEST_COUNTS, MAX_OPENING_BYTES
 from schemas.errors import MalformedMessage, TooLarge
@@ -63,15 +70,13 @@ def read_openings(openings: Iterable[str], declared: frozenset[str]) -> dict[str
         MalformedMessage: an opening is not of its form.
     """
     opened = list(openings)
-    datas: list[bytes] = []
-    for opening in opened:
-        try:
-            digest = sha256_base64url(opening.encode("ascii"))
-        except UnicodeEncodeError:
-            raise MalformedMessage("is not base64url", field="openings") from None
-        if digest not in declared:
-            raise UndeclaredEntry("an opening is not in the manifest", field="openings")
-        datas.append(decode_base64url(opening, field="openings"))
+    try:
+        digests = sha256_base64url_all([opening.encode("ascii") for opening in opened])
+    except UnicodeEncodeError:
+        raise MalformedMessage("is not base64url", field="openings") from None
+    if not declared.issuperset(digests):
+        raise UndeclaredEntry("an opening is not in the manifest", field="openings")
+    datas = [decode_base64url(opening, field="openings") for opening in opened]
     found: dict[str, tuple[str, Any]] = {}
     for opening, triple in zip(opened, _parse_all(datas), strict=True):
         if type(triple) is not list or len(triple) != 3 or type(triple[0]) is not str or type(triple[1]) is not str:

@@ -7,7 +7,14 @@ plaintexts unseen, and a court can check a plaintext that somebody produces.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from schemas.canonical import canonical_bytes, decode_base64url, encode_base64url, parse_object, sha256_base64url
+from schemas.canonical import (
+    canonical_bytes,
+    decode_base64url,
+    encode_base64url,
+    parse_object,
+    sha256_base64url,
+    sha256_base64url_all,
+)
 from schemas.envelope.entries import RandomBytes
 from schemas.envelope.errors import DigestMismatch, ForeignKeyring, LabelMismatch
 from schemas.envelope.model import (
@@ -81,6 +88,22 @@ def seal_section(
     return compact, blank.model_copy(update=digests)
 
 
+def check_sections(
+    sections: Mapping[str, str], descriptors: Mapping[str, SectionDescriptor], message_id: str, sender: str
+) -> None:
+    """Check all sections of an envelope as ``check_section`` does. ``sections`` and ``descriptors`` have the same ids.
+
+    Raises:
+        DigestMismatch, LabelMismatch, MalformedMessage: as ``check_section``.
+    """
+    try:
+        digests = sha256_base64url_all([compact.encode("ascii") for compact in sections.values()])
+    except UnicodeEncodeError:
+        raise MalformedMessage("is not a compact JWE", field="sections") from None
+    for (section_id, compact), digest in zip(sections.items(), digests, strict=True):
+        _check_digest_and_labels(compact, digest, descriptors[section_id], message_id, sender)
+
+
 def check_section(compact: str, descriptor: SectionDescriptor, message_id: str, sender: str) -> None:
     """Check a sealed section against its signed descriptor, without opening it.
 
@@ -93,7 +116,13 @@ def check_section(compact: str, descriptor: SectionDescriptor, message_id: str, 
         raw = compact.encode("ascii")
     except UnicodeEncodeError:
         raise MalformedMessage("is not a compact JWE", field="sections") from None
-    if sha256_base64url(raw) != descriptor.ciphertext_sha256:
+    _check_digest_and_labels(compact, sha256_base64url(raw), descriptor, message_id, sender)
+
+
+def _check_digest_and_labels(
+    compact: str, digest: str, descriptor: SectionDescriptor, message_id: str, sender: str
+) -> None:
+    if digest != descriptor.ciphertext_sha256:
         raise DigestMismatch("a section is not the one that was signed", field="sections")
     expected = {**descriptor.labels(message_id, sender), "typ": SECTION_TYP}
     if not compact.startswith(encode_direct_header(expected) + ".."):

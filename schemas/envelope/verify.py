@@ -22,7 +22,7 @@ from schemas.envelope.model import (
     SectionDescriptor,
     is_fresh,
 )
-from schemas.envelope.sections import check_keyring, check_section, keyring_binding
+from schemas.envelope.sections import check_keyring, check_sections, keyring_binding
 from schemas.errors import MalformedMessage, SignatureInvalid, TooLarge
 from schemas.header import RoutingHeader
 from schemas.jose.jws import peek_payload, verify_jws
@@ -123,8 +123,7 @@ def verify_envelope(
         raise UndeclaredEntry("sections and their descriptors differ", field="sections")
     if unverified.keyrings.keys() != keyrings.keys():
         raise UndeclaredEntry("keyrings and their descriptors differ", field="keyrings")
-    for section_id, compact in unverified.sections.items():
-        check_section(compact, descriptors[section_id], manifest.message_id, manifest.sender)
+    check_sections(unverified.sections, descriptors, manifest.message_id, manifest.sender)
     for delivery_id, jwe in unverified.keyrings.items():
         binding = keyring_binding(manifest.message_id, manifest.sender, delivery_id)
         check_keyring(jwe, keyrings[delivery_id], binding)
@@ -189,6 +188,8 @@ def read_entries(
     """
     found: dict[str, Entry] = {}
     for name, (_, value) in entries.items():
+        if not name.startswith(prefix):
+            continue
         label, _, entry_id = name.partition(":")
         if label == prefix:
             found[entry_id] = _validate(form, value, prefix)
