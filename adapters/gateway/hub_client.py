@@ -46,6 +46,8 @@ _BY_STATUS: dict[int, type[SafelaneError]] = {
     409: Conflict,
     413: TooLarge,
 }
+_LONGEST_EXCHANGE = 60.0
+"""Seconds for one request and its whole answer, however slowly it drips."""
 _RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -156,7 +158,7 @@ class HubClient:
             if with_token:
                 headers["Authorization"] = f"Bearer {self._new_token()}"
             try:
-                response = await self._client.request(method, path, content=content, headers=headers)
+                response = await self._exchange(method, path, headers, content, most_bytes=MAX_ANSWER_BYTES)
             except (httpx.HTTPError, ssl.SSLError, OSError) as error:
                 _log.warning("hub_unreachable", path=path.split("?", maxsplit=1)[0], error=type(error).__name__)
                 continue
@@ -175,15 +177,40 @@ class HubClient:
             if attempt:
                 await asyncio.sleep(random.uniform(0.1, 0.4 * 2**attempt))  # noqa: S311 - jitter, not a secret
             try:
-                response = await self._client.get(path)
+                response = await self._exchange("GET", path, {}, None, most_bytes=MAX_LOG_BYTES)
             except (httpx.HTTPError, ssl.SSLError, OSError) as error:
                 _log.warning("hub_unreachable", path=path.split("/tile", maxsplit=1)[0], error=type(error).__name__)
                 continue
             if response.status_code == httpx.codes.NOT_FOUND:
                 return None
-            if response.status_code == httpx.codes.OK and len(response.content) <= MAX_LOG_BYTES:
+            if response.status_code == httpx.codes.OK:
                 return response.content
         raise DependencyUnavailable("the hub does not serve its log", field="hub_url")
+
+    async def _exchange(
+        self, method: str, path: str, headers: Mapping[str, str], content: bytes | None, *, most_bytes: int
+    ) -> httpx.Response:
+        """Send a request and read its answer up to a size and within a time: a hub that lies may send without end, or packed to swell.
+
+        Raises:
+            httpx.HTTPError: no answer, too large a one, one that takes too long, or one that is packed.
+        """
+        asked = {**headers, "Accept-Encoding": "identity"}
+        try:
+            async with (
+                asyncio.timeout(_LONGEST_EXCHANGE),
+                self._client.stream(method, path, content=content, headers=asked) as response,
+            ):
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise httpx.DecodingError("is packed")
+                data = bytearray()
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > most_bytes:
+                        raise httpx.DecodingError("is too large")
+                return httpx.Response(response.status_code, headers=response.headers, content=bytes(data))
+        except TimeoutError:
+            raise httpx.ReadTimeout("takes too long") from None
 
     async def close(self) -> None:
         """Close open connections."""

@@ -15,7 +15,7 @@ from broker.intake.approving import build_approval, check_approval, read_members
 from broker.intake.collecting import collect_delivery
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
-from broker.intake.people import DEFAULT_ROLE
+from broker.intake.people import PARTNERSHIP_ROLE, list_approver_roles
 from broker.log import NewEvent
 from broker.registry.access import Caller
 from broker.store import registers as register_store
@@ -29,8 +29,6 @@ router = APIRouter(prefix="/v1", tags=["reviews"])
 
 MAX_APPROVAL_BYTES = 64 * KIB
 MAX_COLLECTED_BYTES = 32 * 1024 * KIB
-PARTNERSHIP_ROLE = "partnership_approver"
-"""Sees every agency's queue; without it, a person sees what their own agency owns."""
 _MOST_RACES = 5
 
 log = structlog.get_logger("safelane.api")
@@ -162,7 +160,7 @@ def _require_person(caller: Caller) -> str:
 def _scope(caller: Caller) -> str | None:
     """Return whose queue the caller sees: their agency's, or everybody's (none)."""
     person = caller.person
-    if person is None or (not {DEFAULT_ROLE, PARTNERSHIP_ROLE}.intersection(person.roles) and not person.roles):
+    if person is None or not list_approver_roles(caller.snapshot.directory).intersection(person.roles):
         raise NotPermitted("only an approver may do this")
     return None if PARTNERSHIP_ROLE in person.roles else caller.agency
 

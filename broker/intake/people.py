@@ -52,6 +52,12 @@ def find_roles(directory: Directory, action: str, topics: Sequence[str]) -> froz
     return frozenset.intersection(*named) if named else frozenset(fallback)
 
 
+def list_approver_roles(directory: Directory) -> frozenset[str]:
+    """Return every role that may approve anything: who holds none of them has no business in the review queue."""
+    settings: dict[str, Any] = directory.local_policy.get("approver_roles", {})
+    return frozenset({DEFAULT_ROLE, PARTNERSHIP_ROLE}.union(*settings.values()))
+
+
 def check_approver(
     approval: Approval, person: Person, directory: Directory, *, sender: str, recipient: str | None, now: datetime
 ) -> None:

@@ -103,6 +103,7 @@ async def test_who_may_not_approve_is_refused(hub: Any) -> None:
     third = (await api.approve(people["gil"], "release", row)).json()
     assert (third["code"], third["field"]) == ("not-permitted", "approval.approver_agency")
     assert await api.reviews(people["gil"]) == []
+    assert (await api.call("GET", "/v1/reviews", people["joe"])).status_code == 403  # no approver's role, no queue
     same = await api.approve(people["ann"], "release", row, approver_role="clerk")
     assert same.json()["code"] == "not-permitted"
     forged = await api.approve(replace(people["ann"], id="bob.lee"), "release", row)
