@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from broker.log.events import CATALOGUE
-from broker.log.fsck_records import Signers, check_loose_records, check_records, read_signers
+from broker.log.fsck_records import CHECKED_KINDS, Signers, check_loose_records, check_records, read_signers
 from broker.log.rebuilding import RebuiltTree, hash_entry, is_signed_note, write_commitment
 from broker.store.pool import Connection
 from schemas.errors import ConfigInvalid
@@ -132,20 +132,30 @@ class Fsck:
         tiles: dict[tuple[int, int], bytes] = {}
         waiting: list[Any] = []
         events: list[tuple[Any, Mapping[str, Any]]] = []
+        tree, counts = self.state.tree, self.state.counts
+
+        def keep_tile(level: int, number: int, data: bytes) -> None:
+            tiles[level, number] = data
+
         for row in rows:
-            self._skip_gap(row["position"])
-            event = self._check_entry(row)
-            if event is not None:
-                events.append((row, event))
-            self.state.tree.add(
-                hash_entry(row["entry"]), lambda level, number, data: tiles.update({(level, number): data})
-            )
+            position, _, kind, _, entry, leaf_hash, paid, event, salt = row
+            if position != tree.size:
+                self._skip_gap(position)
+            counts[kind] = counts.get(kind, 0) + 1
+            leaf = hash_entry(entry)
+            if leaf != leaf_hash:
+                self.state.note("leaf-hash-wrong", f"log_entries {position}")
+            whole = self._check_payload(position, kind, entry, event, salt) if paid else self._miss_payload(position)
+            if whole and kind in CHECKED_KINDS:
+                events.append((row, json.loads(event)))
+            tree.add(leaf, keep_tile)
             waiting.append(row)
-            checkpoint = at_size.get(self.state.tree.size)
+            checkpoint = at_size.get(tree.size)
             if checkpoint is not None:
                 self._check_checkpoint(checkpoint, waiting)
                 waiting = []
-            self._check_witnessed()
+            if self._witnessed:
+                self._check_witnessed()
         await self._check_tail(waiting)
         await self._check_tiles(tiles)
         await check_records(self._connection, events, self._signers, self.state.note)
@@ -159,29 +169,21 @@ class Fsck:
             self.state.tree.add(bytes(32), lambda *_: None)
         self.state.tree.size = position
 
-    def _check_entry(self, row: Any) -> Mapping[str, Any] | None:
-        where = f"log_entries {row['position']}"
-        self.state.counts[row["kind"]] = self.state.counts.get(row["kind"], 0) + 1
-        if hash_entry(row["entry"]) != row["leaf_hash"]:
-            self.state.note("leaf-hash-wrong", where)
-        if row["paid"] is None:
-            self.state.note("payload-missing", where)
-            return None
-        kind = CATALOGUE.get(row["kind"])
-        if kind is None or kind.clear != (row["salt"] is None):
-            self.state.note("kind-wrong", where)
-        entry = row["event"] if row["salt"] is None else write_commitment(row["event"], row["salt"])
-        if entry != row["entry"]:
-            self.state.note("payload-is-not-what-was-logged", where)
-            return None
-        try:
-            event = json.loads(row["event"])
-        except ValueError:
-            event = {}
-        if not isinstance(event, dict) or event.get("event") != row["kind"]:
-            self.state.note("kind-wrong", where)
-            return None
-        return event
+    def _miss_payload(self, position: int) -> bool:
+        self.state.note("payload-missing", f"log_entries {position}")
+        return False
+
+    def _check_payload(self, position: int, kind: str, entry: bytes, event: bytes, salt: bytes | None) -> bool:
+        """Compare an entry with what it commits to, and with the kind that its row names; return whether all of it fits."""
+        known = CATALOGUE.get(kind)
+        # Canonical JSON escapes quotation marks in strings: these bytes are nothing but the member.
+        if known is None or known.clear != (salt is None) or b'"event":"%s"' % kind.encode() not in event:
+            self.state.note("kind-wrong", f"log_entries {position}")
+            return False
+        if (event if salt is None else write_commitment(event, salt)) != entry:
+            self.state.note("payload-is-not-what-was-logged", f"log_entries {position}")
+            return False
+        return True
 
     def _check_checkpoint(self, row: Any, batch: Sequence[Any]) -> None:
         tree, where = self.state.tree, f"log_checkpoints {row['size']}"
@@ -196,7 +198,8 @@ class Fsck:
             self.state.note("epoch-wrong", where)
         self.state.epoch = max(self.state.epoch, min(row["epoch"], self._epoch))
         # One append writes one instant to its entries and its checkpoint: another means that a row or a checkpoint was changed or taken away.
-        if any(entry["at"] != row["at"] for entry in batch):
+        at = row["at"]
+        if any(entry["at"] != at for entry in batch):
             self.state.note("instant-wrong", where)
 
     async def _check_earlier_witnessed(self) -> None:

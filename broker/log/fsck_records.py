@@ -20,6 +20,9 @@ _BODIES_AT_ONCE: Final = 32
 _COUNTED: Final = {"messages": ("accepted",), "receipts": ("receipt",)}
 """A table whose rows are as many as the events of these kinds."""
 
+CHECKED_KINDS: Final = frozenset({"accepted", "decided", "receipt", "directory"})
+"""Events that are compared with their records one by one."""
+
 _LOOSE: Final = {
     "messages": "message_id::text",
     "deliveries": "delivery_id",

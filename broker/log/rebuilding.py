@@ -30,13 +30,14 @@ class RebuiltTree:
 
     def add(self, leaf: bytes, on_tile: Callable[[int, int, bytes], None]) -> None:
         """Add a leaf hash; ``on_tile`` gets (level, number, 8192 bytes) of each tile that it completes."""
-        height, node = 0, leaf
-        self._note(height, node, on_tile)
-        while height in self.subtrees:
-            node = hashlib.sha256(b"\x01" + self.subtrees.pop(height) + node).digest()
+        subtrees, height, node = self.subtrees, 0, leaf
+        self._note(0, leaf, on_tile)
+        while height in subtrees:
+            node = hashlib.sha256(b"\x01" + subtrees.pop(height) + node).digest()
             height += 1
-            self._note(height, node, on_tile)
-        self.subtrees[height] = node
+            if not height % _TILE_BITS:
+                self._note(height // _TILE_BITS, node, on_tile)
+        subtrees[height] = node
         self.size += 1
 
     def root(self) -> bytes:
@@ -76,11 +77,10 @@ class RebuiltTree:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ConfigInvalid("is not the state of a check", field="state") from None
 
-    def _note(self, height: int, node: bytes, on_tile: Callable[[int, int, bytes], None]) -> None:
-        level, within = divmod(height, _TILE_BITS)
-        if within:
-            return
-        hashes = self.tiles.setdefault(level, [])
+    def _note(self, level: int, node: bytes, on_tile: Callable[[int, int, bytes], None]) -> None:
+        hashes = self.tiles.get(level)
+        if hashes is None:
+            hashes = self.tiles[level] = []
         hashes.append(node)
         if len(hashes) == _TILE_HASHES:
             on_tile(level, (self.size + 1) // _TILE_HASHES ** (level + 1) - 1, b"".join(hashes))
