@@ -60,7 +60,9 @@ async def _list_agreement_warnings(registry: Registry, now: datetime) -> list[st
         directory = (await registry.current()).directory
     except SafelaneError:
         return []
-    return list_agreement_warnings(directory.agreements, now.astimezone(ZoneInfo(directory.partnership.timezone)).date())
+    return list_agreement_warnings(
+        directory.agreements, now.astimezone(ZoneInfo(directory.partnership.timezone)).date()
+    )
 
 
 async def read_report(config: HubConfig) -> StatusReport:

@@ -15,8 +15,8 @@ import structlog
 
 from adapters.gateway.config import DropFolder
 from adapters.gateway.durable_files import flush_folder, write_durably
-from adapters.gateway.intake import DocumentIntake, IncomingDocument
-from adapters.gateway.outbox_model import AcceptedDocument
+from adapters.gateway.outgoing.intake import DocumentIntake, IncomingDocument
+from adapters.gateway.outgoing.outbox_model import AcceptedDocument
 from schemas.errors import ConfigInvalid, DependencyUnavailable, SafelaneError
 
 _log = structlog.get_logger(__name__)

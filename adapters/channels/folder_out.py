@@ -18,8 +18,8 @@ from typing import Any
 import structlog
 
 from adapters.channels.pdf import render_pdf
-from adapters.gateway.inbox_config import FolderConfig
-from adapters.gateway.received import ReceivedReferral
+from adapters.gateway.incoming.inbox_config import FolderConfig
+from adapters.gateway.incoming.received import ReceivedReferral
 from schemas.errors import DependencyUnavailable
 
 _log = structlog.get_logger(__name__)

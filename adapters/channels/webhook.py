@@ -17,8 +17,8 @@ from pathlib import Path
 
 import httpx
 
-from adapters.gateway.inbox_config import WebhookConfig
-from adapters.gateway.received import ReceivedReferral
+from adapters.gateway.incoming.inbox_config import WebhookConfig
+from adapters.gateway.incoming.received import ReceivedReferral
 from schemas.errors import ConfigInvalid, DependencyUnavailable, Rejected
 
 SIGNATURE_HEADER = "Safelane-Signature"

@@ -6,19 +6,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from adapters.gateway.config import AgencyConfig
-from adapters.gateway.directory_keeper import DirectoryKeeper
-from adapters.gateway.hub_client import HubClient
-from adapters.gateway.intake import DocumentIntake
-from adapters.gateway.keystore import Keystore
-from adapters.gateway.outbox import Outbox
+from adapters.gateway.identity.directory_keeper import DirectoryKeeper
+from adapters.gateway.identity.hub_client import HubClient
+from adapters.gateway.identity.keystore import Keystore
+from adapters.gateway.outgoing.intake import DocumentIntake
+from adapters.gateway.outgoing.outbox import Outbox
+from adapters.gateway.outgoing.sender import Sender
 from adapters.gateway.parts import AgencyParts
-from adapters.gateway.sender import Sender
 from adapters.gateway.store import GatewayStore
 from adapters.gateway.upkeep import Upkeep
-from adapters.gateway.witness import Witness
+from adapters.gateway.witnessing.witness import Witness
 
 if TYPE_CHECKING:
-    from adapters.gateway.receiving import Receiving
+    from adapters.gateway.incoming.receiving import Receiving
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from adapters.gateway.inbox_config import InboxConfig
-from adapters.gateway.keystore import KeyLifetimes
+from adapters.gateway.identity.keystore import KeyLifetimes
+from adapters.gateway.incoming.inbox_config import InboxConfig
 from schemas.errors import ConfigInvalid
 from schemas.header import AgencyId
 

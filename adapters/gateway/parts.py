@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapters.gateway.config import AgencyConfig, GatewayConfig
-from adapters.gateway.directory_keeper import DirectoryKeeper
-from adapters.gateway.hub_client import HubClient
-from adapters.gateway.keystore import Keystore
-from adapters.gateway.outbox import Outbox
-from adapters.gateway.publisher import Publisher
-from adapters.gateway.recipients import RecipientBook
+from adapters.gateway.identity.directory_keeper import DirectoryKeeper
+from adapters.gateway.identity.hub_client import HubClient
+from adapters.gateway.identity.keystore import Keystore
+from adapters.gateway.outgoing.outbox import Outbox
+from adapters.gateway.outgoing.publisher import Publisher
+from adapters.gateway.outgoing.recipients import RecipientBook
 from adapters.gateway.store import GatewayStore
 from broker.amqp.settings import AmqpSettings
 

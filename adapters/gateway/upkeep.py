@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from adapters.gateway.outgoing.retention import RetentionTimes, erase_what_is_over
 from adapters.gateway.parts import AgencyParts
-from adapters.gateway.retention import RetentionTimes, erase_what_is_over
 from schemas.errors import IntegrityBroken, SafelaneError
 
 _log = structlog.get_logger(__name__)

@@ -15,23 +15,23 @@ from adapters.gateway.api import registers as registers_api
 from adapters.gateway.api.access import MIN_TOKEN_CHARACTERS, LocalAccess
 from adapters.gateway.api.app import create_app
 from adapters.gateway.config import AgencyConfig, GatewayConfig
-from adapters.gateway.directory_keeper import DirectoryKeeper
 from adapters.gateway.durable_files import read_private_file, write_durably
-from adapters.gateway.hub_client import HubClient
-from adapters.gateway.intake import DocumentIntake
-from adapters.gateway.keystore import Keystore, read_key_encryption_key
-from adapters.gateway.outbox import Outbox
+from adapters.gateway.identity.directory_keeper import DirectoryKeeper
+from adapters.gateway.identity.hub_client import HubClient
+from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key
+from adapters.gateway.identity.route import read_route
+from adapters.gateway.identity.trust import read_trust_file
+from adapters.gateway.incoming.receiving import build_receiving
+from adapters.gateway.outgoing.intake import DocumentIntake
+from adapters.gateway.outgoing.outbox import Outbox
+from adapters.gateway.outgoing.publisher import Publisher
+from adapters.gateway.outgoing.recipients import RecipientBook
+from adapters.gateway.outgoing.sender import Sender
 from adapters.gateway.parts import AgencyParts, Observe, observe_nothing
-from adapters.gateway.publisher import Publisher
-from adapters.gateway.receiving import build_receiving
-from adapters.gateway.recipients import RecipientBook
-from adapters.gateway.route import read_route
-from adapters.gateway.sender import Sender
 from adapters.gateway.service import Gateway, Loop
 from adapters.gateway.store import GatewayStore
-from adapters.gateway.trust import read_trust_file
 from adapters.gateway.upkeep import Upkeep
-from adapters.gateway.witness import Witness
+from adapters.gateway.witnessing.witness import Witness
 from adapters.mapping import Mapping, default_mappings, load_mapping
 from broker.amqp.settings import AmqpSettings
 from schemas.errors import ConfigInvalid

@@ -19,7 +19,12 @@ EXIT_INTEGRITY = 4
 
 GROUPS = ("hub", "authority", "gateway", "quarantine", "audit", "evidence", "policy", "review")
 """Groups of commands: module ``deploy.cli.<name>``, attribute ``app``."""
-SINGLE_COMMANDS = {"verify": "deploy.cli.verify", "demo": "deploy.cli.demo", "up": "deploy.cli.demo", "down": "deploy.cli.demo"}
+SINGLE_COMMANDS = {
+    "verify": "deploy.cli.verify",
+    "demo": "deploy.cli.demo",
+    "up": "deploy.cli.demo",
+    "down": "deploy.cli.demo",
+}
 """Commands without a group: module, and a function of the command's own name."""
 
 

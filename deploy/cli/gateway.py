@@ -48,8 +48,8 @@ def init(
     port: Annotated[int, typer.Option(help="Port of the local API.")] = 8600,
 ) -> None:
     """Write a first configuration, with its key file and local token."""
-    from adapters.gateway.quickstart import write_first_configuration
-    from adapters.gateway.trust import read_trust_file
+    from adapters.gateway.identity.quickstart import write_first_configuration
+    from adapters.gateway.identity.trust import read_trust_file
 
     config = write_first_configuration(folder, agency=agency, hub_url=hub, trust_file=trust, port=port)
     typer.echo(f"Written: {folder / 'gateway.yaml'}")
@@ -231,14 +231,14 @@ async def _serve(gateway: Any) -> None:
 
 
 async def _enrol(config: "GatewayConfig", agency: str | None, invitation: Path | None, *, wait: bool) -> bool:
-    from adapters.gateway.directory_keeper import DirectoryKeeper
-    from adapters.gateway.enrolment import (
+    from adapters.gateway.identity.directory_keeper import DirectoryKeeper
+    from adapters.gateway.identity.enrolment import (
         complete_enrolment,
         open_or_create_keystore,
         read_invitation,
         request_enrolment,
     )
-    from adapters.gateway.trust import read_trust_file
+    from adapters.gateway.identity.trust import read_trust_file
     from adapters.gateway.wiring import build_hub_client, read_real_clock
 
     entry = config.find_agency(agency)
@@ -266,7 +266,7 @@ async def _enrol(config: "GatewayConfig", agency: str | None, invitation: Path |
 
 
 async def _plan(config: "GatewayConfig", agency: str, name: str, body: bytes, mapping: str | None) -> int:
-    from adapters.gateway.intake import IncomingDocument
+    from adapters.gateway.outgoing.intake import IncomingDocument
     from adapters.gateway.wiring import build_gateway
 
     gateway = build_gateway(config, clock=_business_clock(config), only=agency)

@@ -9,16 +9,16 @@ from typing import Any
 import yaml
 
 from adapters.gateway.config import AgencyConfig, GatewayConfig, load_config
-from adapters.gateway.directory_keeper import DirectoryKeeper
-from adapters.gateway.enrolment import (
+from adapters.gateway.identity.directory_keeper import DirectoryKeeper
+from adapters.gateway.identity.enrolment import (
     Invitation,
     PendingEnrolment,
     complete_enrolment,
     open_or_create_keystore,
     request_enrolment,
 )
-from adapters.gateway.keystore import write_new_key_file
-from adapters.gateway.trust import read_trust_file
+from adapters.gateway.identity.keystore import write_new_key_file
+from adapters.gateway.identity.trust import read_trust_file
 from adapters.gateway.wiring import build_hub_client
 from deploy.clock import read_real_clock
 from deploy.local.files import write_secret

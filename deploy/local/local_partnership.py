@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from adapters.gateway.enrolment import Invitation, PendingEnrolment
+from adapters.gateway.identity.enrolment import Invitation, PendingEnrolment
 from broker.decisions import DEFAULT_PACK
 from deploy.authority.founding import OFFICERS, TRUST_FILE, NewOfficer, found_authority
 from deploy.authority.hub_link import HubLink

@@ -11,7 +11,7 @@ from functools import cache
 
 import pytest
 
-from adapters.gateway.sealing import SectionSet
+from adapters.gateway.outgoing.sealing import SectionSet
 from adapters.mapping import MappingContext, default_mappings, draft_header, read_records, recognise_mapping
 from adapters.mapping.heading import make_opaque_id
 from broker.decisions import DecisionEngine, load_pack

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.gateway.inbox_model import InboxFilter
+from adapters.gateway.incoming.inbox_model import InboxFilter
 from broker.amqp.consumer import BatchConsumer, Incoming
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher

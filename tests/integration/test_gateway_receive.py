@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from adapters.gateway.consumer import DeliveryConsumer
-from adapters.gateway.inbox_config import FolderConfig, InboxConfig
-from adapters.gateway.outputs import OutputMaker, OutputParts, ReceiptSender
-from adapters.gateway.publisher import Publisher
+from adapters.gateway.incoming.consumer import DeliveryConsumer
+from adapters.gateway.incoming.inbox_config import FolderConfig, InboxConfig
+from adapters.gateway.incoming.outputs import OutputMaker, OutputParts, ReceiptSender
+from adapters.gateway.outgoing.publisher import Publisher
 from broker.amqp.consumer import BatchConsumer
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher, Outcome

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from adapters.gateway.consumer import DeliveryConsumer
-from adapters.gateway.directory_keeper import DirectoryKeeper
-from adapters.gateway.inbox_model import InboxFilter
-from adapters.gateway.outputs import ReceiptSender
-from adapters.gateway.publisher import Publisher
-from adapters.gateway.receipts import ReceiptRequest
-from adapters.gateway.trust import read_trust_file
+from adapters.gateway.identity.directory_keeper import DirectoryKeeper
+from adapters.gateway.identity.trust import read_trust_file
+from adapters.gateway.incoming.consumer import DeliveryConsumer
+from adapters.gateway.incoming.inbox_model import InboxFilter
+from adapters.gateway.incoming.outputs import ReceiptSender
+from adapters.gateway.incoming.receipts import ReceiptRequest
+from adapters.gateway.outgoing.publisher import Publisher
 from broker.amqp.consumer import BatchConsumer
 from schemas.canonical import parse_object
 from schemas.codes import Form, ReceiptState

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from adapters.gateway.config import load_config
-from adapters.gateway.keystore import Keystore, write_new_key_file
-from adapters.gateway.route import write_route
+from adapters.gateway.identity.keystore import Keystore, write_new_key_file
+from adapters.gateway.identity.route import write_route
+from adapters.gateway.identity.trust import read_trust_file
 from adapters.gateway.service import Gateway
-from adapters.gateway.trust import read_trust_file
 from adapters.gateway.wiring import build_gateway
 from broker.decisions import NO_REGISTERS, DecisionEngine
 from schemas.canonical import encode_base64url, parse_object

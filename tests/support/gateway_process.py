@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.gateway.config import load_config
-from adapters.gateway.keystore import Keystore, read_key_encryption_key
-from adapters.gateway.outbox_model import OutboxReferral
-from adapters.gateway.sender import Sender
+from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key
+from adapters.gateway.outgoing.outbox_model import OutboxReferral
+from adapters.gateway.outgoing.sender import Sender
 from adapters.gateway.wiring import build_gateway
 from schemas.keys import SigningKeys
 from tests.support.gateways import StubHub, policy_pack

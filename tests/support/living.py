@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from adapters.gateway.config import load_config
-from adapters.gateway.keystore import Keystore, write_new_key_file
-from adapters.gateway.route import write_route
+from adapters.gateway.identity.keystore import Keystore, write_new_key_file
+from adapters.gateway.identity.route import write_route
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
 from broker.api.settings import ApiSettings

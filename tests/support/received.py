@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.gateway.received import Deadline, DeskContact, ReceivedReferral, ReceivedSection
+from adapters.gateway.incoming.received import Deadline, DeskContact, ReceivedReferral, ReceivedSection
 from schemas.header import CaseFacts, RiskFacts, SubjectFacts
 
 FIRST_CHILD = "sub_aaaaaaaa"

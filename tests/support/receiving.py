@@ -7,15 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from adapters.gateway.consumer import ConsumerParts, IncomingReader
-from adapters.gateway.directory_keeper import VerifiedDirectory
-from adapters.gateway.inbox import Inbox
-from adapters.gateway.inbox_config import InboxConfig
-from adapters.gateway.inbox_outputs import OutputQueue
-from adapters.gateway.inbox_store import InboxStore
-from adapters.gateway.outbox import Outbox
-from adapters.gateway.quarantine import LocalQuarantine
-from adapters.gateway.receipts import ReceiptDesk
+from adapters.gateway.identity.directory_keeper import VerifiedDirectory
+from adapters.gateway.incoming.consumer import ConsumerParts, IncomingReader
+from adapters.gateway.incoming.inbox import Inbox
+from adapters.gateway.incoming.inbox_config import InboxConfig
+from adapters.gateway.incoming.inbox_outputs import OutputQueue
+from adapters.gateway.incoming.inbox_store import InboxStore
+from adapters.gateway.incoming.quarantine import LocalQuarantine
+from adapters.gateway.incoming.receipts import ReceiptDesk
+from adapters.gateway.outgoing.outbox import Outbox
 from adapters.gateway.store import GatewayStore
 from broker.amqp.consumer import Incoming
 from schemas.checkpoint import write_verifier

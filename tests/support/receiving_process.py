@@ -14,10 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from adapters.gateway.consumer import DeliveryConsumer
-from adapters.gateway.inbox_config import FolderConfig, InboxConfig
-from adapters.gateway.outputs import OutputMaker, OutputParts, ReceiptSender
-from adapters.gateway.publisher import Publisher
+from adapters.gateway.incoming.consumer import DeliveryConsumer
+from adapters.gateway.incoming.inbox_config import FolderConfig, InboxConfig
+from adapters.gateway.incoming.outputs import OutputMaker, OutputParts, ReceiptSender
+from adapters.gateway.outgoing.publisher import Publisher
 from broker.amqp.consumer import BatchConsumer, Incoming, IncomingBatch
 from broker.amqp.settings import AmqpSettings
 from tests.support.envelopes import NOW

@@ -19,7 +19,7 @@ from adapters.channels.pdf.fonts import register_fonts
 from adapters.channels.pdf.page import SHORT_TEXT, Page
 from adapters.channels.pdf.rows import Row
 from adapters.channels.pdf.words import Words, load_words
-from adapters.gateway.received import INCIDENT, ReceivedReferral, ReceivedSection
+from adapters.gateway.incoming.received import INCIDENT, ReceivedReferral, ReceivedSection
 from schemas.codes import COMPARTMENT_TITLES, Compartment, Form, RiskGrade
 
 _FRAME_PADDING = 6.0  # points, reportlab's own

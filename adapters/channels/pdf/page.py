@@ -5,7 +5,7 @@ from typing import Self
 
 from adapters.channels.pdf.rows import Row, index_names, list_rows, read_summary
 from adapters.channels.pdf.words import Words
-from adapters.gateway.received import INCIDENT, ReceivedReferral, ReceivedSection
+from adapters.gateway.incoming.received import INCIDENT, ReceivedReferral, ReceivedSection
 from schemas.codes import Compartment, Form
 
 SHORT_TEXT = 420  # characters of an account on the first page; the whole of it follows in its section

@@ -9,7 +9,7 @@ from adapters.gateway.api import referrals
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.log import router as log_router
 from adapters.gateway.api.problems import add_problem_handlers
-from adapters.gateway.log_watch import USE_THE_TELEPHONE
+from adapters.gateway.witnessing.log_watch import USE_THE_TELEPHONE
 from schemas.errors import SafelaneError
 
 health = APIRouter(tags=["health"])

@@ -17,11 +17,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from adapters.channels.pdf import render_pdf
 from adapters.gateway.api import attention
 from adapters.gateway.api.access import CallingAgency
-from adapters.gateway.inbox import InboxItem
-from adapters.gateway.inbox_model import InboxEntry, InboxFilter, StoredReceipt
-from adapters.gateway.outbox_model import write_instant
-from adapters.gateway.receipts import ReceiptRequest
-from adapters.gateway.receiving import Receiving
+from adapters.gateway.incoming.inbox import InboxItem
+from adapters.gateway.incoming.inbox_model import InboxEntry, InboxFilter, StoredReceipt
+from adapters.gateway.incoming.receipts import ReceiptRequest
+from adapters.gateway.incoming.receiving import Receiving
+from adapters.gateway.outgoing.outbox_model import write_instant
 from schemas.canonical import decode_base64url, encode_base64url
 from schemas.codes import ReceiptState
 from schemas.errors import NotAuthenticated, Rejected, SafelaneError

@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 
 from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.problems import problem_response
-from adapters.gateway.intake import IncomingDocument
-from adapters.gateway.log_watch import USE_THE_TELEPHONE
-from adapters.gateway.outbox_model import OutboxState
+from adapters.gateway.outgoing.intake import IncomingDocument
+from adapters.gateway.outgoing.outbox_model import OutboxState
+from adapters.gateway.witnessing.log_watch import USE_THE_TELEPHONE
 from schemas.errors import Rejected, TooLarge
 
 router = APIRouter(tags=["referrals"])

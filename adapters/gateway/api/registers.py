@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from adapters.gateway.api.access import CallingAgency
-from adapters.gateway.statements import Statement
+from adapters.gateway.outgoing.statements import Statement
 from schemas.codes import Compartment, ConsentGiver, ConsentState
 from schemas.errors import NotFound, Rejected
 from schemas.header import Code, ConsentScope, OpaqueId, RoutingHeader, SubjectToken

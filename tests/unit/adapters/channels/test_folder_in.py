@@ -9,8 +9,8 @@ import pytest
 
 from adapters.channels.folder_in import MAX_TRIES, FolderWatcher
 from adapters.gateway.config import DropFolder
-from adapters.gateway.intake import IncomingDocument
-from adapters.gateway.outbox_model import AcceptedDocument
+from adapters.gateway.outgoing.intake import IncomingDocument
+from adapters.gateway.outgoing.outbox_model import AcceptedDocument
 from schemas.errors import DependencyUnavailable, Rejected
 
 SETTLE = timedelta(seconds=3)

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.channels import folder_out
 from adapters.channels.folder_out import name_folder, write_delivery
-from adapters.gateway.inbox_config import FolderConfig
+from adapters.gateway.incoming.inbox_config import FolderConfig
 from schemas.errors import DependencyUnavailable
 from tests.support.received import make_received, make_section
 

@@ -8,8 +8,8 @@ import pytest
 from pypdf import PdfReader
 
 from adapters.channels.pdf import render_pdf
-from adapters.gateway.received import ReceivedReferral, ReceivedSection
-from adapters.gateway.sealing import SectionSet
+from adapters.gateway.incoming.received import ReceivedReferral, ReceivedSection
+from adapters.gateway.outgoing.sealing import SectionSet
 from schemas.codes import Compartment, Form
 from schemas.header import CaseFacts, SubjectFacts
 from schemas.referral import Referral

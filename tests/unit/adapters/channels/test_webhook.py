@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from adapters.channels.webhook import CaseSystemRefused, Webhook, choose_wait, encode_body
-from adapters.gateway.inbox_config import WebhookConfig
+from adapters.gateway.incoming.inbox_config import WebhookConfig
 from schemas.errors import ConfigInvalid, DependencyUnavailable
 from tests.support.received import make_received
 

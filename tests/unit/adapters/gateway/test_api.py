@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from adapters.gateway.outbox_model import OutboxState
+from adapters.gateway.outgoing.outbox_model import OutboxState
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
 from schemas.errors import ConfigInvalid, DependencyUnavailable

@@ -11,7 +11,7 @@ import pytest
 from adapters.gateway.api import inbox as inbox_api
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.app import create_app
-from adapters.gateway.receiving import Receiving
+from adapters.gateway.incoming.receiving import Receiving
 from tests.support.envelopes import NOW, SENDER
 from tests.support.receiving import (
     DELIVERY,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from adapters.gateway.directory_keeper import DirectoryKeeper
+from adapters.gateway.identity.directory_keeper import DirectoryKeeper
 from deploy.authority.certificates import CertificateRequestInvalid
 from deploy.authority.directory_building import add_person, remove_person, revoke_agency
 from deploy.authority.key_file import WrongPassphrase

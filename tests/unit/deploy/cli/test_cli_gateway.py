@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from adapters.gateway import wiring
 from adapters.gateway.config import load_config
-from adapters.gateway.outbox_model import OutboxState
+from adapters.gateway.outgoing.outbox_model import OutboxState
 from adapters.gateway.service import Gateway
 from deploy.cli.gateway import app
 from deploy.cli.gateway_call import GatewayRefused

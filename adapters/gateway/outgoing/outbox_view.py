@@ -1,0 +1,92 @@
+"""What people and their systems may see of the outbox: states, reasons, decisions, receipts; never content."""
+
+import json
+from collections.abc import Iterable
+from sqlite3 import Row
+from typing import Any
+
+from adapters.gateway.outgoing.clock_book import ClockBook
+from adapters.gateway.outgoing.outbox_model import OutboxReferral, OutboxState, read_instant
+from adapters.gateway.store import GatewayStore
+from schemas.errors import NotFound
+
+
+class OutboxView:
+    """The reading side of one agency's outbox."""
+
+    def __init__(self, store: GatewayStore) -> None:
+        self._store = store
+        self._clocks = ClockBook(store)
+
+    def list_referrals(self, states: Iterable[OutboxState] = (), limit: int = 200) -> list[OutboxReferral]:
+        """Return referrals in these states (none given: in any), newest first."""
+        wanted = [state.value for state in states] or [state.value for state in OutboxState]
+        marks = ", ".join("?" * len(wanted))
+        rows = self._store.query(
+            f"SELECT * FROM referral WHERE state IN ({marks}) ORDER BY stored_at DESC LIMIT ?",  # noqa: S608 - only question marks
+            (*wanted, limit),
+        )
+        return [read_row(row) for row in rows]
+
+    def describe(self, referral_id: str) -> dict[str, Any]:
+        """Return what the sender may know of a referral: state, reason, alarm, clocks, and each delivery's decision and receipts.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        rows = self._store.query("SELECT * FROM referral WHERE referral_id = ?", (referral_id,))
+        if not rows:
+            raise NotFound("there is no such referral", field="referral_id")
+        row = rows[0]
+        reason = row["reason"]
+        deliveries = self._store.query(
+            "SELECT * FROM delivery WHERE message_id = ? ORDER BY rowid", (row["message_id"] or "",)
+        )
+        return {
+            "referral_id": referral_id,
+            "state": row["state"],
+            "kind": row["kind"],
+            "urgent": bool(row["urgent"]),
+            "received_at": row["received_at"],
+            "changed_at": row["changed_at"],
+            "message_id": row["message_id"],
+            "reason": None
+            if reason is None
+            else json.loads(self._store.open(f"referral.reason:{referral_id}", reason)),
+            "alarm": row["alarm"],
+            "alarm_at": row["alarm_at"],
+            "deliveries": [self._describe_delivery(delivery) for delivery in deliveries],
+            "clocks": self._clocks.list_clocks(row["message_id"] or ""),
+        }
+
+    def _describe_delivery(self, row: Row) -> dict[str, Any]:
+        delivery_id = row["delivery_id"]
+        decision = json.loads(self._store.open(f"delivery.decision:{delivery_id}", row["decision"]))
+        return {
+            "delivery_id": delivery_id,
+            "recipient": row["recipient"],
+            "role": row["role"],
+            "purpose": row["purpose"],
+            "outcome": row["outcome"],
+            "decision": decision,
+            "receipt": None
+            if row["receipt_state"] is None
+            else {"state": row["receipt_state"], "at": row["receipt_at"]},
+        }
+
+
+def read_row(row: Row) -> OutboxReferral:
+    """Return a row of the table ``referral`` without its content."""
+    return OutboxReferral(
+        referral_id=row["referral_id"],
+        state=OutboxState(row["state"]),
+        urgent=bool(row["urgent"]),
+        kind=row["kind"],
+        received_at=read_instant(row["received_at"]),
+        stored_at=read_instant(row["stored_at"]),
+        attempts=row["attempts"],
+        reseals=row["reseals"],
+        message_id=row["message_id"],
+        conversation=row["conversation"],
+        alarm=row["alarm"],
+    )
