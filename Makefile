@@ -32,8 +32,8 @@ demo: setup ## enrol a fictional county, send the sample referrals, show who got
 up: setup ## start everything, leave it running and print what to try
 	@.venv/bin/safelane up
 
-down: setup ## stop what `make up` started; data stays
-	@.venv/bin/safelane down
+down: ## stop what `make up` started; data stays
+	@if [ -x .venv/bin/safelane ]; then .venv/bin/safelane down; else echo "Nothing runs: there is no .venv."; fi
 
 test: setup ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
 	@$(PYTEST) -m "$(TESTS)"

@@ -86,8 +86,9 @@ class LocalPartnership:
             DependencyUnavailable: a program did not start.
         """
         self.stack.start(tell)
-        tell("Founding the authority: two officers, hybrid keys, a pinned successor")
-        self._found_authority()
+        if not (self.authority / STATE_FILE).exists():
+            tell("Founding the authority: two officers, hybrid keys, a pinned successor")
+            self._found_authority()
         self._name_the_hub(self.hub.configure(self.authority / TRUST_FILE))
         tell("Starting the hub")
         self.hub.start()
@@ -121,8 +122,6 @@ class LocalPartnership:
         raise ConfigInvalid("no such agency in the partnership file", field="agency")
 
     def _found_authority(self) -> None:
-        if (self.authority / STATE_FILE).exists():
-            return
         home = self.partnership.agencies[0].id
         officers = tuple(NewOfficer(name, home, self._passphrase(name)) for name in OFFICER_NAMES)
         ca_key = self.stack.pki.ca_file.with_suffix(".key")
