@@ -119,11 +119,13 @@ def read_trust_file(path: Path) -> TrustFile:
 def _read_registers_from(pool: asyncpg.Pool, registry: Registry, clock: Clock) -> ReadRegisters:
     """Return the reader of the registers for plans: consents of the same children, and tokens that another matter has used."""
 
-    async def read(header: RoutingHeader, _sender: str) -> Registers:
+    async def read(header: RoutingHeader, sender: str) -> Registers:
         with translate_errors():
             snapshot = await registry.current()
             async with pool.acquire(timeout=10) as connection:
-                return await read_registers(connection, header, snapshot.directory, conversation=None, now=clock())
+                return await read_registers(
+                    connection, header, snapshot.directory, sender=sender, conversation=None, now=clock()
+                )
 
     return read
 

@@ -325,6 +325,7 @@ async def see_registers(
         connection,
         header,
         context.snapshot.directory,
+        sender=manifest.sender,
         conversation=manifest.conversation,
         now=context.now,
     )

@@ -25,22 +25,26 @@ async def read_registers(
     header: RoutingHeader,
     directory: Directory,
     *,
+    sender: str,
     conversation: str | None,
     message_id: UUID | None = None,
+    recipient: str | None = None,
     now: datetime,
     version: int = 0,
 ) -> Registers:
     """Return what the registers say of a message, of ``conversation`` (none for a plan: which matter a token serves is seen when it is sent).
 
-    It is one that is stored (``message_id``), or one that is to be decided for the first time.
+    It is one that is stored (``message_id``), of which one delivery is decided (to ``recipient``), or one that is to be decided for the first time.
     """
     consents = await register_store.list_consents(connection, list_tokens(header))
     approvals = await register_store.list_approvals(connection, message_id) if message_id else []
     claims = await register_store.list_claims(connection, message_id) if message_id else []
+    # Who claims danger opens what is on its way to itself; for the others it is the sender who answers.
+    counting = [row for row in claims if row["agency"] in {sender, recipient}]
     tokens = tuple(_read_token(row) for row in approvals if row["action"] == ApprovalAction.DISCLOSURE_TOKEN)
     stated = [(t.scheme, t.ref) for t in (*header.policy.tokens, *tokens)] if conversation is not None else []
     used = await register_store.find_used(connection, stated, conversation or "")
-    if not (consents or approvals or claims or used):
+    if not (consents or approvals or counting or used):
         return NO_REGISTERS
     lifted = [row for row in approvals if row["action"] == ApprovalAction.LIFT_EMBARGO]
     reviewed = [row["received_at"] for row in approvals if row["action"] == ApprovalAction.REVIEW_EMBARGO]
@@ -48,7 +52,7 @@ async def read_registers(
         version=version,
         approvals=tuple(a for row in approvals if row["action"] == ApprovalAction.RELEASE for a in _read_approval(row)),
         consents=tuple(_find_facts(header.policy.consent, consents, header, directory, now)),
-        break_glass=_read_claim(claims[-1]) if claims else None,
+        break_glass=_read_claim(counting[-1]) if counting else None,
         tokens=tokens,
         used_tokens=used,
         embargo_lifted_at=min((r["received_at"] for r in lifted if r["recipient"] is None), default=None),

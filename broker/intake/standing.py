@@ -62,8 +62,10 @@ async def read_standing(
         connection,
         stored.header,
         snapshot.directory,
+        sender=row["sender"],
         conversation=row["conversation"],
         message_id=due.message_id,
+        recipient=request.agency,
         now=now,
         version=version,
     )
