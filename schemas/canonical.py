@@ -33,7 +33,6 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
-_PLAIN = frozenset({str, int, bool, type(None)})
 _LAST_OF_TWO = frozenset(b"AQgw")
 _LAST_OF_THREE = frozenset(b"AEIMQUYcgkosw048")
 
@@ -173,8 +172,6 @@ def _holds_fraction(value: JsonValue) -> bool:
     # This runs on every message, so it is a flat loop over exact types. orjson writes NaN as null: the value is walked, not the text.
     stack = [[value]]
     for members in stack:  # grows while it is walked
-        if _PLAIN.issuperset(map(type, members)):
-            continue
         for member in members:
             kind = type(member)
             if kind is str or kind is int:
