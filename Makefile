@@ -6,7 +6,7 @@ PYTEST := .venv/bin/python -m pytest
 TESTS := not faults and not bench and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-64)
-.PHONY: help setup demo up down test check slow bench faults lock clean
+.PHONY: help setup servers demo up down test check slow bench faults lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -26,6 +26,9 @@ setup: ## install the locked packages into .venv (every other command does it wh
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .; \
 	echo "$(WANTED)" > .venv/.installed
 
+servers: setup # RabbitMQ, before a test's own time runs; PostgreSQL came with the packages
+	@.venv/bin/python -c "from deploy.local.install import ensure_rabbitmq; ensure_rabbitmq(print)"
+
 demo: setup ## enrol a fictional county, send the sample referrals, show who got what (SAMPLES=dir, CHECK=1)
 	@.venv/bin/safelane demo $(if $(SAMPLES),--samples "$(SAMPLES)") $(if $(CHECK),--check)
 
@@ -35,24 +38,24 @@ up: setup ## start everything, leave it running and print what to try
 down: ## stop what `make up` started; data stays
 	@if [ -x .venv/bin/safelane ]; then .venv/bin/safelane down; else echo "Nothing runs: there is no .venv."; fi
 
-test: setup ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
+test: servers ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
 	@$(PYTEST) -m "$(TESTS)"
 
-check: setup ## style, types, import directions, then `make test`
+check: servers ## style, types, import directions, then `make test`
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PYTEST) -m "$(TESTS)"
 
-slow: setup ## ten thousand generated headers, decided by Cedar and by the oracle
+slow: servers ## ten thousand generated headers, decided by Cedar and by the oracle
 	@$(PYTEST) -m slow
 
-faults: setup ## kills, cuts and restarts alone, with those too long for `make test`
+faults: servers ## kills, cuts and restarts alone, with those too long for `make test`
 	@$(PYTEST) tests/faults
 	@$(PYTEST) tests/integration -m faults
 
-bench: setup ## measure throughput beside a plain relay; result in var/bench/result.json
+bench: servers ## measure throughput beside a plain relay; result in var/bench/result.json
 	@.venv/bin/python -m bench
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
