@@ -79,7 +79,8 @@ def build_facts(
         recipient_known=_is_known(recipient, delivery),
         recipient_s16la=recipient is not None and recipient.s16la_body,
         recipient_mappa=recipient.mappa_status if recipient else "none",
-        recipient_approved=_count_approvers(registers, delivery, None, now) > 0,
+        recipient_approved=_count_approvers(registers, delivery, None, now)
+        >= pack.approvers_needed("default", directory.local_policy.get("approvers_needed", {})),
         agreement=agreement.state,
         agreement_review_overdue=agreement.review_overdue,
         grade=header.risk.grade.value,

@@ -111,8 +111,8 @@ def _is_covered(compartment: Compartment, grounds: Grounds, sent: SentDelivery, 
     if find_cell(sent.header, sent.request.role, compartment, directory) == _NEEDS_APPROVAL:
         token = any(a.action is ApprovalAction.DISCLOSURE_TOKEN for a in grounds.approvals)
         return token and compartment is Compartment.C09
-    whole = any(not a.compartments for a in grounds.approvals)
-    return whole or bool(grounds.claims)
+    whole = {a.approver for a in grounds.approvals if not a.compartments}
+    return len(whole) >= max(1, int(needed.get("default", 1))) or bool(grounds.claims)
 
 
 def _verify_approval(signed: bytes, sent: SentDelivery, directory: Directory, now: datetime) -> Approval:

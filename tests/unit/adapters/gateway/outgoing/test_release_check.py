@@ -191,6 +191,17 @@ def test_two_people_where_two_are_needed() -> None:
     ask([approve(), approve(BOB, approver="bob.lee", approval_id="approval-2")], ["section-c10"], needed=needed)
 
 
+def test_a_release_of_the_whole_needs_as_many_people_as_the_default_says() -> None:
+    needed = {"default": 2}
+    first = approve(compartments=())
+    twice = [first, approve(compartments=(), approval_id="approval-2")]
+    for too_few in ([first], twice):
+        with pytest.raises(ReleaseNotProven):
+            ask(too_few, ["section-c04s"], needed=needed)
+    second = approve(BOB, approver="bob.lee", approval_id="approval-2", compartments=())
+    ask([first, second], ["section-c04s"], needed=needed)
+
+
 def test_a_claim_of_danger_gives_the_matrix_and_no_more() -> None:
     claim = BreakGlassControl(
         agency=POLICE,
