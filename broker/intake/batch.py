@@ -329,7 +329,11 @@ async def see_registers(
         conversation=manifest.conversation,
         now=context.now,
     )
-    used = {token for token, conversation in effects.used_tokens.items() if conversation != manifest.conversation}
+    used = {
+        (scheme, ref)
+        for (sender, scheme, ref), conversation in effects.used_tokens.items()
+        if sender == manifest.sender and conversation != manifest.conversation
+    }
     return replace(context, registers=replace(registers, used_tokens=registers.used_tokens | used))
 
 

@@ -82,8 +82,9 @@ def note_consequences(
         if decision.retrospective_review:
             effects.writes.append(write_review(message_id, decision, manifest.sender, directory, context.now))
     for scheme, ref in _find_used(header, decisions):
-        effects.used_tokens[scheme, ref] = manifest.conversation
+        effects.used_tokens[manifest.sender, scheme, ref] = manifest.conversation
         values = {
+            "sender": manifest.sender,
             "scheme": scheme,
             "ref": ref,
             "conversation": manifest.conversation,
@@ -132,7 +133,10 @@ async def tell_corrected(
 async def _use_up(connection: Connection, values: dict[str, Any]) -> None:
     if not await register_store.insert_row(connection, "used_tokens", values):
         by = await connection.fetchval(
-            "SELECT conversation FROM used_tokens WHERE scheme = $1 AND ref = $2", values["scheme"], values["ref"]
+            "SELECT conversation FROM used_tokens WHERE sender = $1 AND scheme = $2 AND ref = $3",
+            values["sender"],
+            values["scheme"],
+            values["ref"],
         )
         if by != values["conversation"]:
             raise RacedByAnother  # another matter used it meanwhile: decide again without it

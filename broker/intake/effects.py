@@ -60,8 +60,8 @@ class Effects:
     changes_registers: bool = False
     chains: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """What this batch adds to chains: (register, chain) to (digest of its newest entry, who recorded it)."""
-    used_tokens: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Disclosure token (scheme, ref) to the conversation of this batch that uses it."""
+    used_tokens: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """Disclosure token (sender, scheme, ref) to the conversation of this batch that uses it."""
 
     def log(self, event: NewEvent) -> int:
         """Add an event and return its number in the batch."""

@@ -43,7 +43,7 @@ async def read_registers(
     counting = [row for row in claims if row["agency"] in {sender, recipient}]
     tokens = tuple(_read_token(row) for row in approvals if row["action"] == ApprovalAction.DISCLOSURE_TOKEN)
     stated = [(t.scheme, t.ref) for t in (*header.policy.tokens, *tokens)] if conversation is not None else []
-    used = await register_store.find_used(connection, stated, conversation or "")
+    used = await register_store.find_used(connection, sender, stated, conversation or "")
     if not (consents or approvals or counting or used):
         return NO_REGISTERS
     lifted = [row for row in approvals if row["action"] == ApprovalAction.LIFT_EMBARGO]

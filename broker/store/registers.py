@@ -224,17 +224,18 @@ async def list_touched(connection: Connection, tokens: Sequence[str]) -> Sequenc
 
 
 async def find_used(
-    connection: Connection, tokens: Sequence[tuple[str, str]], conversation: str
+    connection: Connection, sender: str, tokens: Sequence[tuple[str, str]], conversation: str
 ) -> frozenset[tuple[str, str]]:
-    """Return which of these disclosure tokens (scheme, ref) another conversation has used."""
+    """Return which of these disclosure tokens (scheme, ref) of ``sender`` another conversation of its own has used."""
     if not tokens:
         return frozenset()
     rows = await connection.fetch(
         "SELECT u.scheme, u.ref FROM unnest($1::text[], $2::text[]) AS wanted (scheme, ref) JOIN used_tokens u USING (scheme, ref)"
-        " WHERE u.conversation <> $3",
+        " WHERE u.conversation <> $3 AND u.sender = $4",
         [scheme for scheme, _ in tokens],
         [ref for _, ref in tokens],
         conversation,
+        sender,
     )
     return frozenset((row["scheme"], row["ref"]) for row in rows)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +16,7 @@ from broker.intake.effects import Effects
 from broker.log import LogWriter, NewEvent
 from broker.registry import Registry
 from broker.store.pool import open_pool
+from broker.store.registers import find_used, insert_row
 from broker.wiring import read_authority_keys, read_log_key
 from schemas.canonical import parse_object
 from schemas.codes import Compartment, ConsentGiver, ConsentState, RiskGrade
@@ -272,6 +274,18 @@ async def test_a_disclosure_token_serves_one_matter_once(hub: Any) -> None:
     sent = {"full", "summary", "pointer"}
     assert (first["result"] in sent) == (used == 1)
     assert second["result"] not in sent
+
+
+async def test_no_agency_uses_up_anothers_token_by_stating_its_reference(hub: Any) -> None:
+    api, _ = hub
+    connection, token = api.world.owner, ("MAPPA", "MAPPA-1")
+    row = {"scheme": "MAPPA", "ref": "MAPPA-1", "message_id": uuid4(), "used_at": datetime.now(UTC)}
+    assert await insert_row(connection, "used_tokens", row | {"sender": SCHOOL, "conversation": "matter-1"})
+    assert await find_used(connection, POLICE, [token], "matter-2") == frozenset()
+    assert await find_used(connection, SCHOOL, [token], "matter-2") == {token}
+    assert await insert_row(connection, "used_tokens", row | {"sender": POLICE, "conversation": "matter-2"})
+    assert not await insert_row(connection, "used_tokens", row | {"sender": POLICE, "conversation": "matter-3"})
+    assert await find_used(connection, POLICE, [token], "matter-3") == {token}
 
 
 async def test_a_correction_tells_those_whom_it_does_not_reach(hub: Any) -> None:
