@@ -124,6 +124,18 @@ def test_a_link_or_folder_is_not_followed(drop: Drop, tmp_path: Path) -> None:
     assert drop.watcher.take_all() == 0
 
 
+def test_a_file_that_becomes_a_link_after_it_was_listed_is_not_followed(drop: Drop, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_bytes(b"good")
+    file = drop.put("a.json", b"good")
+    listed = drop.watcher._list_settled()
+    file.unlink()
+    file.symlink_to(secret)
+    drop.watcher._list_settled = lambda: listed  # type: ignore[method-assign]
+    drop.watcher.take_all()
+    assert drop.intake.taken == []
+
+
 def test_a_large_file_is_moved_away_unread(drop: Drop) -> None:
     drop.put("a.json", b"good" * 1000)
     drop.watcher.take_all()
