@@ -23,10 +23,12 @@ class InboxRecalls:
         self._store = store
 
     def mark_recalled(self, delivery_id: str, statement: str) -> None:
-        """Mark a delivery as recalled, with the sender's signed recall."""
+        """Mark a delivery as recalled, with the sender's signed recall, which the caller verified: the newest stands."""
         with self._store.transaction() as db:
             db.execute(
-                "INSERT OR IGNORE INTO inbox_recall (delivery_id, statement) VALUES (?, ?)", (delivery_id, statement)
+                "INSERT INTO inbox_recall (delivery_id, statement) VALUES (?, ?)"
+                " ON CONFLICT (delivery_id) DO UPDATE SET statement = excluded.statement",
+                (delivery_id, statement),
             )
 
     def find_recall(self, delivery_id: str) -> str | None:

@@ -22,7 +22,7 @@ from adapters.gateway.outgoing.statements import Statement, StatementBook
 from adapters.gateway.random_ids import new_opaque_id
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
 from schemas.codes import ConsentState
-from schemas.errors import NotFound, Rejected
+from schemas.errors import NotFound, Rejected, SafelaneError
 from schemas.objects import peek_object
 from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
@@ -83,10 +83,32 @@ class RegisterDesk:
         code = str(members.get("code") or outcome)
         digest = sha256_base64url(canonical_bytes(told))
         delivery_id = members.get("delivery_id") or None
-        self.statements.record_told(digest, code, str(members.get("message_id") or ""), delivery_id, body)
         if code == "RECALLED" and delivery_id:
-            self.recalls.mark_recalled(str(delivery_id), json.dumps(members.get("statement")))
+            # One that its sender did not sign must not take the place of the one that it did.
+            if self._is_recall(str(delivery_id), members.get("statement")):
+                self.recalls.mark_recalled(str(delivery_id), json.dumps(members.get("statement")))
+            else:
+                _log.warning("recall_not_proven", agency=self.agency, delivery_id=delivery_id)
+        self.statements.record_told(digest, code, str(members.get("message_id") or ""), delivery_id, body)
         _log.warning("told", agency=self.agency, code=code, delivery_id=delivery_id)
+
+    def _is_recall(self, delivery_id: str, statement: Any) -> bool:
+        """Tell whether ``statement`` is a recall of this delivery, signed by who sent it (before it is here: by who says so)."""
+        directory = self.keeper.current(self.real_clock())
+        try:
+            signed = canonical_bytes(statement)
+            sender, message_id = self._find_sent(delivery_id) or (str(peek_object(signed).get("sender")), None)
+            recall = read_object("recall", signed, directory.signing_keys.get(sender, ()))
+        except (SafelaneError, TypeError):
+            return False
+        return isinstance(recall, Recall) and message_id in {None, recall.message_id}
+
+    def _find_sent(self, delivery_id: str) -> tuple[str, str] | None:
+        try:
+            entry = self.inbox.find_entry(delivery_id)
+        except NotFound:
+            return None  # its recall can come before it
+        return entry.sender, entry.message_id
 
     def record_consent(
         self, state: ConsentState, *, consent_id: str | None, reason_code: str | None, **members: Any
