@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from adapters.gateway.api.access import CallingAgency
+from adapters.gateway.api.inbox import CallingReader
 from adapters.gateway.outgoing.statements import Statement
 from schemas.codes import Compartment, ConsentGiver, ConsentState
 from schemas.errors import NotFound, Rejected
@@ -151,10 +152,11 @@ async def recall(referral_id: str, form: Annotated[RecallForm, Body()], gateway:
 
 @router.post("/inbox/{delivery_id}/deletion", status_code=201, summary="Confirm that a recalled delivery is deleted")
 async def confirm_deletion(
-    delivery_id: str, form: Annotated[Deletion, Body()], gateway: CallingAgency
+    delivery_id: str, form: Annotated[Deletion, Body()], caller: CallingReader
 ) -> dict[str, Any]:
-    """Erase the content here and sign that it is deleted. The case system's own copy is the caller's to delete first."""
-    desk = gateway.receiving.registers
+    """Erase the content here and sign that it is deleted; a named contact's, with that contact's key alone. The case system's own copy is the caller's to delete first."""
+    await asyncio.to_thread(caller.receiving.inbox.read, delivery_id, caller.contact)  # NotFound: it is not theirs
+    desk = caller.receiving.registers
     return _describe(await asyncio.to_thread(desk.confirm_deletion, delivery_id, exceptions_code=form.exceptions_code))
 
 

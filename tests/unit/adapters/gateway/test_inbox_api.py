@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from adapters.gateway.api import inbox as inbox_api
+from adapters.gateway.api import registers as registers_api
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.app import create_app
 from adapters.gateway.incoming.receiving import Receiving
@@ -34,8 +35,19 @@ def half(tmp_path: Path) -> ReceivingHalf:
 
 
 @pytest.fixture
-async def client(half: ReceivingHalf) -> AsyncIterator[httpx.AsyncClient]:
+def deleted() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def client(half: ReceivingHalf, deleted: list[str]) -> AsyncIterator[httpx.AsyncClient]:
     absent: Any = None
+
+    def confirm_deletion(delivery_id: str, *, exceptions_code: str | None) -> Any:
+        deleted.append(delivery_id)
+        return SimpleNamespace(digest="d" * 43, subject=delivery_id, type="control")
+
+    desk: Any = SimpleNamespace(confirm_deletion=confirm_deletion)
     receiving = Receiving(
         agency=RECIPIENT,
         inbox=half.inbox,
@@ -47,11 +59,11 @@ async def client(half: ReceivingHalf) -> AsyncIterator[httpx.AsyncClient]:
         maker=absent,
         receipts=absent,
         contact_keys={"lead": KEY.encode()},
-        registers=absent,
+        registers=desk,
     )
     parts = SimpleNamespace(real_clock=lambda: NOW)
     gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving, parts=parts, outbox=half.outbox)
-    app = create_app(LocalAccess({TOKEN.encode(): gateway}), extra_routers=(inbox_api.router,))
+    app = create_app(LocalAccess({TOKEN.encode(): gateway}), extra_routers=(inbox_api.router, registers_api.router))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as opened:
@@ -143,6 +155,17 @@ async def test_a_named_contacts_delivery_needs_that_contacts_key(
     named = {"Safelane-Contact": "lead", "Safelane-Contact-Key": KEY}
     assert len((await client.get("/inbox", headers=named)).json()["deliveries"]) == 1
     assert (await client.get(f"/inbox/{DELIVERY}", headers=named)).status_code == 200
+
+
+async def test_a_named_contacts_delivery_is_deleted_with_that_contacts_key_alone(
+    client: httpx.AsyncClient, half: ReceivingHalf, deleted: list[str]
+) -> None:
+    await receive(half, contact="lead")
+    assert (await client.post(f"/inbox/{DELIVERY}/deletion", json={})).status_code == 404
+    assert deleted == []
+    named = {"Safelane-Contact": "lead", "Safelane-Contact-Key": KEY}
+    assert (await client.post(f"/inbox/{DELIVERY}/deletion", json={}, headers=named)).status_code == 201
+    assert deleted == [DELIVERY]
 
 
 @pytest.mark.parametrize("contact", ["", "nobody", "mace-chair"])
