@@ -148,6 +148,8 @@ class HubWorld:
     kits: dict[str, AgencyKit]
     queues: dict[str, str]
     log: LogVerifier
+    taken: set[tuple[str, str]] = field(default_factory=set)
+    """What ``receive`` has returned: RabbitMQ gives it again where the connection closed before the acknowledgement was written."""
 
     def encryption_keys(self) -> dict[str, Jwk]:
         return {agency: public_part(kit.encryption_jwk) for agency, kit in self.kits.items()}
@@ -186,7 +188,9 @@ class HubWorld:
         try:
             while len(found) < count and loop.time() < deadline:
                 batch = await consumer.next_batch(max_messages=64, within=0.3)
-                found += batch.messages
+                fresh = [m for m in batch.messages if not (m.redelivered and (agency, m.delivery_id) in self.taken)]
+                self.taken |= {(agency, m.delivery_id) for m in fresh}
+                found += fresh
                 await batch.ack()
             await asyncio.sleep(0.05)  # the acknowledgement must be written before the connection closes
         finally:
