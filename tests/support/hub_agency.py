@@ -74,8 +74,9 @@ def check_notice(world: HubWorld, body: bytes) -> dict[str, Any]:
 
 
 def assert_nothing_else_readable(body: bytes, texts: tuple[str, ...]) -> None:
+    """A short code stands by chance in thirty kilobytes of base64 now and then; in quotes, as JSON would hold it, it does not."""
     readable = everything_readable(body)
-    assert [text for text in texts if text.encode() in readable] == []
+    assert [text for text in texts if (text if len(text) > 8 else f'"{text}"').encode() in readable] == []
 
 
 def everything_readable(body: bytes) -> bytes:
