@@ -14,6 +14,7 @@ from broker.api.planning import Planner
 from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness
 from broker.api.settings import ApiSettings
+from broker.audit import Projector
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, Caller
@@ -33,6 +34,7 @@ class ApiContext:
     provisioner: Provisioner
     readiness: Readiness
     metrics: ApiMetrics
+    projector: Projector
     clock: Callable[[], datetime]
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a directory is taken in."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from broker.api.answers import answer_json, describe
 from broker.api.context import Context
+from broker.audit import ProjectionState, read_projections
 from broker.log.witnessing import read_witness_state
 from broker.registry import versions
 from broker.store.pool import translate_errors
@@ -31,6 +32,14 @@ async def get_readiness(context: Context) -> Response:
     answer: dict[str, Any] = {"ready": ready, "checks": checks}
     if checks.get("postgresql") == "ok":
         answer["log"] = await _describe_log(context)
+        answer["audit"] = {
+            state.name: {
+                "position": state.position,
+                "behind": state.behind,
+                "lag_seconds": round(state.lag_seconds()),
+            }
+            for state in await _read_projections(context)
+        }
     return answer_json(answer, status=200 if ready else 503)
 
 
@@ -49,7 +58,21 @@ async def get_metrics(context: Context) -> Response:
     context.metrics.unwitnessed.set(described.get("size", 0) - described.get("witnessed_size", 0))
     if "seconds_since_checkpoint" in described:
         context.metrics.checkpoint_age.set(described["seconds_since_checkpoint"])
+    for state in await _read_projections(context):
+        context.metrics.projection_behind.labels(projection=state.name).set(state.behind)
+        context.metrics.projection_lag.labels(projection=state.name).set(state.lag_seconds())
     return Response(context.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _read_projections(context: Context) -> list[ProjectionState]:
+    """Return how far searches are behind the log; nothing while PostgreSQL is away, which the check of that name says."""
+    names = [projection.name for projection in context.projector.projections]
+    try:
+        with translate_errors():
+            async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
+                return await read_projections(connection, names)
+    except SafelaneError:
+        return []
 
 
 async def _describe_log(context: Context) -> dict[str, Any]:

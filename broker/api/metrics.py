@@ -26,6 +26,18 @@ class ApiMetrics:
         self.checkpoint_age = Gauge(
             "safelane_log_checkpoint_age_seconds", "Age of the newest checkpoint", registry=self.registry
         )
+        self.projection_behind = Gauge(
+            "safelane_audit_projection_behind_events",
+            "Logged events that a search does not find yet",
+            ["projection"],
+            registry=self.registry,
+        )
+        self.projection_lag = Gauge(
+            "safelane_audit_projection_lag_seconds",
+            "Age of the last event that a search finds, against the log's last",
+            ["projection"],
+            registry=self.registry,
+        )
         self.ready = Gauge("safelane_ready", "1 if the check passes", ["check"], registry=self.registry)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:

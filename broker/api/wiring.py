@@ -18,6 +18,8 @@ from broker.api.metrics import ApiMetrics
 from broker.api.planning import Planner, ReadRegisters
 from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness, build_checks
+from broker.audit import Projection, Projector
+from broker.audit.event_index import EventIndex
 from broker.config import HubConfig, read_text
 from broker.decisions import DEFAULT_PACK, DecisionEngine, Registers, load_pack
 from broker.intake.register_view import read_registers
@@ -78,14 +80,16 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             provisioner=provisioner,
             readiness=Readiness(build_checks(pool, registry, config.amqp)),
             metrics=ApiMetrics(),
+            projector=Projector(pool, list_projections()),
             clock=read_clock,
         )
-        upkeep = asyncio.create_task(keep_up(context))
+        tasks = [asyncio.create_task(keep_up(context)), asyncio.create_task(context.projector.run())]
         try:
             yield create_app(context)
         finally:
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         if administration:
             await administration.close()
@@ -105,6 +109,11 @@ async def keep_up(context: ApiContext) -> None:
         except (OSError, TimeoutError) as error:
             log.warning("upkeep_postponed", code=type(error).__name__)
         await asyncio.sleep(UPKEEP_SECONDS)
+
+
+def list_projections() -> tuple[Projection, ...]:
+    """Return every table that is made from the log: the API's process keeps them, and ``safelane audit reindex`` makes them again."""
+    return (EventIndex(),)
 
 
 def read_trust_file(path: Path) -> TrustFile:

@@ -19,6 +19,8 @@ from broker.api.planning import Planner
 from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness, build_checks
 from broker.api.settings import ApiSettings
+from broker.api.wiring import list_projections
+from broker.audit import Projector
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens
@@ -147,6 +149,7 @@ async def open_hub_api(dsn: str, folder: Path, *, request_seconds: float = 30.0)
         provisioner=Provisioner(pool, rabbit.provision, rabbit.remove, clock),
         readiness=Readiness(build_checks(pool, registry, None)),
         metrics=ApiMetrics(),
+        projector=Projector(pool, list_projections()),
         clock=clock,
     )
     app = create_app(context, request_seconds=request_seconds)
