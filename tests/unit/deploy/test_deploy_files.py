@@ -278,6 +278,8 @@ def test_every_metric_on_the_dashboard_exists() -> None:
     metrics.count_request("/v1/plan", 401, 0.1)
     metrics.planned.labels(outcome="full").inc()
     metrics.ready.labels(check="log").set(1)
+    metrics.projection_behind.labels(projection="audit_events").set(0)
+    metrics.projection_lag.labels(projection="audit_events").set(0)
     ours = {sample.name for family in metrics.registry.collect() for sample in family.samples}
     dashboard = json.loads((DEPLOY / "grafana" / "safelane-hub.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
