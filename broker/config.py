@@ -88,6 +88,10 @@ class HubConfig(ConfigModel):
     policy_pack: Path | None = Field(
         default=None, description="Folder of the Cedar policy pack; absent: the one that comes along."
     )
+    local_policy_pack: Path | None = Field(
+        default=None,
+        description="Folder of the partnership's local pack over it, which may only restrict; absent: none.",
+    )
     clock_file: Path | None = Field(
         default=None, description="File with the business clock's instant; refused in production."
     )

@@ -14,7 +14,7 @@ from broker.amqp.consumer import BatchConsumer
 from broker.amqp.publisher import BatchPublisher
 from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, declare_topology
 from broker.config import HubConfig, read_text
-from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, Registers, load_pack
+from broker.decisions import NO_REGISTERS, DecisionEngine, Registers
 from broker.delivery.dispatch import Dispatcher, DispatchTimes
 from broker.delivery.ports import Observe, observe_nothing
 from broker.delivery.queues import QueueNames
@@ -28,7 +28,8 @@ from broker.intake.sweeping import Sweeper
 from broker.intake.worker import IntakeLoop
 from broker.log import LogWriter
 from broker.registry import DirectorySnapshot, Registry
-from broker.store.pool import open_pool
+from broker.registry.packs import InstalledPack, PackShelf
+from broker.store.pool import open_pool, translate_errors
 from schemas.errors import ConfigInvalid, DependencyUnavailable
 from schemas.keys import KeyUse, VerifyingKeys, require_use
 from schemas.trust import parse_trust_file
@@ -44,18 +45,19 @@ def read_real_clock() -> datetime:
 
 
 class Deciders:
-    """Gives the decision engine of a directory version, built once for each version."""
+    """Gives the decision engine of a directory version, of the pack that it names."""
 
-    def __init__(self, pack: PolicyPack) -> None:
-        """Keep the pack; the engine refuses a directory that names another."""
-        self._pack = pack
-        self._engine: DecisionEngine | None = None
+    def __init__(self, shelf: PackShelf) -> None:
+        """Keep the shelf of packs."""
+        self._shelf = shelf
 
     def __call__(self, snapshot: DirectorySnapshot, /) -> tuple[DecisionEngine, Registers]:
-        """Return the engine of this snapshot's directory, and the registers."""
-        if self._engine is None or self._engine.directory is not snapshot.directory:
-            self._engine = DecisionEngine(self._pack, snapshot.directory)
-        return self._engine, NO_REGISTERS
+        """Return the engine of this snapshot's directory, and the registers.
+
+        Raises:
+            PolicyNotHeld: the pack that the directory names is not here: what waits is decided when it is.
+        """
+        return self._shelf.engine_for(snapshot), NO_REGISTERS
 
 
 class Worker:
@@ -79,7 +81,7 @@ class Worker:
         """
         config, settings = self._config, self._config.worker
         log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
-        pack = load_pack(config.policy_pack or DEFAULT_PACK)
+        shelf = PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack))
         authority = read_authority_keys(config.trust_file)
         pool = self._pool = await self._open_pool(config.postgres.read_dsn("worker"))
         if pool is None:
@@ -96,7 +98,7 @@ class Worker:
             pool=pool, publisher=publisher, queues=queues, clock=read_real_clock, times=times, observe=self._observe
         )
         snapshots = Registry(pool, authority, read_real_clock)
-        deciders = Deciders(pack)
+        deciders = Deciders(shelf)
         intake = Intake(
             pool=pool,
             log=log,
@@ -149,7 +151,8 @@ class Worker:
         )
         try:
             await self._declare_topology()
-            _log.info("worker.started", policy_digest=pack.digest)
+            await self._lodge(pool, shelf)
+            _log.info("worker.started", installed_policy_digest=shelf.installed.pack.digest)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.loop.run(self._stop))
                 tasks.create_task(relay.run(self._stop, every_seconds=settings.relay_every_seconds))
@@ -175,6 +178,19 @@ class Worker:
                 _log.warning("worker.waiting", code=error.code)
                 await asyncio.sleep(1)
         return None
+
+    async def _lodge(self, pool: asyncpg.Pool, shelf: PackShelf) -> None:
+        """Store the installed pack, once PostgreSQL answers."""
+        while not self._stop.is_set():
+            try:
+                with translate_errors():
+                    async with pool.acquire(timeout=10) as connection:
+                        await shelf.lodge_installed(connection, read_real_clock())
+            except DependencyUnavailable as error:
+                _log.warning("worker.waiting", code=error.code)
+                await asyncio.sleep(1)
+            else:
+                return
 
     async def _declare_topology(self) -> None:
         while not self._stop.is_set():

@@ -1,38 +1,32 @@
 """Rehearsing policy outside the hub: engines for a pack and a partnership file, and past decisions read back from the hub's records."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from broker.config import HubConfig
-from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, load_pack
+from broker.decisions import DEFAULT_PACK, DecisionEngine, PolicyPack, load_pack
 from broker.decisions.case_facts import build_case_facts
 from broker.decisions.cases import Case
 from broker.decisions.layering import layer_pack
 from broker.decisions.simulate import RecordedInput, record_header
-from broker.registry import DirectorySnapshot
+from broker.log import LogWriter, NewEvent
+from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import translate_errors
+from broker.wiring import read_log_key
 from deploy.authority.partnership import load_partnership
 from deploy.hub_status import open_operator
-from schemas.decision import Decision
+from deploy.recorded_decisions import Rerun, read_recorded, run_again
 from schemas.directory import Directory
-from schemas.envelope import parse_envelope, verify_envelope
-from schemas.errors import SafelaneError
 
 SAMPLE_PARTNERSHIP = Path(__file__).parent / "local" / "samples" / "partnership.yaml"
 _REHEARSAL_DAYS = timedelta(days=365)
 
-_LAST_DECISIONS = """
-SELECT d.delivery_id, d.decision, m.sender, m.body, m.received_at
-FROM deliveries d JOIN messages m USING (message_id) ORDER BY d.decided_at DESC, d.delivery_id LIMIT $1
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class PastDecisions:
-    """Inputs of past decisions, and how many could not be read back (their sender's keys or content are gone)."""
+    """Inputs of past decisions, and how many could not be read back (their sender's keys or content are erased)."""
 
     inputs: tuple[RecordedInput, ...]
     unreadable: int
@@ -72,49 +66,69 @@ def record_cases(cases: Sequence[Case], now: DecisionEngine, new: DecisionEngine
 
 
 async def read_past_decisions(
-    config: HubConfig, last: int, now_pack: PolicyPack, new_pack: PolicyPack
+    config: HubConfig, last: int, now_pack: PolicyPack | None, new_pack: PolicyPack
 ) -> tuple[PastDecisions, DecisionEngine, DecisionEngine]:
-    """Read the last decisions back from the hub's records, newest first, under the current directory.
+    """Read the last decisions back from the hub's records, newest first, with the registers as they were, under the current directory.
 
-    Approvals and other registers are left out on both sides, so that what differs is the packs'.
+    ``now_pack`` none: the pack in force at the hub.
 
     Raises:
         StoreUnavailable: PostgreSQL does not answer.
+        PolicyNotHeld: the pack in force is not here.
     """
     async with open_operator(config) as (pool, registry):
         snapshot = await registry.current()
+        now_pack = now_pack or open_shelf(config).find_pack(snapshot)
         with translate_errors():
             async with pool.acquire(timeout=10) as connection:
-                rows = await connection.fetch(_LAST_DECISIONS, last, timeout=60)
+                recorded, unreadable = await read_recorded(connection, last=last)
     # Neither pack need be the one that the signed directory names: this is a rehearsal.
     directory = snapshot.directory.model_copy(update={"policy_digest": "", "matrix": ()})
     engines = DecisionEngine(now_pack, directory), DecisionEngine(new_pack, directory)
-    found: list[RecordedInput] = []
-    for row in rows:
-        one = _read_back(dict(row), snapshot, engines)
-        if one is not None:
-            found.append(one)
-    return PastDecisions(tuple(found), len(rows) - len(found)), *engines
+    found = [
+        inputs
+        for one in recorded
+        if (
+            inputs := record_header(
+                one.delivery_id,
+                one.header,
+                sender=one.stored.manifest.sender,
+                registers=one.registers,
+                decided=one.decision,
+                engines=engines,
+            )
+        )
+    ]
+    return PastDecisions(tuple(found), unreadable), *engines
 
 
-def _read_back(
-    row: dict[str, object], snapshot: DirectorySnapshot, engines: tuple[DecisionEngine, DecisionEngine]
-) -> RecordedInput | None:
-    """Return one past decision's input; none where the envelope no longer verifies or opens."""
-    sender, body, received_at = str(row["sender"]), row["body"], row["received_at"]
-    if not isinstance(body, bytes) or not isinstance(received_at, datetime):
-        return None
-    try:
-        keys = snapshot.signing_keys.get(sender, ())
-        verified = verify_envelope(parse_envelope(body), keys, now=received_at, sender=sender)
-        decided = Decision.model_validate(json.loads(str(row["decision"])))
-    except (SafelaneError, ValueError):
-        return None
-    return record_header(
-        str(row["delivery_id"]),
-        verified.header,
-        sender=sender,
-        registers=NO_REGISTERS,
-        decided=decided,
-        engines=engines,
-    )
+def open_shelf(config: HubConfig) -> PackShelf:
+    """Return the packs that a hub of this configuration can decide by.
+
+    Raises:
+        ConfigInvalid: the installed pack is not valid.
+    """
+    return PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack))
+
+
+async def rerun_decisions(
+    config: HubConfig, *, searched_id: str = "", last: int = 0, by: str
+) -> tuple[list[Rerun], int]:
+    """Run recorded decisions again, each with its own pack, directory version and registers; return them, and how many are erased.
+
+    That somebody looked is an event of the log.
+
+    Raises:
+        NotFound: there is no such referral, message or delivery.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    now = datetime.now(UTC)
+    log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
+    members = {"at": now.isoformat(), "by": by, "action": "rerun", "subject": searched_id or f"last {last}"}
+    async with open_operator(config) as (pool, _):
+        with translate_errors():
+            async with pool.acquire(timeout=10) as connection:
+                async with connection.transaction():
+                    await log.append(connection, [NewEvent.salted("audit_read", members)], at=now)
+                recorded, unreadable = await read_recorded(connection, searched_id=searched_id, last=last)
+                return await run_again(connection, recorded, open_shelf(config)), unreadable

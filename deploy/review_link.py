@@ -27,6 +27,20 @@ class ReviewLink(HubLink):
         answer: Mapping[str, Any] = self._call("POST", "/v1/approvals", officer=_as_caller(approver), body=approval)
         return str(answer["object_digest"])
 
+    def list_packs(self, approver: Approver) -> list[dict[str, Any]]:
+        """Return the policy packs that are lodged with the hub, the one in force first."""
+        found: list[dict[str, Any]] = self._call("GET", "/v1/policies", officer=_as_caller(approver))["packs"]
+        return found
+
+    def read_pack(self, approver: Approver, policy_digest: str) -> dict[str, Any]:
+        """Return a lodged pack's files."""
+        return self._call("GET", f"/v1/policies/{policy_digest}", officer=_as_caller(approver))
+
+    def lodge_pack(self, approver: Approver, bundle: bytes) -> str:
+        """Lodge a bundled policy pack; return its digest."""
+        answer = self._call("POST", "/v1/policies", officer=_as_caller(approver), body=bundle)
+        return str(answer["policy_digest"])
+
 
 def _as_caller(approver: Approver) -> Officer:
     # A token needs an id and an API key, whoever it is.

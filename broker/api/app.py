@@ -2,7 +2,15 @@
 
 from fastapi import FastAPI
 
-from broker.api import directory_routes, enrolment_routes, health_routes, log_routes, referral_routes, review_routes
+from broker.api import (
+    directory_routes,
+    enrolment_routes,
+    health_routes,
+    log_routes,
+    policy_routes,
+    referral_routes,
+    review_routes,
+)
 from broker.api.context import ApiContext
 from broker.api.guard import REQUEST_SECONDS, Guard
 from broker.api.problems import install_problem_handlers
@@ -27,7 +35,15 @@ def create_app(context: ApiContext, *, request_seconds: float = REQUEST_SECONDS)
     )
     app.state.context = context
     install_problem_handlers(app)
-    for module in (directory_routes, enrolment_routes, referral_routes, review_routes, log_routes, health_routes):
+    for module in (
+        directory_routes,
+        enrolment_routes,
+        referral_routes,
+        review_routes,
+        policy_routes,
+        log_routes,
+        health_routes,
+    ):
         app.include_router(module.router)
     app.add_middleware(Guard, metrics=context.metrics, seconds=request_seconds)
     return app

@@ -18,6 +18,7 @@ from broker.audit import Projector
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, Caller
+from broker.registry.packs import PackShelf
 from schemas.errors import NotAuthenticated, NotPermitted
 
 
@@ -31,6 +32,7 @@ class ApiContext:
     tokens: AccessTokens
     log: LogWriter
     planner: Planner
+    shelf: PackShelf
     provisioner: Provisioner
     readiness: Readiness
     metrics: ApiMetrics

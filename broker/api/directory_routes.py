@@ -1,5 +1,6 @@
 """The directory and keys: passed on as signed, taken in only if the authority or the agency's identity keys signed them."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 import orjson
@@ -8,9 +9,11 @@ from fastapi import APIRouter, Request, Response
 from broker.api.answers import answer_json, describe, read_json
 from broker.api.context import AgencyCaller, ApiContext, Context
 from broker.api.guard import KIB, read_body
+from broker.intake.activating import check_activation
 from broker.log import NewEvent
 from broker.log.reading import read_checkpoint
 from broker.registry import DirectorySnapshot, agency_queues, versions
+from broker.store import policies as policy_store
 from broker.store.pool import translate_errors
 from schemas.canonical import canonical_bytes, encode_base64url
 from schemas.directory import Directory
@@ -76,13 +79,19 @@ async def publish_directory(request: Request, context: Context) -> Response:
 async def _publish(request: Request, context: ApiContext) -> Response:
     body = await read_body(request, max_bytes=MAX_DIRECTORY_BYTES)
     directory = verify_directory(body, context.registry.authority_keys)
-    earlier = await _read_earlier(context)
+    now = context.clock()
     with translate_errors():
         async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection, connection.transaction():
             added = await versions.insert_directory(connection, body, directory)
             if added:
-                events = _events_of(body, directory, earlier, at=context.clock().isoformat())
-                await context.log.append(connection, events, at=context.clock())
+                earlier = await _read_earlier(connection, directory.version)
+                approvals = await check_activation(connection, directory, earlier, context.shelf, now)
+                if approvals is not None:
+                    await policy_store.insert_activation(
+                        connection, directory.version, context.shelf.find_digest(directory), approvals, now
+                    )
+                events = _events_of(body, directory, earlier, approvals or (), at=now.isoformat())
+                await context.log.append(connection, events, at=now)
     # Also when it was here before: an earlier attempt may have stopped between the two.
     await context.provisioner.reconcile_quietly(await context.registry.current())
     digest = encode_base64url(sha256(body).digest())
@@ -159,15 +168,16 @@ async def _read_signed(request: Request) -> dict[str, object]:
     return await read_json(request, max_bytes=64 * KIB, members=frozenset({"payload", "signatures"}))
 
 
-async def _read_earlier(context: ApiContext) -> Directory | None:
-    with translate_errors():
-        async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
-            body = await versions.read_latest_directory(connection)
+async def _read_earlier(connection: versions.Connection, version: int) -> Directory | None:
+    """Return the directory before ``version``, in the transaction that added it: publishers come one by one."""
+    body = await versions.read_directory_before(connection, version)
     # Only to see what is new in the next one; it may be the last that the authority's predecessor signed.
     return Directory.model_validate(peek_object(body)) if body else None
 
 
-def _events_of(body: bytes, directory: Directory, earlier: Directory | None, *, at: str) -> list[NewEvent]:
+def _events_of(
+    body: bytes, directory: Directory, earlier: Directory | None, approvals: Sequence[str], *, at: str
+) -> list[NewEvent]:
     """Return clear events: the new version, and every agency or key that it newly revokes."""
     sha = encode_base64url(sha256(body).digest())
     events = [NewEvent.clear("directory", {"version_number": directory.version, "sha256": sha, "at": at})]
@@ -182,7 +192,8 @@ def _events_of(body: bytes, directory: Directory, earlier: Directory | None, *, 
             if thumbprint not in known
         ]
     if earlier is None or earlier.policy_digest != directory.policy_digest:
-        events.append(NewEvent.clear("policy", {"policy_digest": directory.policy_digest, "at": at}))
+        members = {"policy_digest": directory.policy_digest, "approvals": list(approvals), "at": at}
+        events.append(NewEvent.clear("policy", members))
     return events
 
 

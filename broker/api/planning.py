@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from broker.registry import DirectorySnapshot
 from schemas.decision import Decision
-from schemas.directory import Directory
-from schemas.errors import IntegrityBroken, MalformedMessage
+from schemas.errors import MalformedMessage
 from schemas.header import RoutingHeader
 from schemas.validation import name_first_fault
 
@@ -27,13 +26,6 @@ class Engine(Protocol):
         self, header: RoutingHeader, *, sender: str, registers: "Registers", now: datetime
     ) -> Sequence[Decision]:
         """Decide every delivery of ``header``, in its order."""
-
-
-class PolicyMismatch(IntegrityBroken):
-    """The hub's policy pack is not the one that the authority's directory names."""
-
-    code = "policy-mismatch"
-    public_message = "The hub's policies are not those that the officers signed. Call the hub's operator."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,45 +52,31 @@ ReadRegisters = Callable[[RoutingHeader, str], Awaitable["Registers"]]
 
 
 class Planner:
-    """Decides without effect. One engine for each directory version."""
+    """Decides without effect, with the engine that the worker would use for the same directory."""
 
     def __init__(
         self,
-        policy_digest: str,
-        make_engine: Callable[[Directory], Engine],
+        engine_for: Callable[[DirectorySnapshot], Engine],
         clock: Callable[[], datetime],
         read_registers: ReadRegisters,
     ) -> None:
-        """Take our policy pack's digest, how to make its engine for a directory, the business clock, and how to read the registers."""
-        self.policy_digest = policy_digest
-        self.make_engine = make_engine
+        """Take how to find a directory's engine (``PackShelf.engine_for``), the business clock, and how to read the registers."""
+        self.engine_for = engine_for
         self.clock = clock
         self.read_registers = read_registers
-        self._engine: tuple[int, Engine] | None = None
 
     async def plan(self, header: RoutingHeader, sender: str, snapshot: DirectorySnapshot) -> Plan:
         """Decide every requested delivery of ``header`` as ``sender``'s.
 
         Raises:
-            PolicyMismatch: our pack is not the signed one.
+            PolicyNotHeld: the pack that the directory names is not here.
         """
         now = self.clock()
         engine = self.engine_for(snapshot)
         registers = await self.read_registers(header, sender)
-        decisions = engine.decide_all(header, sender=sender, registers=registers, now=now)
-        return Plan(tuple(decisions), self.policy_digest, snapshot.version, now)
-
-    def engine_for(self, snapshot: DirectorySnapshot) -> Engine:
-        """Return the engine for a directory version.
-
-        Raises:
-            PolicyMismatch: the version names another policy pack.
-        """
-        if snapshot.directory.policy_digest != self.policy_digest:
-            raise PolicyMismatch(field="policy_digest")
-        if self._engine is None or self._engine[0] != snapshot.version:
-            self._engine = (snapshot.version, self.make_engine(snapshot.directory))
-        return self._engine[1]
+        decisions = tuple(engine.decide_all(header, sender=sender, registers=registers, now=now))
+        digest = decisions[0].policy_digest if decisions else snapshot.directory.policy_digest
+        return Plan(decisions, digest, snapshot.version, now)
 
 
 def read_header(value: Any) -> RoutingHeader:

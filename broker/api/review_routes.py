@@ -11,6 +11,7 @@ from broker.api.answers import answer_json, describe
 from broker.api.context import AgencyCaller, ApiContext, Context, PersonCaller
 from broker.api.guard import KIB, read_body
 from broker.delivery.ports import observe_nothing
+from broker.intake.activating import approve_pack
 from broker.intake.approving import build_approval, check_approval, read_members
 from broker.intake.collecting import collect_delivery
 from broker.intake.committing import RacedByAnother, commit_effects
@@ -23,7 +24,8 @@ from broker.store import reviewing
 from broker.store.pool import translate_errors
 from schemas.canonical import parse_object
 from schemas.errors import Conflict, DependencyUnavailable, MalformedMessage, NotFound, NotPermitted
-from schemas.objects.signed import digest_object
+from schemas.objects.approval import ApprovalAction
+from schemas.objects.signed import digest_object, peek_object
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
 
@@ -81,7 +83,7 @@ async def claim_review(message_id: str, delivery_id: str, context: Context, call
     openapi_extra=describe(answer={"object_digest": "…"}, status=201),
 )
 async def hand_in_approval(request: Request, context: Context, caller: PersonCaller) -> Response:
-    """Verify, register and log an approval (release, refuse, disclosure_token, lift_embargo, review_embargo, review_break_glass)."""
+    """Verify, register and log an approval (release, refuse, disclosure_token, lift_embargo, review_embargo, review_break_glass, activate_policy)."""
     body = await read_body(request, max_bytes=MAX_APPROVAL_BYTES)
     parse_object(body, max_bytes=MAX_APPROVAL_BYTES)
     person = _require_person(caller)
@@ -104,6 +106,10 @@ async def _take_approval(context: ApiContext, body: bytes, person: str) -> str:
                 "SELECT 1 FROM approvals WHERE object_digest = $1 AND approver = $2", digest, person
             ):
                 return digest  # handed in again after a lost answer: one effect
+            if peek_object(body).get("action") == ApprovalAction.ACTIVATE_POLICY:
+                return await approve_pack(
+                    context.pool, connection, context.log, body, snapshot, person=person, now=real_now
+                )
             taken = await check_approval(connection, body, snapshot, real_now=real_now)
             if taken.person.id != person:
                 raise NotPermitted("is signed by somebody else", field="approval.approver")

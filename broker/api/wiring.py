@@ -21,13 +21,14 @@ from broker.api.readiness import Readiness, build_checks
 from broker.audit import Projection, Projector
 from broker.audit.event_index import EventIndex
 from broker.config import HubConfig, read_text
-from broker.decisions import DEFAULT_PACK, DecisionEngine, Registers, load_pack
+from broker.decisions import Registers
 from broker.intake.register_view import read_registers
 from broker.log import LogWriter
 from broker.log.heartbeat import beat_if_idle
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, forget_old_tokens
 from broker.registry.agency_queues import ProvisionAgencies
+from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import open_pool
 from broker.store.pool import translate_errors
 from schemas.errors import ConfigInvalid, SafelaneError
@@ -52,7 +53,7 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
     settings = config.api
     if settings is None:
         raise ConfigInvalid("is not set", field="api")
-    pack = load_pack(config.policy_pack or DEFAULT_PACK)
+    shelf = PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack))
     trust = read_trust_file(config.trust_file)
     writer = LogWriter(config.log.origin, _read_log_key(config.log.key_file), epoch=config.log.epoch)
     administration = RabbitAdministration(settings.administration) if settings.administration else None
@@ -72,17 +73,20 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             tokens=AccessTokens(registry, settings.public_url, read_clock),
             log=writer,
             planner=Planner(
-                pack.digest,
-                lambda directory: DecisionEngine(pack, directory),
+                shelf.engine_for,
                 business_clock,
                 _read_registers_from(pool, registry, business_clock),
             ),
+            shelf=shelf,
             provisioner=provisioner,
             readiness=Readiness(build_checks(pool, registry, config.amqp)),
             metrics=ApiMetrics(),
             projector=Projector(pool, list_projections()),
             clock=read_clock,
         )
+        with translate_errors():
+            async with pool.acquire(timeout=10) as connection:
+                await shelf.lodge_installed(connection, read_clock())
         tasks = [asyncio.create_task(keep_up(context)), asyncio.create_task(context.projector.run())]
         try:
             yield create_app(context)

@@ -3,6 +3,7 @@
 ``load_pack`` reads a policy pack; ``DecisionEngine`` decides. Python here resolves facts and reads annotations, and holds no rule.
 """
 
+from broker.decisions.bundle import bundle_pack, load_bundle
 from broker.decisions.clocks import Clock, start_clocks
 from broker.decisions.engine import DecisionEngine
 from broker.decisions.facts import DecisionFacts
@@ -18,6 +19,8 @@ __all__ = [
     "DecisionFacts",
     "PolicyPack",
     "Registers",
+    "bundle_pack",
+    "load_bundle",
     "load_pack",
     "start_clocks",
 ]

@@ -35,11 +35,21 @@ def layer_pack(pack: PolicyPack, folder: Path) -> PolicyPack:
     Raises:
         ConfigInvalid: the local pack does more than restrict, beyond what is marked as local choice; or it is not of its form.
     """
-    files = read_pack_files(folder)
+    return layer_files(pack, read_pack_files(folder))
+
+
+def layer_files(pack: PolicyPack, files: Mapping[str, str]) -> PolicyPack:
+    """Return ``pack`` with the local pack of these files' texts over it.
+
+    Raises:
+        ConfigInvalid: as for ``layer_pack``.
+    """
     local = read_pack_yaml(files, LOCAL_FILE)
     if unknown := set(local) - _MEMBERS:
         raise ConfigInvalid(f"has members that it may not have: {', '.join(sorted(unknown))}", field=LOCAL_FILE)
     own_text = "\n".join(text for name, text in sorted(files.items()) if name.endswith(".cedar"))
+    if not isinstance(local.get("id"), str):
+        raise ConfigInvalid("has no id", field=LOCAL_FILE)
     kept = _drop_policies(pack, list(local.get("drop") or ()))
     layered = build_pack(
         schema_text=pack.schema_text,
@@ -51,7 +61,7 @@ def layer_pack(pack: PolicyPack, folder: Path) -> PolicyPack:
         digest=_digest(pack, files),
     )
     _refuse_more_than_forbids(pack, own_text, layered, pack.about.get("remaining", {}))
-    return replace(layered, id=f"{pack.id}+{local.get('id', folder.name)}")
+    return replace(layered, id=f"{pack.id}+{local['id']}")
 
 
 def _refuse_more_than_forbids(pack: PolicyPack, own_text: str, layered: PolicyPack, groups: Mapping[str, str]) -> None:

@@ -81,7 +81,15 @@ def load_pack(folder: Path | str = DEFAULT_PACK) -> PolicyPack:
         ConfigInvalid: a file is missing, unreadable or over 1 MiB; a policy does not parse, does not pass the strict schema, or lacks
             an annotation; the matrix or purposes break their form.
     """
-    files = read_pack_files(Path(folder))
+    return load_pack_files(read_pack_files(Path(folder)))
+
+
+def load_pack_files(files: Mapping[str, str]) -> PolicyPack:
+    """Load, validate and digest a pack from its files' texts by name.
+
+    Raises:
+        ConfigInvalid: as for ``load_pack``.
+    """
     about = read_pack_yaml(files, "pack.yaml")
     schema_text = _take(files, "schema.cedarschema")
     policy_text = "\n".join(text for name, text in sorted(files.items()) if name.endswith(".cedar"))

@@ -200,6 +200,7 @@ def build_redecision(
         keyring_kid=choice.kid,
         addendum=choice.addendum,
         decided_at=now,
+        directory_version=standing.directory.version,
     )
     effects.writes.append(lambda connection: register_store.insert_redecisions(connection, [row]))
     note_release(standing.line, standing.stored, standing.decision, choice.released, effects, standing.directory, now)

@@ -31,19 +31,21 @@ async def read_registers(
     recipient: str | None = None,
     now: datetime,
     version: int = 0,
+    before: int | None = None,
 ) -> Registers:
     """Return what the registers say of a message, of ``conversation`` (none for a plan: which matter a token serves is seen when it is sent).
 
     It is one that is stored (``message_id``), of which one delivery is decided (to ``recipient``), or one that is to be decided for the first time.
+    ``before`` is a position of the log: the registers as they were then, to run an old decision again; none, as they are.
     """
-    consents = await register_store.list_consents(connection, list_tokens(header))
-    approvals = await register_store.list_approvals(connection, message_id) if message_id else []
-    claims = await register_store.list_claims(connection, message_id) if message_id else []
+    consents = await register_store.list_consents(connection, list_tokens(header), before)
+    approvals = await register_store.list_approvals(connection, message_id, before) if message_id else []
+    claims = await register_store.list_claims(connection, message_id, before) if message_id else []
     # Who claims danger opens what is on its way to itself; for the others it is the sender who answers.
     counting = [row for row in claims if row["agency"] in {sender, recipient}]
     tokens = tuple(_read_token(row) for row in approvals if row["action"] == ApprovalAction.DISCLOSURE_TOKEN)
     stated = [(t.scheme, t.ref) for t in (*header.policy.tokens, *tokens)] if conversation is not None else []
-    used = await register_store.find_used(connection, sender, stated, conversation or "")
+    used = await register_store.find_used(connection, sender, stated, conversation or "", before)
     if not (consents or approvals or counting or used):
         return NO_REGISTERS
     lifted = [row for row in approvals if row["action"] == ApprovalAction.LIFT_EMBARGO]

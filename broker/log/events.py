@@ -75,7 +75,7 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     "review": EventKind(
         False,
         ("message_id", "delivery_id", "action", "by"),
-        "A person claimed, released or refused what policy held, or closed a retrospective review.",
+        "A person claimed, released or refused what policy held, closed a retrospective review, or approved a policy pack.",
     ),
     "redecided": EventKind(
         False,
@@ -138,7 +138,14 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         True, ("agency", "enrolment_id", "state"), "An enrolment was asked for, approved or refused."
     ),
     "revocation": EventKind(True, ("agency", "thumbprint"), "A key or an agency was revoked."),
-    "policy": EventKind(True, ("policy_digest",), "A policy pack was taken into use."),
+    "policy_pack": EventKind(
+        True, ("policy_digest", "pack_id"), "A policy pack was lodged. It decides nothing until it is taken into use."
+    ),
+    "policy": EventKind(
+        True,
+        ("policy_digest", "approvals"),
+        "A policy pack was taken into use; the signed approvals of two people are named by their digests.",
+    ),
     "configuration": EventKind(True, ("sha256", "by"), "The hub's configuration changed."),
 }
 

@@ -1,6 +1,7 @@
 """The registry's front: the current directory, cached by version, and what may be added to it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import asyncpg
 
 from broker.registry import versions
 from broker.registry.snapshot import DirectorySnapshot, build_snapshot
+from broker.store import policies
 from broker.store.pool import translate_errors
 from schemas.errors import DependencyUnavailable
 from schemas.keys import VerifyingKeys
@@ -62,5 +64,13 @@ class Registry:
             raise NoDirectory
         announcements = await versions.read_announcements(connection, self.clock())
         snapshot = build_snapshot(body, announcements, change, self.authority_keys, before=cached)
+        snapshot = replace(snapshot, pack=await self._read_pack(connection, snapshot.directory.policy_digest))
         self._snapshot = snapshot
         return snapshot
+
+    async def _read_pack(self, connection: versions.Connection, digest: str) -> bytes | None:
+        """Return the stored pack of a digest; the one that the last snapshot had is not read again."""
+        cached = self._snapshot
+        if cached is not None and cached.pack is not None and cached.directory.policy_digest == digest:
+            return cached.pack
+        return await policies.read_pack(connection, digest) if digest else None

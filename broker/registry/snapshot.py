@@ -37,6 +37,8 @@ class DirectorySnapshot:
     """By agency id, and by ``person:<id>`` for people."""
     encryption_keys: Mapping[str, tuple[EncryptionKey, ...]]
     revoked: frozenset[str] = field(default_factory=frozenset)
+    pack: bytes | None = field(default=None, repr=False)
+    """The policy pack that the directory names, as it is stored; none where the directory names none, or it is not here."""
     verified: Mapping[tuple[str, bytes], EncryptionKey] = field(default_factory=dict, repr=False)
     """Announcements that were verified under this directory version, so that a new key costs one verification and not one a key."""
 

@@ -46,6 +46,16 @@ async def read_latest_directory(connection: Connection) -> bytes | None:
     return body
 
 
+async def read_directory_before(connection: Connection, version: int) -> bytes | None:
+    """Return the signed bytes of the newest directory older than ``version``, or none."""
+    body: bytes | None = await connection.fetchval(
+        "SELECT body FROM directory_versions WHERE version < $1 ORDER BY version DESC LIMIT 1",
+        version,
+        timeout=TIMEOUT_SECONDS,
+    )
+    return body
+
+
 async def read_announcements(connection: Connection, now: datetime) -> list[tuple[str, bytes]]:
     """Return ``(agency, signed announcement)`` for every key that is not long over, oldest first."""
     rows = await connection.fetch(

@@ -31,6 +31,7 @@ class RedecisionRow:
     keyring_kid: str | None
     addendum: str | None
     decided_at: datetime
+    directory_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,34 +164,50 @@ async def _insert(connection: Connection, table: str, values: dict[str, Any]) ->
     return bool(done == "INSERT 0 1")
 
 
-async def list_approvals(connection: Connection, message_id: UUID) -> Sequence[asyncpg.Record]:
-    """Return the approvals that name a message, oldest first, each with its delivery's role and its signed bytes."""
+_LOGGED_BEFORE = (
+    "($2::bigint IS NULL OR EXISTS (SELECT 1 FROM log_entries e WHERE e.event_id = o.event_id AND e.position < $2))"
+)
+"""Whether a signed object was in the log before a position (none: whether it is at all)."""
+
+
+async def list_approvals(
+    connection: Connection, message_id: UUID, before: int | None = None
+) -> Sequence[asyncpg.Record]:
+    """Return the approvals that name a message, oldest first, each with its delivery's role and its signed bytes.
+
+    ``before``: only what the log had before that position.
+    """
     return await connection.fetch(
-        "SELECT a.*, d.role, d.recipient AS delivery_recipient, o.body FROM approvals a JOIN signed_objects o USING (object_digest)"
+        "SELECT a.*, d.role, d.recipient AS delivery_recipient, o.body FROM approvals a JOIN signed_objects o USING (object_digest)"  # noqa: S608 (constant)
         " LEFT JOIN deliveries d ON d.message_id = a.message_id AND d.delivery_id = a.delivery_id"
-        " WHERE a.message_id = $1 ORDER BY a.received_at, a.object_digest",
+        " WHERE a.message_id = $1 AND " + _LOGGED_BEFORE + " ORDER BY a.received_at, a.object_digest",
         message_id,
+        before,
     )
 
 
-async def list_claims(connection: Connection, message_id: UUID) -> Sequence[asyncpg.Record]:
-    """Return the break-glass claims on a message, oldest first, with their signed bytes."""
+async def list_claims(connection: Connection, message_id: UUID, before: int | None = None) -> Sequence[asyncpg.Record]:
+    """Return the break-glass claims on a message, oldest first, with their signed bytes. ``before``: as for ``list_approvals``."""
     return await connection.fetch(
-        "SELECT b.*, o.body FROM break_glass_claims b JOIN signed_objects o USING (object_digest) WHERE b.message_id = $1"
-        " ORDER BY b.received_at",
+        "SELECT b.*, o.body FROM break_glass_claims b JOIN signed_objects o USING (object_digest)"  # noqa: S608 (constant)
+        " WHERE b.message_id = $1 AND " + _LOGGED_BEFORE + " ORDER BY b.received_at",
         message_id,
+        before,
     )
 
 
-async def list_consents(connection: Connection, tokens: Sequence[str]) -> Sequence[asyncpg.Record]:
-    """Return the consents recorded for any of these subject tokens, in the order of the log."""
+async def list_consents(
+    connection: Connection, tokens: Sequence[str], before: int | None = None
+) -> Sequence[asyncpg.Record]:
+    """Return the consents recorded for any of these subject tokens, in the order of the log. ``before``: as for ``list_approvals``."""
     if not tokens:
         return []
     return await connection.fetch(
         "SELECT c.object_digest, c.consent_id, c.recorded_by, c.record, c.tokens, c.previous, c.received_at"
         " FROM consents c JOIN signed_objects o USING (object_digest) JOIN log_entries e ON e.event_id = o.event_id"
-        " WHERE c.tokens && $1::text[] ORDER BY e.position",
+        " WHERE c.tokens && $1::text[] AND ($2::bigint IS NULL OR e.position < $2) ORDER BY e.position",
         list(tokens),
+        before,
     )
 
 
@@ -224,18 +241,27 @@ async def list_touched(connection: Connection, tokens: Sequence[str]) -> Sequenc
 
 
 async def find_used(
-    connection: Connection, sender: str, tokens: Sequence[tuple[str, str]], conversation: str
+    connection: Connection,
+    sender: str,
+    tokens: Sequence[tuple[str, str]],
+    conversation: str,
+    before: int | None = None,
 ) -> frozenset[tuple[str, str]]:
-    """Return which of these disclosure tokens (scheme, ref) of ``sender`` another conversation of its own has used."""
+    """Return which of these disclosure tokens (scheme, ref) of ``sender`` another conversation of its own has used.
+
+    ``before``: used by a message that was in the log before that position.
+    """
     if not tokens:
         return frozenset()
     rows = await connection.fetch(
         "SELECT u.scheme, u.ref FROM unnest($1::text[], $2::text[]) AS wanted (scheme, ref) JOIN used_tokens u USING (scheme, ref)"
-        " WHERE u.conversation <> $3 AND u.sender = $4",
+        " WHERE u.conversation <> $3 AND u.sender = $4 AND ($5::bigint IS NULL OR EXISTS (SELECT 1 FROM messages m"
+        " JOIN log_entries e USING (event_id) WHERE m.message_id = u.message_id AND e.position < $5))",
         [scheme for scheme, _ in tokens],
         [ref for _, ref in tokens],
         conversation,
         sender,
+        before,
     )
     return frozenset((row["scheme"], row["ref"]) for row in rows)
 

@@ -40,6 +40,7 @@ def init(
     policies: Annotated[
         Path | None, typer.Option(help="Folder of the policy pack; default: the one that comes along.")
     ] = None,
+    local_policies: Annotated[Path | None, typer.Option(help="Folder of the partnership's local pack over it.")] = None,
     passphrase_file: PassphraseFiles = None,
 ) -> None:
     """Make the authority's keys, its successor's, and the trust file that every agency pins."""
@@ -54,7 +55,7 @@ def init(
     typer.echo("Making keys …", err=True)
     new = tuple(NewOfficer(name, agency, passphrases[name]) for name, agency in names)
     state = found_authority(folder, partnership, new, ca_certificate=ca_certificate, ca_key=ca_key)
-    save_state(folder, use_policy_pack(state, policies or DEFAULT_PACK))
+    save_state(folder, use_policy_pack(state, policies or DEFAULT_PACK, local_policies))
     typer.echo(f"Founded. Agencies pin {folder / TRUST_FILE}; its fingerprint, to be read out by telephone:")
     typer.echo(f"  {_read_fingerprint(folder)}")
     typer.echo("Move successor.key.json to a safe in another building.")
@@ -118,12 +119,22 @@ def set_witnesses(
 
 
 @app.command(epilog="Example: safelane authority set-policies authority policies/england-2026-09")
-def set_policies(folder: Folder, pack: Annotated[Path, typer.Argument(help="Folder of the policy pack.")]) -> None:
-    """Put a policy pack's matrix and digest into the next directory version."""
+def set_policies(
+    folder: Folder,
+    pack: Annotated[Path, typer.Argument(help="Folder of the policy pack.")],
+    local: Annotated[
+        Path | None, typer.Option("--local", help="Folder of the partnership's local pack over it.")
+    ] = None,
+) -> None:
+    """Put a policy pack's matrix and digest into the first directory version. Later packs: ``safelane policy activate``."""
     from deploy.authority.policies import use_policy_pack
     from deploy.authority.state import load_state, save_state
+    from schemas.errors import ConfigInvalid
 
-    state = save_state(folder, use_policy_pack(load_state(folder), pack))
+    state = load_state(folder)
+    if state.directory_version:
+        raise ConfigInvalid("is named by a signed directory already: use 'safelane policy activate'", field="policies")
+    state = save_state(folder, use_policy_pack(state, pack, local))
     typer.echo(f"Set to {state.policy_digest}. Sign the next version to publish it.")
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli import policy_packs
+
 if TYPE_CHECKING:
     from broker.decisions.cases import CaseResult
     from broker.decisions.simulate import Change
@@ -27,6 +29,9 @@ Config = Annotated[Path, typer.Option("--config", help="The hub's configuration 
 @app.callback()
 def describe() -> None:
     """Check, explain and rehearse need-to-know policy."""
+
+
+policy_packs.add_commands(app)
 
 
 @app.command(epilog="Example: safelane policy check decision-cases.yaml --json")
@@ -101,7 +106,7 @@ def simulate(
     local: Annotated[Path | None, typer.Option("--local", help="Folder of the new local pack.")] = None,
     now_pack: Annotated[
         Path | None,
-        typer.Option("--now", help="Folder of the pack that is active now; default: the one that is installed."),
+        typer.Option("--now", help="Folder of the pack that is active now; default: the one in force at the hub."),
     ] = None,
     now_local: Annotated[
         Path | None, typer.Option("--now-local", help="Folder of the local pack that is active now.")
@@ -121,22 +126,23 @@ def simulate(
     from broker.decisions.simulate import simulate as run
     from deploy.policy_rehearsal import choose_pack, read_partnership, read_past_decisions, record_cases
 
-    current, new = choose_pack(now_pack, now_local), choose_pack(pack, local)
-    unreadable = 0
+    new, unreadable = choose_pack(pack, local), 0
+    named = choose_pack(now_pack, now_local) if now_pack or now_local else None
     if files:
+        current = named or choose_pack(None, None)
         directory = read_partnership(partnership)
         engines = DecisionEngine(current, directory), DecisionEngine(new, directory)
         inputs = [one for path in files for one in record_cases(load_cases(path), *engines)]
     else:
         from broker.config import load_config
 
-        past, *found = asyncio.run(read_past_decisions(load_config(config), last, current, new))
+        past, *found = asyncio.run(read_past_decisions(load_config(config), last, named, new))
         engines, inputs, unreadable = (found[0], found[1]), list(past.inputs), past.unreadable
     changes = run(inputs, *engines)
     if as_json:
         _print_json(
             {
-                "now": current.digest,
+                "now": engines[0].pack.digest,
                 "new": new.digest,
                 "replayed": len(inputs),
                 "unreadable": unreadable,
@@ -149,6 +155,56 @@ def simulate(
     more = f", {unreadable} could not be read back" if unreadable else ""
     widened = sum(change.widens for change in changes)
     typer.echo(f"{len(inputs)} decisions replayed{more}: {len(changes)} would change, {widened} of them wider.")
+
+
+@app.command(epilog="Example: safelane policy rerun dlv_3kq9x2vw --by ann --config hub.yaml")
+def rerun(
+    searched_id: Annotated[
+        str, typer.Argument(metavar="[ID]", help="A referral, message or delivery id; none: the last decisions.")
+    ] = "",
+    *,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="How many, where no id is given.")] = 500,
+    config: Config = Path("hub.yaml"),
+    by: Annotated[str, typer.Option(help="Who looks: your person id; default: your user name here.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Run recorded decisions again, each with its own policy pack, directory version and registers. Exit code 1 if any gives another answer."""
+    import asyncio
+    import getpass
+
+    from broker.config import load_config
+    from deploy.policy_rehearsal import rerun_decisions
+
+    found, erased = asyncio.run(
+        rerun_decisions(load_config(config), searched_id=searched_id, last=last, by=by or getpass.getuser())
+    )
+    same = sum(one.is_same for one in found)
+    if as_json:
+        _print_json(
+            {
+                "run": len(found),
+                "same": same,
+                "erased": erased,
+                "others": [
+                    {
+                        "delivery_id": one.recorded.delivery_id,
+                        "number": one.recorded.number,
+                        "differences": list(one.differences),
+                        "not_run": one.not_run or None,
+                    }
+                    for one in found
+                    if not one.is_same
+                ],
+            }
+        )
+    else:
+        for one in found:
+            for line in (one.not_run and [f"not run: {one.not_run}"]) or one.differences:
+                typer.secho(f"{one.recorded.delivery_id} #{one.recorded.number}: {line}", fg="red")
+        more = f", {erased} erased" if erased else ""
+        typer.echo(f"{len(found)} decisions run again{more}: {same} gave the same answer.")
+    if same != len(found):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: safelane policy show --pack policies/next")

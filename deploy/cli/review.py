@@ -6,20 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli.personal_key import Hub, KeyFile, PassphraseFile, Reason, Trust, connect
+
 if TYPE_CHECKING:
     from deploy.authority.people import Approver
     from deploy.review_link import ReviewLink
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-KeyFile = Annotated[Path, typer.Option("--key", help="Your own key file (safelane authority make-person).")]
-Hub = Annotated[str, typer.Option("--hub", help="The hub's URL.")]
-Trust = Annotated[Path, typer.Option("--trust", help="The partnership's trust file.")]
-PassphraseFile = Annotated[
-    Path | None, typer.Option("--passphrase-file", help="File with your passphrase; else it is asked for.")
-]
 Delivery = Annotated[str, typer.Argument(help="The delivery's id, as 'review list' shows it.")]
-Reason = Annotated[str, typer.Option("--reason-code", help="Why, as a code; the words stay with your agency.")]
 Headings = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,7 +41,7 @@ def list_reviews(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show what waits, the most urgent first."""
-    approver, link = _connect(key, hub, trust, passphrase_file)
+    approver, link = connect(key, hub, trust, passphrase_file)
     with link:
         rows = link.list_reviews(approver, state)
     for row in rows:
@@ -67,7 +62,7 @@ def list_reviews(
 )
 def claim(delivery: Delivery, *, key: KeyFile, hub: Hub, trust: Trust, passphrase_file: PassphraseFile = None) -> None:
     """Take a hold on yourself, so that nobody else decides it meanwhile."""
-    approver, link = _connect(key, hub, trust, passphrase_file)
+    approver, link = connect(key, hub, trust, passphrase_file)
     with link:
         row = _find(link, approver, delivery)
         link.claim(approver, row["message_id"], delivery)
@@ -192,7 +187,7 @@ def _state(
     """Sign and hand in a decision about the message that a delivery belongs to."""
     from deploy.authority.people import sign_approval
 
-    approver, link = _connect(*connection)
+    approver, link = connect(*connection)
     with link:
         row = _find(link, approver, delivery, any_review=True)
         approval = sign_approval(
@@ -215,7 +210,7 @@ def _decide(
 ) -> None:
     from deploy.authority.people import sign_approval
 
-    approver, link = _connect(*connection)
+    approver, link = connect(*connection)
     with link:
         row = _find(link, approver, delivery)
         held = list(row["held"])
@@ -249,19 +244,3 @@ def _find(link: "ReviewLink", approver: "Approver", delivery: str, *, any_review
         if row.get("delivery_id") == delivery and (any_review or row["review"] == "hold"):
             return row
     raise NotFound("nothing of this delivery is held", field="delivery")
-
-
-def _connect(key: Path, hub: str, trust: Path, passphrase_file: Path | None) -> "tuple[Approver, ReviewLink]":
-    from deploy.authority.people import open_approver, read_person
-    from deploy.authority.signing import read_trust
-    from deploy.review_link import ReviewLink
-
-    approver = open_approver(key, _read_passphrase(read_person(key).id, passphrase_file))
-    return approver, ReviewLink(hub, read_trust(trust).ca_pem, lambda: datetime.now(UTC))
-
-
-def _read_passphrase(person: str, path: Path | None) -> str:
-    from deploy.cli.passphrases import read_passphrases
-
-    files = [f"{person}={path}"] if path else []
-    return read_passphrases([person], files)[person]

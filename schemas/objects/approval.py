@@ -63,4 +63,6 @@ class Approval(SignedModel):
             raise ValueError("must name the manifest and the delivery")
         if self.action is ApprovalAction.DISCLOSURE_TOKEN and (self.scheme is None or self.recipient is None):
             raise ValueError("must name the scheme and the recipient")
+        if self.action is ApprovalAction.ACTIVATE_POLICY and self.policy_digest is None:
+            raise ValueError("must name the policy pack's digest")
         return self

@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from broker.amqp.consumer import Incoming
-from broker.decisions import DEFAULT_PACK, load_pack
 from broker.delivery.queues import QueueNames
 from broker.intake.batch import Intake
 from broker.intake.ports import Times
 from broker.log import LogWriter
 from broker.registry import DirectorySnapshot, Registry
+from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import open_pool
 from broker.wiring import Deciders, read_authority_keys, read_log_key, read_real_clock
 from schemas.errors import DependencyUnavailable
@@ -60,7 +60,7 @@ def build_intake(
         pool=pool,
         log=LogWriter(world.config.log.origin, read_log_key(world.config.log.key_file)),
         snapshots=Snapshots(registry, change),
-        deciders=Deciders(load_pack(DEFAULT_PACK)),
+        deciders=Deciders(PackShelf(InstalledPack.load(None, None))),
         queues=QueueNames(),
         times=Times(read_real_clock, read_real_clock),
         lease=timedelta(seconds=60),

@@ -24,6 +24,7 @@ from broker.audit import Projector
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens
+from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import open_pool, upgrade_database
 from deploy.authority.signing import SignedVersion, read_trust
 from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
@@ -145,7 +146,8 @@ async def open_hub_api(dsn: str, folder: Path, *, request_seconds: float = 30.0)
         registry=registry,
         tokens=AccessTokens(registry, HUB_URL, clock),
         log=LogWriter(LOG_ORIGIN, generate_ed25519_jwk(KeyUse.LOG)),
-        planner=Planner("", EveryoneGetsTheirName, clock, read_nothing),
+        planner=Planner(lambda snapshot: EveryoneGetsTheirName(snapshot.directory), clock, read_nothing),
+        shelf=PackShelf(InstalledPack.load(None, None)),
         provisioner=Provisioner(pool, rabbit.provision, rabbit.remove, clock),
         readiness=Readiness(build_checks(pool, registry, None)),
         metrics=ApiMetrics(),
