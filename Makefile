@@ -5,13 +5,13 @@ SHELL := /bin/bash
 PYTEST := .venv/bin/python -m pytest
 TESTS := not faults and not bench and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
-WANTED := $$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-64)
+WANTED := $$(cat requirements.lock pyproject.toml broker/console/frontend/package-lock.json | sha256sum | cut -c1-64)
 .PHONY: help setup servers demo up down test check slow bench faults lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
 
-setup: ## install the locked packages into .venv (every other command does it when needed)
+setup: ## install the locked packages and the console's assets into .venv (every other command does it when needed)
 	@[ "$$(cat .venv/.installed 2>/dev/null)" = "$(WANTED)" ] && exit 0; \
 	for python in $(PYTHON) python3.13 python3.12 python3.11 python3 none; do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; \
@@ -24,10 +24,11 @@ setup: ## install the locked packages into .venv (every other command does it wh
 	[ -x .venv/bin/python ] || "$$python" -m venv .venv; \
 	.venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; \
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .; \
+	.venv/bin/python -m deploy.console_assets; \
 	echo "$(WANTED)" > .venv/.installed
 
-servers: setup # RabbitMQ, before a test's own time runs; PostgreSQL came with the packages
-	@.venv/bin/python -c "from deploy.local.install import ensure_rabbitmq; ensure_rabbitmq(print)"
+servers: setup # RabbitMQ and a browser, before a test's own time runs; PostgreSQL came with the packages
+	@.venv/bin/python -c "from deploy.local import install; install.ensure_rabbitmq(print); install.ensure_browser(print)"
 
 demo: setup ## enrol a fictional county, send the sample referrals, show who got what (SAMPLES=dir, CHECK=1)
 	@.venv/bin/safelane demo $(if $(SAMPLES),--samples "$(SAMPLES)") $(if $(CHECK),--check)

@@ -1,5 +1,6 @@
 """The hub's configuration: one YAML file, every field described, no environment variables (DESIGN, The house)."""
 
+import json
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.amqp.settings import AmqpSettings
 from broker.api.settings import ApiSettings
+from broker.console.settings import ConsoleSettings
 from schemas.errors import ConfigInvalid
+from schemas.keys import KeyUse, require_use
 
 MAX_FILE_BYTES = 256 * 1024
 
@@ -33,12 +36,15 @@ class PostgresSettings(ConfigModel):
 
     worker_dsn_file: Path = Field(description="File with the DSN of the role safelane_worker.")
     api_dsn_file: Path = Field(description="File with the DSN of the role safelane_api.")
+    console_dsn_file: Path | None = Field(
+        default=None, description="File with the DSN of the role safelane_console; absent where no console runs."
+    )
     owner_dsn_file: Path | None = Field(
         default=None, description="File with the owner's DSN, for migrations alone; absent on machines that only serve."
     )
 
     def read_dsn(self, role: str) -> str:
-        """Return the DSN of ``role``: ``worker``, ``api`` or ``owner``.
+        """Return the DSN of ``role``: ``worker``, ``api``, ``console`` or ``owner``.
 
         Raises:
             ConfigInvalid: there is no such file, or it cannot be read.
@@ -53,7 +59,7 @@ class LogSettings(ConfigModel):
     """The message log's identity."""
 
     origin: str = Field(min_length=3, max_length=200, description="Origin line of checkpoints (C2SP tlog-checkpoint).")
-    key_file: Path = Field(description="The log's private Ed25519 key (JWK, JSON); no other process has it.")
+    key_file: Path = Field(description="The log's private Ed25519 key (JWK, JSON); the hub's programs alone have it.")
     epoch: int = Field(default=1, ge=1, description="Log epoch; the authority opens a new one after a loss.")
 
 
@@ -100,6 +106,7 @@ class HubConfig(ConfigModel):
     log: LogSettings = Field(description="The message log.")
     worker: WorkerSettings = Field(default=WorkerSettings(), description="The intake worker.")
     api: ApiSettings | None = Field(default=None, description="The HTTP API; absent on machines that only run workers.")
+    console: ConsoleSettings | None = Field(default=None, description="The console; absent where none runs.")
 
 
 def load_config(path: Path) -> HubConfig:
@@ -141,6 +148,22 @@ def read_text(path: Path, field: str) -> str:
     if not text:
         raise ConfigInvalid("is empty", field=field)
     return text
+
+
+def read_log_key(path: Path) -> dict[str, Any]:
+    """Read the log's private key.
+
+    Raises:
+        ConfigInvalid: it cannot be read, or is no log key.
+    """
+    try:
+        jwk = json.loads(read_text(path, "log.key_file"))
+    except ValueError:
+        raise ConfigInvalid("is not JSON", field="log.key_file") from None
+    if not isinstance(jwk, dict) or "d" not in jwk:
+        raise ConfigInvalid("is not a private key", field="log.key_file")
+    require_use(jwk, KeyUse.LOG)
+    return jwk
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

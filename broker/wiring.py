@@ -1,11 +1,9 @@
 """Builds the worker: the one place that knows which objects there are. The API has a wiring of its own (``broker.api.wiring``)."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import structlog
@@ -13,7 +11,7 @@ import structlog
 from broker.amqp.consumer import BatchConsumer
 from broker.amqp.publisher import BatchPublisher
 from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, declare_topology
-from broker.config import HubConfig, read_text
+from broker.config import HubConfig, read_log_key, read_text
 from broker.decisions import NO_REGISTERS, DecisionEngine, Registers
 from broker.delivery.dispatch import Dispatcher, DispatchTimes
 from broker.delivery.ports import Observe, observe_nothing
@@ -30,8 +28,8 @@ from broker.log import LogWriter
 from broker.registry import DirectorySnapshot, Registry
 from broker.registry.packs import InstalledPack, PackShelf
 from broker.store.pool import open_pool, translate_errors
-from schemas.errors import ConfigInvalid, DependencyUnavailable
-from schemas.keys import KeyUse, VerifyingKeys, require_use
+from schemas.errors import DependencyUnavailable
+from schemas.keys import VerifyingKeys
 from schemas.trust import parse_trust_file
 
 _log = structlog.get_logger(__name__)
@@ -206,22 +204,6 @@ class Worker:
 def build_worker(config: HubConfig, clock: Clock | None = None, *, observe: Observe = observe_nothing) -> Worker:
     """Return a worker; ``clock`` is the business clock (none: the real one). ``await worker.run()`` runs it until ``worker.stop()``."""
     return Worker(config, clock or read_real_clock, observe)
-
-
-def read_log_key(path: Path) -> dict[str, Any]:
-    """Read the log's private key.
-
-    Raises:
-        ConfigInvalid: it cannot be read, or is no log key.
-    """
-    try:
-        jwk = json.loads(read_text(path, "log.key_file"))
-    except ValueError:
-        raise ConfigInvalid("is not JSON", field="log.key_file") from None
-    if not isinstance(jwk, dict) or "d" not in jwk:
-        raise ConfigInvalid("is not a private key", field="log.key_file")
-    require_use(jwk, KeyUse.LOG)
-    return jwk
 
 
 def read_authority_keys(path: Path) -> tuple[VerifyingKeys, ...]:

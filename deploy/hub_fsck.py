@@ -5,10 +5,9 @@ from pathlib import Path
 
 import asyncpg
 
-from broker.config import HubConfig
+from broker.config import HubConfig, read_log_key
 from broker.log.fsck import Fsck, FsckState, OnProgress, WitnessedCheckpoint
 from broker.store import translate_errors
-from broker.wiring import read_log_key
 from deploy.local.files import write_secret
 from schemas.canonical import decode_base64url
 from schemas.errors import ConfigInvalid, SafelaneError

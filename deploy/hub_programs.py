@@ -1,4 +1,4 @@
-"""Runs the hub's programs: the API under uvicorn with TLS 1.3, and the worker. Crash-only: killing either at any instant is safe."""
+"""Runs the hub's programs: API and console under uvicorn with TLS 1.3, and the worker. Crash-only: killing either at any instant is safe."""
 
 import asyncio
 import signal
@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from broker.amqp.topology import declare_topology
+from broker.api.settings import ApiSettings
 from broker.api.wiring import open_api
 from broker.config import HubConfig
+from broker.console.settings import ConsoleSettings
+from broker.console.wiring import open_console
 from broker.store import upgrade_database
 from deploy.clock import build_business_clock
 from schemas.errors import ConfigInvalid
@@ -50,29 +54,28 @@ async def serve_api(config: HubConfig, *, on_listening: Callable[[str], None]) -
         raise ConfigInvalid("is not set", field="api")
     business_clock = build_business_clock(config.clock_file, config.environment)
     async with open_api(config, business_clock) as application:
-        server_config = uvicorn.Config(
-            application,
-            host=settings.listen_host,
-            port=settings.listen_port,
-            http="h11",
-            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-            ws="none",
-            lifespan="off",
-            ssl_certfile=str(settings.certificate_file),
-            ssl_keyfile=str(settings.key_file),
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=settings.concurrent_requests,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        _load_tls(server_config)
-        server = _ApiServer(server_config, on_listening)
-        for stop in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(stop, server.stop)
-        await server.serve()
+        await _serve(application, settings, "api", on_listening)
+
+
+def run_console(config: HubConfig, *, on_listening: Callable[[str], None]) -> None:
+    """Serve the console until SIGTERM or SIGINT; ``on_listening`` is told the address.
+
+    Raises:
+        ConfigInvalid: the configuration is wrong, or a certificate or the design system's assets cannot be read.
+        DependencyUnavailable: PostgreSQL cannot be reached at the start.
+    """
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(serve_console(config, on_listening=on_listening))
+
+
+async def serve_console(config: HubConfig, *, on_listening: Callable[[str], None]) -> None:
+    """Serve the console in the running loop."""
+    settings = config.console
+    if settings is None:
+        raise ConfigInvalid("is not set", field="console")
+    business_clock = build_business_clock(config.clock_file, config.environment)
+    async with open_console(config, business_clock) as application:
+        await _serve(application, settings, "console", on_listening)
 
 
 def run_worker(config: HubConfig) -> int:
@@ -86,7 +89,35 @@ def run_worker(config: HubConfig) -> int:
     return serve_workers(config, build_business_clock(config.clock_file, config.environment))
 
 
-class _ApiServer(uvicorn.Server):
+async def _serve(
+    application: FastAPI, settings: ApiSettings | ConsoleSettings, field: str, on_listening: Callable[[str], None]
+) -> None:
+    server_config = uvicorn.Config(
+        application,
+        host=settings.listen_host,
+        port=settings.listen_port,
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        ws="none",
+        lifespan="off",
+        ssl_certfile=str(settings.certificate_file),
+        ssl_keyfile=str(settings.key_file),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.concurrent_requests,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    _load_tls(server_config, f"{field}.certificate_file")
+    server = _Server(server_config, on_listening)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(stop, server.stop)
+    await server.serve()
+
+
+class _Server(uvicorn.Server):
     """Says where it listens, once it does (with port 0 nobody else knows), and ends with exit code 0 when it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, on_listening: Callable[[str], None]) -> None:
@@ -110,13 +141,13 @@ class _ApiServer(uvicorn.Server):
             self._on_listening(f"https://{host}:{port}")
 
 
-def _load_tls(server_config: uvicorn.Config) -> None:
+def _load_tls(server_config: uvicorn.Config, field: str) -> None:
     try:
         server_config.load()
     except (OSError, ssl.SSLError):
-        raise ConfigInvalid("the certificate or its key cannot be read", field="api.certificate_file") from None
+        raise ConfigInvalid("the certificate or its key cannot be read", field=field) from None
     if server_config.ssl is None:
-        raise ConfigInvalid("the API is served over TLS only", field="api.certificate_file")
+        raise ConfigInvalid("it is served over TLS only", field=field)
     server_config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broker.config import HubConfig
+from broker.config import HubConfig, read_log_key
 from broker.decisions import DEFAULT_PACK, DecisionEngine, PolicyPack, load_pack
 from broker.decisions.case_facts import build_case_facts
 from broker.decisions.cases import Case
@@ -14,7 +14,6 @@ from broker.decisions.simulate import RecordedInput, record_header
 from broker.log import LogWriter, NewEvent
 from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import translate_errors
-from broker.wiring import read_log_key
 from deploy.authority.partnership import load_partnership
 from deploy.hub_status import open_operator
 from deploy.recorded_decisions import Rerun, read_recorded, run_again

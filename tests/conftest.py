@@ -1,3 +1,3 @@
 """Fixtures for every test: see tests/support/servers.py."""
 
-pytest_plugins = ["tests.support.servers"]
+pytest_plugins = ["tests.support.servers", "tests.support.console", "tests.support.browser"]

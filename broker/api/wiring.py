@@ -1,7 +1,6 @@
 """Builds the API from the hub's configuration, and the little it does in the background."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness, build_checks
 from broker.audit import Projection, Projector
 from broker.audit.event_index import EventIndex
-from broker.config import HubConfig, read_text
+from broker.config import HubConfig, read_log_key, read_text
 from broker.decisions import Registers
 from broker.intake.register_view import read_registers
 from broker.log import LogWriter
@@ -55,7 +54,7 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
         raise ConfigInvalid("is not set", field="api")
     shelf = PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack))
     trust = read_trust_file(config.trust_file)
-    writer = LogWriter(config.log.origin, _read_log_key(config.log.key_file), epoch=config.log.epoch)
+    writer = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
     administration = RabbitAdministration(settings.administration) if settings.administration else None
     pool = await open_pool(config.postgres.read_dsn("api"), name="safelane-api", most=settings.pool_size)
     try:
@@ -146,14 +145,6 @@ def _read_registers_from(pool: asyncpg.Pool, registry: Registry, clock: Clock) -
 def read_clock() -> datetime:
     """Return the real time, UTC."""
     return datetime.now(UTC)
-
-
-def _read_log_key(path: Path) -> dict[str, str]:
-    try:
-        key: dict[str, str] = json.loads(read_text(path, "log.key_file"))
-    except ValueError:
-        raise ConfigInvalid("is not a JWK", field="log.key_file") from None
-    return key
 
 
 def _provision_with(administration: RabbitAdministration) -> ProvisionAgencies:

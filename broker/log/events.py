@@ -127,6 +127,14 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     ),
     "audit_read": EventKind(False, ("by", "action", "subject"), "Somebody read or searched the audit."),
     "console_login": EventKind(False, ("by", "outcome"), "Somebody signed in to the console, or failed to."),
+    "console_user": EventKind(
+        False,
+        ("by", "user", "action", "roles"),
+        "A console account was added, enrolled, changed, disabled or reset, or a session of it was ended.",
+    ),
+    "console_denied": EventKind(
+        False, ("by", "action"), "Somebody signed in asked the console for what their roles do not allow."
+    ),
     "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
     "checkpoint_gap": EventKind(True, ("from_size", "to_size", "code"), "Checkpoints were late or missing."),
     "heartbeat": EventKind(True, ("size",), "Nothing else happened for a while; the log still grows and is signed."),

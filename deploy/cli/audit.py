@@ -30,9 +30,8 @@ def show(
     import asyncio
     from datetime import UTC, datetime
 
-    from broker.config import load_config
+    from broker.config import load_config, read_log_key
     from broker.log import LogWriter
-    from broker.wiring import read_log_key
     from deploy.audit_trail import read_trail
     from deploy.hub_status import open_operator
 

@@ -29,10 +29,9 @@ def export(
     from datetime import UTC, datetime
 
     from broker.api.wiring import read_trust_file
-    from broker.config import load_config
+    from broker.config import load_config, read_log_key
     from broker.log import LogWriter
     from broker.store import open_pool
-    from broker.wiring import read_log_key
     from deploy.evidence.export import export_evidence
     from deploy.evidence.pack import write_pack
     from schemas.errors import ConfigInvalid

@@ -1,18 +1,21 @@
-"""``safelane hub``: run the hub's API and workers, look at its state, invite agencies."""
+"""``safelane hub``: run the hub's API, console and workers, look at its state, invite agencies and people."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deploy.cli import console_users
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(console_users.app, name="users")
 
 Config = Annotated[Path, typer.Option("--config", help="The hub's configuration file (YAML).")]
 
 
 @app.callback()
 def describe() -> None:
-    """Run the hub: the HTTP API, the workers, and what an operator needs to see."""
+    """Run the hub: the HTTP API, the console, the workers, and what an operator needs to see."""
 
 
 @app.command(epilog="Example: safelane hub init --config hub.yaml")
@@ -76,6 +79,34 @@ def serve(config: Config = Path("hub.yaml")) -> None:
 
     set_up_logs()
     run_api(load_config(config), on_listening=lambda url: typer.echo(f"Listening on {url}", err=True))
+
+
+@app.command(epilog="Example: safelane hub console --config hub.yaml")
+def console(config: Config = Path("hub.yaml")) -> None:
+    """Serve the web console until it is told to stop (SIGTERM or Ctrl-C)."""
+    from broker.config import load_config
+    from deploy.hub_programs import run_console
+    from deploy.program_logs import set_up_logs
+
+    set_up_logs()
+    run_console(load_config(config), on_listening=lambda url: typer.echo(f"Listening on {url}", err=True))
+
+
+@app.command("make-console-secret", epilog="Example: safelane hub make-console-secret --out console.secret")
+def make_console_secret(
+    out: Annotated[Path, typer.Option(help="New file for the secret; only the console has it.")],
+) -> None:
+    """Make the console's secret, once, before its first start. A new one later makes every authenticator app useless."""
+    import base64
+    import secrets
+
+    from deploy.local.files import write_secret
+    from schemas.errors import ConfigInvalid
+
+    if out.exists():
+        raise ConfigInvalid("is there already", field=out.name)
+    write_secret(out, base64.b64encode(secrets.token_bytes(32)).decode())
+    typer.echo(f"Written: {out} (secret). Name it in hub.yaml as console.secret_file.")
 
 
 @app.command(epilog="Example: safelane hub worker --config hub.yaml")

@@ -247,9 +247,8 @@ def _look_up(searched_id: str, config: Path, by: str) -> "list[Decision]":
     import json
     from datetime import UTC, datetime
 
-    from broker.config import load_config
+    from broker.config import load_config, read_log_key
     from broker.log import LogWriter
-    from broker.wiring import read_log_key
     from deploy.audit_trail import read_trail
     from deploy.hub_status import open_operator
     from schemas.decision import Decision

@@ -110,10 +110,9 @@ def _decide(config_path: Path, act: "Decide", quarantine_id: str, by: str, reaso
     import asyncio
     from datetime import UTC, datetime
 
-    from broker.config import load_config
+    from broker.config import load_config, read_log_key
     from broker.log import LogWriter
     from broker.store import open_pool
-    from broker.wiring import read_log_key
     from schemas.errors import ConfigInvalid
 
     if not by.strip() or not reason.strip():

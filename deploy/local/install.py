@@ -1,4 +1,4 @@
-"""Installing RabbitMQ from Debian or Ubuntu when it is missing, without leaving the machine's own service started."""
+"""Installing RabbitMQ, and for tests a browser, from Debian or Ubuntu when they are missing, without leaving a service of the machine's own started."""
 
 import os
 import shutil
@@ -26,17 +26,39 @@ def ensure_rabbitmq(on_progress: Callable[[str], None]) -> None:
     except ConfigInvalid:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise
-        on_progress("Installing rabbitmq-server (once)")
-        with _services_kept_stopped():
-            if not _install():
-                _run_apt("update")
-                if not _install():
-                    raise DependencyUnavailable("apt-get could not install rabbitmq-server", field="rabbitmq") from None
+        _install("rabbitmq-server", on_progress)
         find_server()
 
 
-def _install() -> bool:
-    return _run_apt("install", "--yes", "--no-install-recommends", "rabbitmq-server")
+def ensure_browser(on_progress: Callable[[str], None]) -> Path:
+    """Return the distribution's Chromium; install it when we are root on a Debian-like system.
+
+    Raises:
+        ConfigInvalid: it is missing and we may not install it; the message says what to do.
+        DependencyUnavailable: the package manager failed.
+    """
+    found = _find_browser()
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        _install("chromium", on_progress)
+        found = _find_browser()
+    if found is None:
+        raise ConfigInvalid("Chromium is not installed: sudo apt-get install chromium", field="browser")
+    return found
+
+
+def _find_browser() -> Path | None:
+    found = shutil.which("chromium")
+    return Path(found) if found else None
+
+
+def _install(package: str, on_progress: Callable[[str], None]) -> None:
+    on_progress(f"Installing {package} (once)")
+    command = ("install", "--yes", "--no-install-recommends", package)
+    with _services_kept_stopped():
+        if not _run_apt(*command):
+            _run_apt("update")
+            if not _run_apt(*command):
+                raise DependencyUnavailable(f"apt-get could not install {package}", field=package)
 
 
 def _run_apt(*arguments: str) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from broker.config import read_log_key
 from broker.log import LogWriter
 from broker.log.witnessing import add_cosignature, propose_checkpoint
 from broker.registry import versions
 from broker.store import open_pool
-from broker.wiring import read_log_key
 from deploy.authority.signing import read_trust
 from deploy.authority.state import save_state
 from deploy.cli import app

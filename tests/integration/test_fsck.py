@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
+from broker.config import read_log_key
 from broker.log import LogWriter, NewEvent
 from broker.log.fsck import Fsck, FsckState, WitnessedCheckpoint
 from broker.log.rebuilding import RebuiltTree, hash_entry, is_signed_note
-from broker.wiring import read_log_key
 from deploy.cli import app
 from schemas.canonical import decode_base64url
 from schemas.checkpoint import Checkpoint, sign_checkpoint

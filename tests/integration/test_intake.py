@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from broker.amqp.consumer import BatchConsumer
+from broker.config import read_log_key
 from broker.delivery.quarantine import list_quarantined, reject_quarantined, replay_quarantined
 from broker.log import LogWriter
 from broker.store import open_pool
-from broker.wiring import Deciders, read_log_key
+from broker.wiring import Deciders
 from schemas.canonical import canonical_bytes
 from schemas.codes import ReceiptState
 from schemas.decision import Decision

@@ -1,5 +1,6 @@
 """The project's own promises: dependencies explained and locked."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -29,7 +30,9 @@ def test_dependency_has_a_reason(name: str) -> None:
 def test_no_reason_without_a_dependency() -> None:
     explained = re.findall(r"^\| ([A-Za-z0-9_-]+) \| ", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
     assert {normalise(n) for n in explained} - {"package", "program"} - {normalise(n) for n in DECLARED} == {
-        "rabbitmq-server"
+        "rabbitmq-server",
+        "govuk-frontend",
+        "chromium",
     }
 
 
@@ -37,6 +40,15 @@ def test_no_reason_without_a_dependency() -> None:
 def test_dependency_is_locked_with_hashes(name: str) -> None:
     pinned = re.findall(r"^([A-Za-z0-9_.-]+)==\S+.*\\\n    --hash=sha256:[0-9a-f]{64}", LOCK, re.MULTILINE)
     assert normalise(name) in {normalise(package) for package in pinned}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*/**/package-lock.json")), ids=lambda path: path.parent.name)
+def test_npm_lock_pins_by_digest_and_names_no_registry(path: Path) -> None:
+    packages = {name: entry for name, entry in json.loads(path.read_text())["packages"].items() if name}
+    assert packages
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
+    assert "resolved" not in path.read_text()
+    assert "http" not in path.read_text()
 
 
 def test_lock_names_no_index_and_no_machine() -> None:

@@ -1,0 +1,35 @@
+"""What the console's pages work with. ``broker.console.wiring`` builds it; tests build it from the same parts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from broker.console.assets import Assets
+from broker.console.attempts import Attempts
+from broker.console.journal import Journal
+from broker.console.rendering import Renderer
+from broker.console.sealing import Sealer
+from broker.console.sessions import SessionLimits
+from broker.console.settings import ConsoleSettings
+from broker.console.signin.passwords import PasswordHasher
+from broker.log import LogWriter
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleContext:
+    """The parts. ``clock`` is the real clock (sessions, codes, events); ``business_clock`` that of deadlines."""
+
+    settings: ConsoleSettings
+    pool: asyncpg.Pool
+    log: LogWriter
+    journal: Journal
+    sealer: Sealer
+    attempts: Attempts
+    limits: SessionLimits
+    passwords: PasswordHasher
+    assets: Assets
+    renderer: Renderer
+    clock: Callable[[], datetime]
+    business_clock: Callable[[], datetime]

@@ -1,0 +1,104 @@
+"""Pages for what goes wrong: plain words, what to do next, and the same page for what is not there and what may not be known of."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+
+from broker.console.page import ConfirmationNeeded, PageContext, SignInNeeded, with_next
+from broker.console.visits import SESSION_COOKIE
+from schemas.errors import IntegrityBroken, SafelaneError
+
+RETRY_AFTER_SECONDS: Final = "30"
+
+HEADINGS: Final[Mapping[int, str]] = {
+    400: "There is a problem with this address",
+    403: "You cannot do this",
+    404: "Page not found",
+    405: "Page not found",
+    409: "This has changed meanwhile",
+    413: "This is too large",
+    422: "There is a problem with what you sent",
+    429: "Too many attempts",
+    500: "Sorry, there is a problem with the service",
+    503: "Sorry, the service is not available",
+}
+
+log = structlog.get_logger("safelane.console")
+
+
+class PageFault(SafelaneError):
+    """A fault that is not one of ours by name: shown by its status alone."""
+
+    code = "page-fault"
+
+    def __init__(self, status: int) -> None:
+        """Take the status."""
+        super().__init__()
+        self.shown_status = status
+
+
+async def answer_problem(request: Request, error: SafelaneError) -> Response:
+    """Return the page for an error; who must sign in or confirm first is sent there."""
+    context = request.app.state.context
+    page: PageContext = getattr(request.state, "page", None) or PageContext(context, request, None)
+    if isinstance(error, SignInNeeded):
+        return RedirectResponse(with_next("/sign-in", _find_way_back(request)), HTTPStatus.SEE_OTHER)
+    if isinstance(error, ConfirmationNeeded):
+        return RedirectResponse(with_next("/account/confirm", _find_way_back(request)), HTTPStatus.SEE_OTHER)
+    if isinstance(error, IntegrityBroken):
+        log.error("integrity_broken", code=error.code, field=error.field)
+    status = getattr(error, "shown_status", error.status)
+    shown = page if page.viewer is not None or not request.cookies.get(SESSION_COOKIE) else await _recognise(page)
+    shown.form.errors.clear()
+    text = context.renderer.render(
+        "problem.html",
+        page=shown,
+        form=shown.form,
+        now=shown.now,
+        notice=None,
+        heading=HEADINGS.get(status, HEADINGS[500]),
+        status=status,
+        error=error,
+        help_text=context.settings.help_text,
+    )
+    response = Response(text, status_code=status, media_type="text/html; charset=utf-8")
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+    return response
+
+
+def install_problem_pages(app: FastAPI) -> None:
+    """Make ``app`` answer every failure with a page."""
+
+    @app.exception_handler(SafelaneError)
+    async def answer_ours(request: Request, error: SafelaneError) -> Response:
+        return await answer_problem(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_validation(request: Request, _error: RequestValidationError) -> Response:
+        return await answer_problem(request, PageFault(HTTPStatus.NOT_FOUND))
+
+    @app.exception_handler(HTTPException)
+    async def answer_http(request: Request, error: HTTPException) -> Response:
+        return await answer_problem(request, PageFault(error.status_code))
+
+
+async def _recognise(page: PageContext) -> PageContext:
+    """Find out who is looking, for the navigation; where even that fails, the page says so without it."""
+    try:
+        await page.recognise()
+    except SafelaneError as error:
+        log.warning("viewer_unknown", code=error.code)
+    return page
+
+
+def _find_way_back(request: Request) -> str:
+    """Return where to go afterwards: the page itself; a form's page has the same path as its target."""
+    query = f"?{request.url.query}" if request.method == "GET" and request.url.query else ""
+    return request.url.path + query

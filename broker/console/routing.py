@@ -1,0 +1,124 @@
+"""Routes with their rules: no page is registered without saying who may see it and what is logged before it is shown.
+
+``Pages`` is one group of pages (a module below ``pages`` and a folder of templates). ``read`` registers a page, ``act`` what a form does, ``public``
+the little that needs no session. The application refuses to start with a route that came in another way.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Depends, Request
+
+from broker.console.access import CONFIRMED, Capability
+from broker.console.page import PageContext, admit
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Subject = Callable[[Request], str]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePolicy:
+    """Who may use a route, and what is logged before it answers.
+
+    Attributes:
+        capability: what the viewer's roles must allow; none for a public route.
+        action: the code of the read event; none where nothing is read (forms' targets log what they change).
+        confirmed: whether a fresh second factor is needed.
+        subject: what the read event says of the request; by default the values in its path.
+    """
+
+    method: str
+    path: str
+    folder: str
+    capability: Capability | None
+    action: str | None
+    confirmed: bool
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationItem:
+    """A link of the primary navigation, shown to whoever may follow it."""
+
+    text: str
+    path: str
+    capability: Capability
+    order: int
+
+
+class Pages:
+    """One group of pages. ``folder`` is where its templates are."""
+
+    def __init__(self, folder: str, *, navigation: tuple[str, str, Capability, int] | None = None) -> None:
+        """Name the templates' folder, and text, path, capability and place of its link in the navigation."""
+        self.folder = folder
+        self.router = APIRouter()
+        self.navigation = NavigationItem(*navigation) if navigation else None
+        self.policies: list[RoutePolicy] = []
+
+    def read(
+        self,
+        path: str,
+        *,
+        capability: Capability,
+        action: str,
+        subject: Subject | None = None,
+        confirmed: bool | None = None,
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Register a page: ``action`` is logged with its subject before the endpoint runs; if it cannot be, nothing is shown."""
+        return self._register(
+            RoutePolicy(
+                "GET",
+                path,
+                self.folder,
+                capability,
+                action,
+                _needs_confirmation(capability, confirmed),
+                subject or describe_path,
+            )
+        )
+
+    def act(
+        self, path: str, *, capability: Capability, confirmed: bool | None = None
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Register what a form does. Its endpoint logs what it changes, in the transaction that changes it."""
+        return self._register(
+            RoutePolicy(
+                "POST", path, self.folder, capability, None, _needs_confirmation(capability, confirmed), describe_path
+            )
+        )
+
+    def public(self, path: str, *, method: str = "GET") -> Callable[[Endpoint], Endpoint]:
+        """Register a route that needs no session: sign-in, static files, health. A form's target still needs its token and origin."""
+        return self._register(
+            RoutePolicy(method, path, self.folder, None, None, confirmed=False, subject=describe_path)
+        )
+
+    def _register(self, policy: RoutePolicy) -> Callable[[Endpoint], Endpoint]:
+        self.policies.append(policy)
+
+        async def gate(request: Request) -> PageContext:
+            return await admit(request, policy)
+
+        def register(endpoint: Endpoint) -> Endpoint:
+            self.router.add_api_route(
+                policy.path,
+                endpoint,
+                methods=[policy.method],
+                dependencies=[Depends(gate)],
+                response_model=None,
+                name=endpoint.__name__,
+            )
+            return endpoint
+
+        return register
+
+
+def _needs_confirmation(capability: Capability, confirmed: bool | None) -> bool:  # noqa: FBT001 - a setting that is passed on
+    return capability in CONFIRMED if confirmed is None else confirmed
+
+
+def describe_path(request: Request) -> str:
+    """Return the values in the request's path: ids and codes."""
+    return " ".join(str(value) for value in request.path_params.values())

@@ -1,0 +1,131 @@
+"""What every request passes, whatever it is: host, size, time, and the headers that tell a browser what our pages may do."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_SECONDS: Final = 20.0
+MAX_BODY_BYTES: Final = 128 * 1024
+MAX_QUERY_BYTES: Final = 4096
+
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'; upgrade-insecure-requests"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "camera=(), clipboard-read=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=(),"
+        " publickey-credentials-get=(self), publickey-credentials-create=(self)"
+    ),
+    "Referrer-Policy": "same-origin",  # with "no-referrer" a form's Origin would be "null"
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+PROBES: Final = frozenset({"/healthz", "/readyz"})
+"""Asked for by machines, under whatever name, every few seconds."""
+
+log = structlog.get_logger("safelane.console")
+
+
+class BodyTooLarge(Exception):
+    """The body is over the limit. Raised while it is read, wherever that happens."""
+
+
+class Guard:
+    """ASGI middleware around the whole application. It answers in plain text: what goes wrong here has no page."""
+
+    def __init__(self, app: ASGIApp, public_url: str, *, seconds: float = REQUEST_SECONDS) -> None:
+        """Wrap ``app``, which people open under ``public_url`` alone."""
+        self.app = app
+        self.host = urlsplit(public_url).netloc.lower()
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.monotonic()
+        status = 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": _add_headers(message["headers"])}
+            await send(message)
+
+        refusal = self._refuse(scope)
+        try:
+            if refusal is not None:
+                await refusal(scope, receive, send_guarded)
+            else:
+                async with asyncio.timeout(self.seconds) as limit:
+                    scope["safelane.timeout"] = limit
+                    await self.app(scope, _limit_body(receive), send_guarded)
+        except TimeoutError:
+            await self._answer(HTTPStatus.SERVICE_UNAVAILABLE, scope, receive, send_guarded, begun=bool(status))
+        except BodyTooLarge:
+            await self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, scope, receive, send_guarded, begun=bool(status))
+        except Exception as error:  # noqa: BLE001 - the last line: nothing of an exception may reach the caller
+            log.error("unforeseen", exception=type(error).__name__, route=_route(scope))  # noqa: TRY400 - a traceback may quote data
+            await self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, scope, receive, send_guarded, begun=bool(status))
+        note = log.debug if scope["path"] in PROBES else log.info
+        note("request", route=_route(scope), status=status, milliseconds=round((time.monotonic() - started) * 1000))
+
+    def _refuse(self, scope: Scope) -> ASGIApp | None:
+        """Return the answer to a request that goes no further, or none."""
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if scope["path"] not in PROBES and (len(hosts) != 1 or hosts[0].lower() != self.host):
+            return PlainTextResponse("This address is not served here.\n", HTTPStatus.MISDIRECTED_REQUEST)
+        announced = headers.get("content-length", "0")
+        if not (announced.isascii() and announced.isdigit() and int(announced) <= MAX_BODY_BYTES):
+            return PlainTextResponse("This is too large.\n", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        if len(scope["query_string"]) > MAX_QUERY_BYTES:
+            return PlainTextResponse("This address is too long.\n", HTTPStatus.REQUEST_URI_TOO_LONG)
+        return None
+
+    @staticmethod
+    async def _answer(status: HTTPStatus, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
+        if not begun:
+            text = f"{status.phrase}. Try again in a minute; if it stays, tell your partnership's operator.\n"
+            await PlainTextResponse(text, status)(scope, receive, send)
+
+
+def _limit_body(receive: Receive) -> Receive:
+    read = 0
+
+    async def receive_limited() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return message
+
+    return receive_limited
+
+
+def _add_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    known = {name.lower() for name, _ in headers}
+    extra = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+    return [*headers, *(header for header in extra if header[0] not in known)]
+
+
+def _route(scope: Scope) -> str:
+    # The template, never the path: a path holds ids, and an invitation's secret.
+    return getattr(scope.get("route"), "path", "unmatched")

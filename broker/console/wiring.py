@@ -1,0 +1,107 @@
+"""Builds the console from the hub's configuration, and the little it does in the background."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+import structlog
+from fastapi import FastAPI
+
+from broker.config import HubConfig, read_log_key, read_text
+from broker.console.app import create_app
+from broker.console.assets import load_assets
+from broker.console.attempts import Attempts, forget_old
+from broker.console.context import ConsoleContext
+from broker.console.journal import Journal
+from broker.console.rendering import Renderer
+from broker.console.sealing import Sealer
+from broker.console.sessions import SessionLimits, forget_old_sessions
+from broker.console.settings import ConsoleSettings
+from broker.console.signin.passwords import PasswordHasher
+from broker.log import LogWriter
+from broker.store.pool import open_pool, translate_errors
+from schemas.errors import ConfigInvalid, SafelaneError
+
+UPKEEP_SECONDS: Final = 300.0
+
+Clock = Callable[[], datetime]
+
+log = structlog.get_logger("safelane.console")
+
+
+@asynccontextmanager
+async def open_console(config: HubConfig, business_clock: Clock) -> AsyncIterator[FastAPI]:
+    """Open connections, yield the application, and close everything again.
+
+    Raises:
+        ConfigInvalid: the configuration has no console part, or a file that it names is wrong.
+        StoreUnavailable: PostgreSQL cannot be reached.
+    """
+    settings = config.console
+    if settings is None:
+        raise ConfigInvalid("is not set", field="console")
+    writer = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
+    sealer = Sealer.from_text(read_text(settings.secret_file, "console.secret_file"))
+    pool = await open_pool(config.postgres.read_dsn("console"), name="safelane-console", most=settings.pool_size)
+    try:
+        context = build_context(settings, pool, writer, sealer, clock=read_clock, business_clock=business_clock)
+        upkeep = asyncio.create_task(keep_up(context))
+        try:
+            yield create_app(context)
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+    finally:
+        await pool.close()
+
+
+def build_context(
+    settings: ConsoleSettings,
+    pool: asyncpg.Pool,
+    writer: LogWriter,
+    sealer: Sealer,
+    *,
+    clock: Clock,
+    business_clock: Clock,
+) -> ConsoleContext:
+    """Return what the pages work with.
+
+    Raises:
+        ConfigInvalid: the design system's assets are missing.
+    """
+    assets = load_assets(settings.assets_folder)
+    return ConsoleContext(
+        settings=settings,
+        pool=pool,
+        log=writer,
+        journal=Journal(pool, writer, clock),
+        sealer=sealer,
+        attempts=Attempts(sealer),
+        limits=SessionLimits(settings.session_idle, settings.session_longest, settings.confirmed_for),
+        passwords=PasswordHasher(),
+        assets=assets,
+        renderer=Renderer(assets, partnership=settings.partnership),
+        clock=clock,
+        business_clock=business_clock,
+    )
+
+
+async def keep_up(context: ConsoleContext) -> None:
+    """Every few minutes: forget failed attempts of yesterday and sessions that ended long ago. Never ends by itself."""
+    while True:
+        try:
+            with translate_errors():
+                async with context.pool.acquire(timeout=10) as connection:
+                    await forget_old(connection, context.clock())
+                    await forget_old_sessions(connection, context.clock())
+        except SafelaneError as error:
+            log.warning("upkeep_postponed", code=error.code)
+        await asyncio.sleep(UPKEEP_SECONDS)
+
+
+def read_clock() -> datetime:
+    """Return the real time, UTC."""
+    return datetime.now(UTC)

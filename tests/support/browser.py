@@ -1,0 +1,116 @@
+"""The distribution's Chromium, headless, started once a session: real pages, real keyboard, and axe on what is shown."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from broker.console.visits import SESSION_COOKIE
+from deploy.local.install import ensure_browser
+from tests.support.console import ConsoleSite, Seeded
+
+TIMEOUT_MS: Final = 15_000
+ARGUMENTS: Final = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
+
+
+@dataclass
+class People:
+    """Opens browser contexts for people; each has cookies of its own. ``scripts=False`` is a browser without JavaScript."""
+
+    browser: Browser
+    console: ConsoleSite
+    opened: list[BrowserContext]
+
+    def stranger(self, *, scripts: bool = True, width: int = 1200, **options: Any) -> Page:
+        """Return a page of somebody who is not signed in."""
+        context = self.browser.new_context(
+            base_url=self.console.url,
+            java_script_enabled=scripts,
+            viewport={"width": width, "height": 900},
+            locale="en-GB",
+            **options,
+        )
+        context.set_default_timeout(TIMEOUT_MS)
+        self.opened.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: pytest.fail(f"a script failed: {error}"))
+        page.on("console", _fail_on_refusal)
+        return page
+
+    def signed_in(self, name: str, *, confirmed: bool = True, **options: Any) -> Page:
+        """Return a page of somebody who has a session already, without the steps of a sign-in."""
+        page = self.stranger(**options)
+        secret = self.console.new_session(self.console.people[name], confirmed=confirmed)
+        page.context.add_cookies(
+            [
+                {
+                    "name": SESSION_COOKIE,
+                    "value": secret,
+                    "url": self.console.url,
+                    "secure": True,
+                    "httpOnly": True,
+                    "sameSite": "Strict",
+                }
+            ]
+        )
+        return page
+
+    def sign_in(self, page: Page, person: Seeded) -> None:
+        """Sign in as a person would, with password and one-time code."""
+        self.console.free_codes(person)
+        page.goto("/sign-in")
+        page.get_by_label("User name").fill(person.name)
+        page.get_by_label("Password", exact=True).fill(person.password)
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_label("Code").fill(person.code())
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "/sign-in" not in url)
+
+
+def _fail_on_refusal(message: Any) -> None:
+    """Fail when the Content-Security-Policy refused something of ours."""
+    if "Content Security Policy" in message.text or "Refused to" in message.text:
+        pytest.fail(f"the browser refused something: {message.text}")
+
+
+@pytest.fixture(scope="session")
+def browser(console: ConsoleSite) -> Iterator[Browser]:
+    """Chromium, which trusts this console's certificate and no other."""
+    certificate = x509.load_pem_x509_certificate(console.certificate_file.read_bytes())
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    digest = base64.b64encode(hashlib.sha256(key).digest()).decode()
+    program = ensure_browser(print)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=str(program),
+            args=[*ARGUMENTS, f"--ignore-certificate-errors-spki-list={digest}"],
+            timeout=60_000,
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def people(browser: Browser, console: ConsoleSite) -> Iterator[People]:
+    """Opens pages for people, and closes them afterwards."""
+    console.forget_attempts()
+    opened: list[BrowserContext] = []
+    yield People(browser, console, opened)
+    for context in opened:
+        context.close()
+
+
+Check = Callable[[Page], None]
