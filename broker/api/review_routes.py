@@ -19,6 +19,7 @@ from broker.intake.effects import Effects
 from broker.intake.people import PARTNERSHIP_ROLE, list_approver_roles
 from broker.log import NewEvent
 from broker.registry.access import Caller
+from broker.registry.packs import PackShelf
 from broker.store import registers as register_store
 from broker.store import reviewing
 from broker.store.pool import translate_errors
@@ -45,7 +46,7 @@ async def list_reviews(context: Context, caller: PersonCaller, state: str = "ope
         async with context.pool.acquire(timeout=10) as connection:
             rows = await reviewing.list_queue(connection, owner=_scope(caller), state=None if state == "all" else state)
     now = context.planner.clock()
-    return answer_json({"reviews": [_describe(dict(row), now) for row in rows]})
+    return answer_json({"reviews": [_describe(dict(row), now, context.shelf) for row in rows]})
 
 
 @router.post(
@@ -171,12 +172,19 @@ def _scope(caller: Caller) -> str | None:
     return None if PARTNERSHIP_ROLE in person.roles else caller.agency
 
 
-def _describe(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _describe(row: dict[str, Any], now: datetime, shelf: PackShelf) -> dict[str, Any]:
     decision = read_members(row.pop("decision")) if row.get("decision") else {}
+    pack = shelf.find_loaded(decision.get("policy_digest", ""))
     held = {
         code: {"row": verdict["row"], "reason": verdict["reason"]}
         for code, verdict in decision.get("compartments", {}).items()
         if verdict["result"] == "held"
+    }
+    # Withheld by a policy that wants a person to look: nobody can release it, and refusing it closes the line.
+    withheld = {
+        code: {"row": verdict["row"], "reason": verdict["reason"]}
+        for code, verdict in decision.get("compartments", {}).items()
+        if verdict["result"] == "withheld" and pack is not None and pack.wants_a_person(verdict["policy"])
     }
     shown = {
         name: value.isoformat() if isinstance(value, datetime) else value
@@ -184,4 +192,4 @@ def _describe(row: dict[str, Any], now: datetime) -> dict[str, Any]:
         if value is not None
     }
     shown["message_id"] = str(row["message_id"])
-    return shown | {"overdue": row["state"] == "open" and row["deadline_at"] <= now, "held": held}
+    return shown | {"overdue": row["state"] == "open" and row["deadline_at"] <= now, "held": held, "withheld": withheld}

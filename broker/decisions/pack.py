@@ -67,6 +67,11 @@ class PolicyPack:
     fallback: Policy
     about: Mapping[str, Any]
 
+    def wants_a_person(self, policy_id: str) -> bool:
+        """Return whether what this policy withholds is for a person to look at."""
+        policy = self.policies.get(policy_id)
+        return policy is not None and policy.queue
+
     def approvers_needed(self, compartment: str, local: Mapping[str, Any]) -> int:
         """Return how many different approvers release ``compartment``; ``local`` settings may only ask for more."""
         needed = self.about.get("approvers_needed", {})

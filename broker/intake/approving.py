@@ -240,6 +240,8 @@ async def _check_hold(connection: Connection, approval: Approval, delivery: Any,
         raise NotFound("nothing of this delivery is held", field="approval.delivery_id")
     if delivery["hold_state"] != "open":
         raise Conflict(f"the hold is {delivery['hold_state']} already", field="approval.delivery_id")
+    if approval.action is ApprovalAction.RELEASE and not await _can_be_released(connection, delivery):
+        raise Conflict("nothing of it can be released: refuse it to close it", field="approval.delivery_id")
     known = await connection.fetchval("SELECT 1 FROM approvals WHERE approval_id = $1", approval.approval_id)
     if known:
         raise Conflict("an approval of this id is registered already", field="approval.approval_id")
@@ -253,6 +255,15 @@ async def _check_hold(connection: Connection, approval: Approval, delivery: Any,
             raise Conflict("joins no approval of somebody else on this delivery", field="approval.joins")
     elif delivery["claimed_by"] not in {None, person.id}:
         raise Conflict("somebody else has claimed it", field="approval.approver")
+
+
+async def _can_be_released(connection: Connection, delivery: Any) -> bool:
+    """Tell whether an approver can release anything: what is held, or a delivery that could not be handed over."""
+    if delivery["state"] == "undeliverable":
+        return True
+    later = await register_store.list_redecisions(connection, delivery["message_id"], delivery["delivery_id"])
+    last = read_members(later[-1]["decision"] if later else delivery["decision"])
+    return any(verdict["result"] == "held" for verdict in last.get("compartments", {}).values())
 
 
 def read_members(value: Any) -> dict[str, Any]:

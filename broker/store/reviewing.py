@@ -9,14 +9,18 @@ import asyncpg
 
 from broker.store.pool import Connection
 
+# Of a hold that is open, what the last decision says counts: some of it may have been released since.
 _QUEUE = """
 SELECT 'hold' AS review, h.message_id, h.delivery_id, h.owner, h."row", h.reason, h.created_at, h.deadline_at, h.state, h.claimed_by,
-  h.claimed_at, h.escalations, h.decided_by, h.decided_at, d.recipient, d.role, d.purpose, d.decision, m.kind, m.sender, m.referral_id,
+  h.claimed_at, h.escalations, h.decided_by, h.decided_at, d.recipient, d.role, d.purpose,
+  CASE WHEN h.state = 'open' THEN coalesce(l.decision, d.decision) ELSE d.decision END AS decision, d.state AS delivery_state, m.kind, m.sender, m.referral_id,
   m.manifest_digest
 FROM holds h JOIN deliveries d USING (message_id, delivery_id) JOIN messages m USING (message_id)
+LEFT JOIN LATERAL (SELECT decision FROM redecisions r WHERE r.message_id = h.message_id AND r.delivery_id = h.delivery_id
+  ORDER BY number DESC LIMIT 1) l ON true
 UNION ALL
 SELECT r.kind, r.message_id, r.delivery_id, r.owner, '', r.reason, r.created_at, r.deadline_at, r.state, r.claimed_by,
-  r.claimed_at, r.escalations, r.decided_by, r.decided_at, d.recipient, d.role, d.purpose, d.decision, m.kind, m.sender, m.referral_id,
+  r.claimed_at, r.escalations, r.decided_by, r.decided_at, d.recipient, d.role, d.purpose, d.decision, d.state, m.kind, m.sender, m.referral_id,
   m.manifest_digest
 FROM retrospective_reviews r JOIN messages m USING (message_id) LEFT JOIN deliveries d USING (message_id, delivery_id)
 """

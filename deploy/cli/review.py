@@ -54,6 +54,10 @@ def list_reviews(
         )
         for code, verdict in row["held"].items():
             typer.echo(f"    {code} {verdict['row']}: {verdict['reason']}")
+        for code, verdict in row["withheld"].items():
+            typer.echo(
+                f"    {code} {verdict['row']} cannot be released to them: {verdict['reason']} Refuse it when you have seen to it."
+            )
     typer.echo(f"{len(rows)} in the queue.")
 
 

@@ -35,10 +35,36 @@ As a record system does it:
   curl -i http://127.0.0.1:{port}/referrals -H "Authorization: Bearer $(cat {folder}/api.token)" \\
     -H 'Content-Type: application/json' --data-binary @$FILE
 Or drop a file into {folder}/drop/ and look into done/ and failed/ there.
-
+{_describe_reviews(local)}
 The samples are of November and December 2026: what is dated after this machine's clock is refused ("it lies after receipt").
 A gateway that serves several agencies needs `--agency ID`. Logs: {_relative(local.hub.root / "logs")}/, {_relative(sender.root / "logs")}/.
 Stop with `make down`; `make up` goes on with the same data; `make clean` removes everything.
+"""
+
+
+def _describe_reviews(local: LocalPartnership) -> str:
+    """Return how to decide what policy holds, as the sender's approver; nothing where the sender has none."""
+    sender = local.gateways[0].agencies[0]
+    someone = next((p for p in local.people if p.person.agency == sender.id), None)
+    if someone is None:
+        return ""
+    agency = next((a for a in local.agencies if "csc" in a.roles), local.agencies[-1])
+    recipient = next(g for g in local.gateways if agency in g.agencies)
+    token = _relative(recipient.root / agency.id / "api.token")
+    key, passphrase = _relative(someone.key_file), _relative(someone.passphrase_file)
+    hub = f"--hub {local.hub.url} --trust {_relative(local.authority / 'trust.json')}"
+    return f"""
+What policy holds waits for a person: the sample holds the name of somebody who spoke in confidence (C10). As {someone.person.id} of {sender.id}:
+  export REVIEW="--key {key} --passphrase-file {passphrase} {hub}"
+  safelane review list $REVIEW                        # what waits, until when, and why
+  safelane review claim DELIVERY $REVIEW
+  safelane review release DELIVERY --reason-code need_to_know $REVIEW
+  safelane review refuse DELIVERY --reason-code source_at_risk $REVIEW    # or this
+The hub has no key to it: the sender's gateway asks its own people, and sends the key.
+  safelane gateway approvals list --config $CONFIG
+  safelane gateway approvals give DIGEST --person p-17 --config $CONFIG
+  safelane gateway status ID --config $CONFIG         # C10 went, to whom, by whose decision
+  curl -s http://127.0.0.1:{recipient.config.listen_port}/inbox/DELIVERY -H "Authorization: Bearer $(cat {token})"   # as {agency.id}
 """
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adapters.gateway.identity.enrolment import Invitation, PendingEnrolment
 from broker.decisions import DEFAULT_PACK
+from deploy.authority.directory_building import add_person
 from deploy.authority.founding import OFFICERS, TRUST_FILE, NewOfficer, found_authority
 from deploy.authority.hub_link import HubLink
 from deploy.authority.officers import open_officer
@@ -25,6 +26,7 @@ from deploy.local.gateway_access import ContactKey, GatewayAccess
 from deploy.local.gateway_site import GatewaySite
 from deploy.local.hub_files import HubFiles
 from deploy.local.hub_site import HubSite
+from deploy.local.local_people import LocalPerson, make_people
 from deploy.local.stack import LocalStack
 from schemas.directory import Agency, WitnessPolicy
 from schemas.enrolment import verify_enrolment
@@ -63,6 +65,11 @@ class LocalPartnership:
     def agencies(self) -> tuple[Agency, ...]:
         """Every agency of the partnership."""
         return tuple(self.partnership.agencies)
+
+    @property
+    def people(self) -> list[LocalPerson]:
+        """Those who decide what policy holds, made when the authority is founded."""
+        return make_people(self.root / "people", self.agencies)
 
     def set_clock(self, moment: datetime) -> None:
         """Set the business clock of hub and gateways.
@@ -128,6 +135,8 @@ class LocalPartnership:
         state = found_authority(
             self.authority, self._partnership_file, officers, ca_certificate=self.stack.pki.ca_file, ca_key=ca_key
         )
+        for someone in self.people:
+            state = add_person(state, someone.person)
         witnesses = WitnessPolicy(agencies=tuple(sorted(agency.id for agency in self.agencies)), quorum=QUORUM)
         save_state(self.authority, use_policy_pack(state, DEFAULT_PACK), witnesses=witnesses)
 

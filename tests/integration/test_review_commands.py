@@ -16,7 +16,7 @@ from deploy.hub_programs import serve_api
 from schemas.canonical import parse_object
 from schemas.errors import Rejected
 from tests.support.hub_agency import open_as
-from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
+from tests.support.hub_world import CSC, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PASSPHRASE, make_approver, sign_addendum
 from tests.support.servers import RabbitVhost
 
@@ -76,22 +76,25 @@ async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhos
     _, ann = make_approver(tmp_path, "ann.lee", POLICE)
     _, joe = make_approver(tmp_path, "joe.lee", POLICE, ("clerk",))
     async with (
-        open_hub_world(database, rabbit_vhost, tmp_path / "hub", agencies=(POLICE, CSC), people=[ann, joe]) as world,
+        open_hub_world(
+            database, rabbit_vhost, tmp_path / "hub", agencies=(POLICE, CSC, SCHOOL), people=[ann, joe]
+        ) as world,
         serve(world, tmp_path) as url,
         world.running_worker(),
     ):
-        first, second = Draft(recipients=((CSC, "csc"),)), Draft(recipients=((CSC, "csc"),))
+        first, second = Draft(recipients=((CSC, "csc"),)), Draft(recipients=((SCHOOL, "dsl"),))
         sealed = {}
         for draft in (first, second):
             sealed[draft.message_id] = world.seal(draft)
             await world.publish(POLICE, [sealed[draft.message_id].body])
             await world.receive(POLICE, 1)
-            await world.receive(CSC, 1)
+            await world.receive(draft.recipients[0][0], 1)
         desk = write_desk(tmp_path, world, url, "ann.lee")
         listed = await desk.run("list")
         assert listed.exit_code == 0, (listed.output, listed.exception)
         assert "2 in the queue." in listed.output
-        assert "C10 D12" in listed.output
+        assert "C10 D12: The identity of a source: a named approver decides." in listed.output
+        assert "C10 D12 cannot be released to them" in listed.output
         assert "CANARY" not in listed.output
 
         delivery = first.header().deliveries[0].delivery_id
@@ -109,6 +112,8 @@ async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhos
         (late,) = await world.receive(CSC, 1)
         assert open_as(world, CSC, late.body) == {("C10", "incident"): "full"}
 
+        useless = await desk.run("release", other, "--reason-code", "need_to_know")
+        assert isinstance(useless.exception, Rejected), useless.output
         refused = await desk.run("refuse", other, "--reason-code", "source_at_risk")
         assert "registered as" in refused.output, (refused.output, refused.exception)
         await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "refused", other)

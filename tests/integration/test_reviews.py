@@ -125,9 +125,9 @@ async def test_a_refusal_tells_the_sender_why_and_nothing_goes(hub: Any) -> None
         (row,) = await api.reviews(people["ann"])
         response = await api.approve(people["ann"], "refuse", row, reason_code="source_at_risk")
         assert response.status_code == 201, response.text
-        (notice,) = await world.receive(POLICE, 1)
-        told = check_notice(world, notice.body)
-        assert (told["outcome"], told["reason_code"], told["decided_by"]) == ("refused", "source_at_risk", "ann.lee")
+        notices = [check_notice(world, notice.body) for notice in await world.receive(POLICE, 2)]
+        told = next(notice for notice in notices if notice["outcome"] == "refused")
+        assert (told["reason_code"], told["decided_by"]) == ("source_at_risk", "ann.lee")
         assert await world.receive(CSC, 1, seconds=1) == []
     assert await world.owner.fetchval("SELECT state FROM holds") == "refused"
     assert (await api.approve(people["bob"], "release", row)).json()["code"] == "conflict"
