@@ -15,6 +15,7 @@ from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness
 from broker.api.settings import ApiSettings
 from broker.audit import Projector
+from broker.audit.reader import AuditReader
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, Caller
@@ -37,6 +38,7 @@ class ApiContext:
     readiness: Readiness
     metrics: ApiMetrics
     projector: Projector
+    audit: AuditReader
     clock: Callable[[], datetime]
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a directory is taken in."""

@@ -19,6 +19,8 @@ from broker.api.provisioning import Provisioner
 from broker.api.readiness import Readiness, build_checks
 from broker.audit import Projection, Projector
 from broker.audit.event_index import EventIndex
+from broker.audit.gate import AuditGate
+from broker.audit.reader import AuditReader
 from broker.config import HubConfig, read_log_key, read_text
 from broker.decisions import Registers
 from broker.intake.register_view import read_registers
@@ -81,6 +83,7 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             readiness=Readiness(build_checks(pool, registry, config.amqp)),
             metrics=ApiMetrics(),
             projector=Projector(pool, list_projections()),
+            audit=AuditReader(pool, AuditGate(pool, writer, read_clock), registry, read_clock, business_clock, shelf),
             clock=read_clock,
         )
         with translate_errors():

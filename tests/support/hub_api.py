@@ -21,6 +21,8 @@ from broker.api.readiness import Readiness, build_checks
 from broker.api.settings import ApiSettings
 from broker.api.wiring import list_projections
 from broker.audit import Projector
+from broker.audit.gate import AuditGate
+from broker.audit.reader import AuditReader
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.registry.access import AccessTokens
@@ -140,18 +142,20 @@ async def open_hub_api(dsn: str, folder: Path, *, request_seconds: float = 30.0)
 
     trust = read_trust(authority.folder / "trust.json")
     registry = Registry(pool, trust.authority_keys(), clock, authority_jwks=trust.authority)
+    log = LogWriter(LOG_ORIGIN, generate_ed25519_jwk(KeyUse.LOG))
     context = ApiContext(
         settings=ApiSettings(public_url=HUB_URL, certificate_file=Path("unused"), key_file=Path("unused")),
         pool=pool,
         registry=registry,
         tokens=AccessTokens(registry, HUB_URL, clock),
-        log=LogWriter(LOG_ORIGIN, generate_ed25519_jwk(KeyUse.LOG)),
+        log=log,
         planner=Planner(lambda snapshot: EveryoneGetsTheirName(snapshot.directory), clock, read_nothing),
         shelf=PackShelf(InstalledPack.load(None, None)),
         provisioner=Provisioner(pool, rabbit.provision, rabbit.remove, clock),
         readiness=Readiness(build_checks(pool, registry, None)),
         metrics=ApiMetrics(),
         projector=Projector(pool, list_projections()),
+        audit=AuditReader(pool, AuditGate(pool, log, clock), registry, clock, clock),
         clock=clock,
     )
     app = create_app(context, request_seconds=request_seconds)

@@ -15,9 +15,10 @@ from uuid import UUID
 import asyncpg
 
 from broker.log import NewEvent
+from broker.log.append import read_edge
 from broker.store.pool import Connection
 from schemas.canonical import encode_base64url
-from schemas.merkle import hash_leaf
+from schemas.merkle import RightEdge, hash_leaf
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 SENDERS = ("police.marchshire", "police.northdale", "health.marchshire-ft", "school.oakfield", "csc.marchshire")
@@ -282,14 +283,17 @@ async def store_referrals(owner: asyncpg.Connection, referrals: Sequence[LoggedR
 
 
 async def log_events(connection: Connection, events: Sequence[tuple[NewEvent, datetime]]) -> None:
-    """Add entries and payloads and one checkpoint row; its note is not signed."""
-    size = await connection.fetchval("SELECT coalesce(max(position) + 1, 0) FROM log_entries")
+    """Add entries and payloads and one checkpoint, whose edge is right, so that the hub can go on from it, and whose note is not signed."""
+    row = await connection.fetchrow("SELECT size, edge FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    edge = read_edge(row["size"], row["edge"]) if row else RightEdge()
     entries = [(event, at, event.entry()) for event, at in events]
+    leaves = [hash_leaf(entry) for _, _, entry in entries]
+    after = edge.append(leaves).after
     await connection.copy_records_to_table(
         "log_entries",
         columns=("position", "event_id", "kind", "at", "entry", "leaf_hash"),
         records=[
-            (size + number, event.event_id, event.kind, at, entry, hash_leaf(entry))
+            (edge.size + number, event.event_id, event.kind, at, entry, leaves[number])
             for number, (event, at, entry) in enumerate(entries)
         ],
     )
@@ -299,8 +303,9 @@ async def log_events(connection: Connection, events: Sequence[tuple[NewEvent, da
         records=[(event.event_id, event.event, event.salt) for event, _ in events],
     )
     await connection.execute(
-        "INSERT INTO log_checkpoints (size, epoch, root, edge, note, at) VALUES ($1, 1, $2, '', 'not signed', $3)",
-        size + len(events),
-        bytes(32),
+        "INSERT INTO log_checkpoints (size, epoch, root, edge, note, at) VALUES ($1, 1, $2, $3, 'not signed', $4)",
+        after.size,
+        after.root(),
+        b"".join(after.hashes),
         events[-1][1],
     )
