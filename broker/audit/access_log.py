@@ -10,7 +10,16 @@ from zoneinfo import ZoneInfo
 from broker.store.pool import Connection
 from schemas.errors import MalformedMessage
 
-ACCESS_EVENTS: Final = ("audit_read", "export", "console_login", "review", "quarantine_decided", "configuration")
+ACCESS_EVENTS: Final = (
+    "audit_read",
+    "export",
+    "console_login",
+    "console_user",
+    "console_denied",
+    "review",
+    "quarantine_decided",
+    "configuration",
+)
 """Kinds of events that say what a person did or looked at."""
 MAX_SPAN: Final = timedelta(days=31)
 _MAX_PEOPLE: Final = 500
@@ -88,8 +97,8 @@ SELECT person, day, sum(looks)::int AS total,
   sum(looks) FILTER (WHERE kind = 'audit_read' AND state IS DISTINCT FROM 'search')::int AS reads,
   sum(looks) FILTER (WHERE kind = 'audit_read' AND state = 'search')::int AS searches,
   sum(looks) FILTER (WHERE kind = 'export')::int AS exports,
-  sum(looks) FILTER (WHERE kind IN ('review', 'quarantine_decided', 'configuration'))::int AS decisions,
-  sum(looks) FILTER (WHERE kind = 'console_login' AND state NOT IN ('accepted', 'signed_in', 'success'))::int AS refused,
+  sum(looks) FILTER (WHERE kind IN ('review', 'quarantine_decided', 'configuration', 'console_user'))::int AS decisions,
+  sum(looks) FILTER (WHERE kind = 'console_login' AND state NOT SIMILAR TO '(signed|confirmed|session|other_sessions)_%')::int AS refused,
   sum(outside)::int AS outside, count(DISTINCT referral_id)::int AS referrals,
   coalesce(max(looks) FILTER (WHERE referral_id IS NOT NULL), 0)::int AS most_on_one, max(last_at) AS last_at
 FROM (

@@ -19,7 +19,7 @@ _KNOWN_KINDS: Final = frozenset(Kind)
 _MAX_TEXT: Final = 200
 _STATE_MEMBERS: Final = ("outcome", "state", "action", "code", "clock", "review", "type")
 """Members that say what came of it, the first that an event has."""
-_SUBJECT_MEMBERS: Final = ("subject", "quarantine_id", "kid", "thumbprint", "policy_digest", "enrolment_id")
+_SUBJECT_MEMBERS: Final = ("subject", "user", "quarantine_id", "kid", "thumbprint", "policy_digest", "enrolment_id")
 _ABOUT_AGENCIES: Final = frozenset({"key", "enrolment", "revocation"})
 _LOOKED_AT: Final = frozenset({"audit_read", "export"})
 """Kinds whose subject may be a referral, a message or a delivery."""
