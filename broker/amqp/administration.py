@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from broker.amqp.connection import BrokerRefused, BrokerUnavailable
+from broker.amqp.connection import BrokerRefused, BrokerUnavailable, retry_delay
 from broker.amqp.topology import (
     HUB_USER,
     SETTLE_SECONDS,
@@ -30,6 +30,8 @@ from broker.amqp.topology import (
     new_delivery_queue_name,
 )
 from schemas.errors import ConfigInvalid
+
+_CLOSING_ATTEMPTS = 6
 
 
 class AdministrationSettings(BaseModel):
@@ -104,11 +106,26 @@ class RabbitAdministration:
         return made[0]
 
     async def remove_user(self, agency_id: str) -> None:
-        """Close an agency's way in at once (revocation): its user, permissions and connections go; its queue and what waits there stay."""
+        """Close an agency's way in at once (revocation): its user, permissions and connections go; its queue and what waits there stay.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: the management API does not answer, does not accept us, or a connection does not close.
+        """
         name = quote(check_agency_id(agency_id), safe="")
         await self._call("DELETE", f"/api/users/{name}", missing_is_fine=True)
-        connections = await self._call("GET", f"/api/connections/username/{name}", missing_is_fine=True)
-        for connection in connections or ():
+        for attempt in range(1, _CLOSING_ATTEMPTS + 1):
+            try:
+                await self._close_connections(name)
+            except BrokerUnavailable:
+                # RabbitMQ ends a deleted user's connections too, and answers 500 to whoever closes one at that instant.
+                if attempt == _CLOSING_ATTEMPTS:
+                    raise
+                await asyncio.sleep(retry_delay(attempt, ceiling=2.0))
+            else:
+                return
+
+    async def _close_connections(self, user: str) -> None:
+        for connection in await self._call("GET", f"/api/connections/username/{user}", missing_is_fine=True) or ():
             await self._call("DELETE", f"/api/connections/{quote(connection['name'], safe='')}", missing_is_fine=True)
 
     async def prepare_vhost(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -178,6 +179,29 @@ async def test_revoked_agency_is_thrown_out_at_once(
         await asyncio.sleep(0.05)
     with pytest.raises(BrokerRefused):
         await publisher.ensure_connected()
+
+
+async def test_revocation_survives_a_connection_that_closes_by_itself(
+    rabbit_vhost: RabbitVhost, agencies: dict[str, ProvisionedAgency], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ ends a deleted user's connections itself, and answers 500 to whoever closes one at that instant (seen on 3.10)."""
+    administration = rabbit_vhost.administration
+    request, refused = administration._client.request, 0
+
+    async def refuse_twice(method: str, path: str, **rest: Any) -> httpx.Response:
+        nonlocal refused
+        if refused < 2 and path == f"/api/connections/username/{MALLORY}":
+            return httpx.Response(200, json=[{"name": "127.0.0.1:1 -> 127.0.0.1:2"}])
+        if refused < 2 and method == "DELETE" and path.startswith("/api/connections/"):
+            refused += 1
+            return httpx.Response(500)
+        return await request(method, path, **rest)
+
+    monkeypatch.setattr(administration._client, "request", refuse_twice)
+    await administration.remove_user(MALLORY)
+    assert refused == 2
+    with pytest.raises(BrokerRefused):
+        await BatchPublisher(rabbit_vhost.amqp_settings(MALLORY)).ensure_connected()
 
 
 async def test_provisioning_again_keeps_queue_and_messages(
