@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTEST := .venv/bin/python -m pytest
+# A process a core, each with servers of its own; one file's tests stay together, because they share what is dear to start.
+PARALLEL := -n 2 --dist loadfile
 TESTS := not faults and not bench and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml broker/console/frontend/package-lock.json | sha256sum | cut -c1-64)
@@ -40,14 +42,14 @@ down: ## stop what `make up` started; data stays
 	@if [ -x .venv/bin/safelane ]; then .venv/bin/safelane down; else echo "Nothing runs: there is no .venv."; fi
 
 test: servers ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
-	@$(PYTEST) -m "$(TESTS)"
+	@$(PYTEST) $(PARALLEL) -m "$(TESTS)"
 
 check: servers ## style, types, import directions, then `make test`
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PYTEST) -m "$(TESTS)"
+	@$(PYTEST) $(PARALLEL) -m "$(TESTS)"
 
 slow: servers ## ten thousand generated headers, decided by Cedar and by the oracle
 	@$(PYTEST) -m slow
