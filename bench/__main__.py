@@ -15,6 +15,7 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 
+from bench.processor_time import ServersTime
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher, Outcome
 from broker.amqp.topology import (
@@ -35,6 +36,9 @@ ROOT = Path("var/bench")
 CONTENT_BYTES = 6144
 SECTIONS = 8
 RECIPIENTS = 3
+RUNS = ("plain_relay", "relay", "hub")
+PARTS = ("program", "rabbitmq", "postgres")
+"""Where processor time goes: the relay or hub worker itself, and the servers."""
 _CHUNK = 200
 
 
@@ -50,8 +54,8 @@ async def run(rounds: int, count: int, profile: str | None) -> dict[str, Any]:
             vhost = RabbitVhost(stack, "safelane", _administration(stack))
             try:
                 await vhost.administration.prepare_vhost()
-                async with open_hub_world(dsn, vhost, folder, lease="PT60S") as world:
-                    return await _measure(world, rounds, count, profile)
+                async with open_hub_world(dsn, vhost, folder, lease="PT60S", relay_every_seconds=1.0) as world:
+                    return await _measure(world, stack, rounds, count, profile)
             finally:
                 await vhost.administration.close()
     finally:
@@ -65,26 +69,21 @@ def _administration(stack: LocalStack) -> Any:
     return RabbitAdministration(stack.administration_settings())
 
 
-async def _measure(world: HubWorld, rounds: int, count: int, profile: str | None) -> dict[str, Any]:
+async def _measure(world: HubWorld, stack: LocalStack, rounds: int, count: int, profile: str | None) -> dict[str, Any]:
     plain = _plain_queues()
     await declare_topology(world.rabbit.amqp_settings("hub"), Topology((), tuple(plain)))
-    rates: dict[str, list[float]] = {"plain_relay": [], "relay": [], "hub": []}
-    cpu: dict[str, list[float]] = {"plain_relay": [], "relay": [], "hub": []}
+    rates: dict[str, list[float]] = {name: [] for name in RUNS}
+    cpu: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in RUNS}
     sealed_bytes = 0
     for number in range(rounds):
         bodies = [world.seal(Draft(text_bytes=CONTENT_BYTES // SECTIONS)).body for _ in range(count)]
         sealed_bytes = len(bodies[0])
-        await _preload(world, "hub", [token_bytes(CONTENT_BYTES)] * count, DELIVERY_EXCHANGE, plain[0].routing_key)
-        results = {"plain_relay": await _run_relay(world, plain, count)}
-        await _preload(world, "hub", bodies, DELIVERY_EXCHANGE, plain[0].routing_key)
-        results["relay"] = await _run_relay(world, plain, count)
-        await _preload(world, POLICE, bodies, INTAKE_EXCHANGE, intake_routing_key(POLICE, "referral"))
-        results["hub"] = await _run_worker(world, count, profile)
-        for name, result in results.items():
-            rates[name].append(result["messages"] / result["seconds"])
-            cpu[name].append(1000 * result["cpu_seconds"] / count)
-        line = ", ".join(f"{name} {values[-1]:.0f}/s ({cpu[name][-1]:.2f} ms CPU)" for name, values in rates.items())
-        print(f"round {number + 1}: {line}", flush=True)
+        for name in RUNS:
+            result = await _run_one(name, world, plain, bodies, stack=stack, profile=profile)
+            rates[name].append(count / result["seconds"])
+            for part in PARTS:
+                cpu[name][part].append(1000 * result[part] / count)
+        print(f"round {number + 1}: " + ", ".join(_describe(name, rates[name], cpu[name]) for name in RUNS), flush=True)
         await _purge(world, [queue.name for queue in plain] + list(world.queues.values()))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
@@ -97,10 +96,36 @@ async def _measure(world: HubWorld, rounds: int, count: int, profile: str | None
         "sealed_bytes": sealed_bytes,
         "log_entries": await world.owner.fetchval("SELECT count(*) FROM log_entries"),
         "per_second": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
-        "cpu_ms_a_referral": {name: round(statistics.median(values), 3) for name, values in cpu.items()},
+        "cpu_ms_a_referral": {
+            name: {part: round(statistics.median(values), 3) for part, values in parts.items()}
+            for name, parts in cpu.items()
+        },
         "ratio": round(medians["hub"] / medians["relay"], 3),
         "ratio_to_plain_content": round(medians["hub"] / medians["plain_relay"], 3),
     }
+
+
+async def _run_one(
+    name: str, world: HubWorld, plain: list[Queue], bodies: list[bytes], *, stack: LocalStack, profile: str | None
+) -> dict[str, float]:
+    """Load the queue, run the program, and return its seconds and the processor seconds of each part of the machine."""
+    count = len(bodies)
+    if name == "hub":
+        await _preload(world, POLICE, bodies, INTAKE_EXCHANGE, intake_routing_key(POLICE, "referral"))
+    else:
+        load = [token_bytes(CONTENT_BYTES)] * count if name == "plain_relay" else bodies
+        await _preload(world, "hub", load, DELIVERY_EXCHANGE, plain[0].routing_key)
+    running = stack.status()
+    if running.rabbitmq_pid is None or running.postgres_pid is None:
+        raise RuntimeError("a server has ended")
+    servers = ServersTime({"rabbitmq": running.rabbitmq_pid, "postgres": running.postgres_pid})
+    result = await (_run_worker(world, count, profile) if name == "hub" else _run_relay(world, plain, count))
+    return {"seconds": result["seconds"], "program": result["cpu_seconds"], **servers.read()}
+
+
+def _describe(name: str, rates: list[float], cpu: dict[str, list[float]]) -> str:
+    parts = " + ".join(f"{cpu[part][-1]:.2f}" for part in PARTS)
+    return f"{name} {rates[-1]:.0f}/s ({parts} ms CPU)"
 
 
 def _plain_queues() -> list[Queue]:
