@@ -170,11 +170,13 @@ def compact_form(jwe: Mapping[str, Any]) -> bytes:
     if jwe.keys() != _MEMBERS:
         raise MalformedMessage("is not a flattened JWE with protected headers only", field="jwe")
     try:
-        return ".".join(_text(jwe, name) for name in ("protected", "encrypted_key", "iv", "ciphertext", "tag")).encode(
-            "ascii"
-        )
+        return ".".join(
+            (jwe["protected"], jwe["encrypted_key"], jwe["iv"], jwe["ciphertext"], jwe["tag"]),
+        ).encode("ascii")
     except UnicodeEncodeError:
         raise MalformedMessage("is not base64url", field="jwe") from None
+    except TypeError:
+        raise MalformedMessage("must be a string", field="jwe") from None
 
 
 def _read_header(protected: str, field: str) -> dict[str, Any]:

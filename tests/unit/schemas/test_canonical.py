@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.canonical import canonical_bytes, decode_base64url, encode_base64url, parse_json, parse_object
+from schemas.canonical import (
+    canonical_bytes,
+    decode_base64url,
+    decode_base64url_all,
+    encode_base64url,
+    parse_json,
+    parse_object,
+)
 from schemas.errors import MalformedMessage, TooLarge
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -145,3 +152,29 @@ def test_quotes_that_close_nothing_cost_linear_time(end: bytes) -> None:
     with pytest.raises(TooLarge):
         parse_json(data, max_bytes=1_000_000)
     assert time.monotonic() - started < 5
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_many_values_are_decoded_as_each_alone(datas: list[bytes]) -> None:
+    assert decode_base64url_all([encode_base64url(data) for data in datas]) == datas
+
+
+@given(st.lists(st.text(alphabet="AQ-_+/=\n\u00e9", max_size=5), min_size=1, max_size=3))
+def test_what_is_refused_alone_is_refused_among_many(texts: list[str]) -> None:
+    alone = []
+    for text in texts:
+        try:
+            alone.append(decode_base64url(text))
+        except MalformedMessage:
+            with pytest.raises(MalformedMessage):
+                decode_base64url_all(texts)
+            return
+    assert decode_base64url_all(texts) == alone
+
+
+@pytest.mark.parametrize("deep", [[1.5], {"a": [{"b": [*range(20), 0.5]}]}, ["x"] * 30 + [[1.0]]])
+def test_a_fraction_is_found_however_long_the_list(deep: Any) -> None:
+    with pytest.raises(MalformedMessage):
+        canonical_bytes(deep)
+    with pytest.raises(MalformedMessage):
+        parse_json(json.dumps(deep, separators=(",", ":")).encode(), max_bytes=10**6)

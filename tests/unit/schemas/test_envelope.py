@@ -13,6 +13,7 @@ from schemas.envelope import (
     VerifiedEnvelope,
     parse_envelope,
     seal,
+    sections,
     verify_envelope,
 )
 from schemas.envelope.entries import add_decoys, write_openings
@@ -198,3 +199,12 @@ def test_a_swapped_section_is_named_as_such() -> None:
 def test_every_delivery_of_the_sample_has_its_own_key() -> None:
     kids = {d.kid for d in verify(SEALED.body).keyring_descriptors.values()}
     assert len(kids) == len(DELIVERIES)
+
+
+def test_protected_headers_are_as_the_hub_expects_them_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a header that we wrote ourselves was read word by word")
+
+    monkeypatch.setattr(sections, "read_direct_header", never)
+    monkeypatch.setattr(sections, "read_jose_header", never)
+    verify(SEALED.body)
