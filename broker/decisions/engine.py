@@ -9,22 +9,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from broker.decisions.clocks import Clock, ClockRules, start_clocks
 from broker.decisions.facts import DecisionFacts
-from broker.decisions.header_facts import build_facts
+from broker.decisions.header_facts import MAX_REMEMBERED, DirectoryView, HeaderFacts
 from broker.decisions.matrix import NO_CELL, Row
 from broker.decisions.pack import Policy, PolicyPack
 from broker.decisions.questions import CLOSED_ROW, Answer, CedarAsker, name_subject
 from broker.decisions.registers import NO_REGISTERS, Registers
 from schemas.codes import Compartment, CompartmentResult, ConsentState, DeliveryOutcome
-from schemas.decision import SENT, CompartmentDecision, Decision
+from schemas.decision import SENT, CompartmentDecision, Decision, Verdicts
 from schemas.directory import Directory
 from schemas.errors import ConfigInvalid
 from schemas.header import DeliveryRequest, RoutingHeader
 
-MAX_REMEMBERED = 8192
 CHOICE = "depends_on_choice"
 """The group of purposes for which consent is asked and can be taken back."""
 AS_COMPANY = "as-company"
@@ -33,7 +33,7 @@ _CONSENT_STATES = frozenset({*(state.value for state in ConsentState), "not_yet_
 _IDENTIFYING = frozenset(
     {"delivery_id", "recipient", "deliver_to", "agreement_id", "subjects", "decided_at", "valid_until", "uses_token"}
 )
-_SEEN = tuple(f.name for f in fields(DecisionFacts) if f.name not in _IDENTIFYING)
+_SEEN = attrgetter(*(f.name for f in fields(DecisionFacts) if f.name not in _IDENTIFYING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class _Judgement:
 
     outcome: DeliveryOutcome
     policy: Policy
-    compartments: dict[Compartment, CompartmentDecision]
+    compartments: Verdicts
     queue: bool
     alerts: tuple[str, ...]
     emits: tuple[str, ...]
@@ -65,6 +65,7 @@ class DecisionEngine:
             raise ConfigInvalid("is not the pack that the signed directory names", field="policies")
         self.pack = pack
         self.directory = directory
+        self._view = DirectoryView(directory)
         self._asker = CedarAsker(pack)
         self._signed = {(row.kind, row.role): row.cells for row in directory.matrix}
         self._remembered: dict[tuple[Any, ...], _Judgement] = {}
@@ -79,21 +80,21 @@ class DecisionEngine:
         now: datetime,
     ) -> Decision:
         """Decide one requested delivery of a verified header from ``sender`` (agency id) at ``now`` (aware)."""
-        return self.decide_facts(
-            build_facts(
-                header, delivery, sender=sender, registers=registers, directory=self.directory, pack=self.pack, now=now
-            )
-        )
+        return self.decide_facts(self._resolve(header, sender, registers, now).resolve(delivery))
 
     def decide_all(
         self, header: RoutingHeader, *, sender: str, registers: Registers = NO_REGISTERS, now: datetime
     ) -> list[Decision]:
         """Decide every requested delivery of a verified header, in the header's order."""
-        return [self.decide(header, d, sender=sender, registers=registers, now=now) for d in header.deliveries]
+        facts = self._resolve(header, sender, registers, now)
+        return [self.decide_facts(facts.resolve(delivery)) for delivery in header.deliveries]
+
+    def _resolve(self, header: RoutingHeader, sender: str, registers: Registers, now: datetime) -> HeaderFacts:
+        return HeaderFacts(header, sender=sender, registers=registers, directory=self._view, pack=self.pack, now=now)
 
     def decide_facts(self, facts: DecisionFacts) -> Decision:
         """Decide on resolved facts. Remembered on exactly what policies can see; never where a token is used."""
-        key = (*(getattr(facts, name) for name in _SEEN), frozenset(tied for _, tied in facts.subjects))
+        key = (*_SEEN(facts), frozenset([tied for _, tied in facts.subjects]))
         judgement = None if facts.uses_token else self._remembered.get(key)
         if judgement is None:
             judgement = self._judge(facts)
@@ -181,7 +182,7 @@ class DecisionEngine:
         return _Judgement(
             outcome=outcome,
             policy=policy,
-            compartments={Compartment(c): _describe(verdicts[c], policy) for c in facts.compartments},
+            compartments=Verdicts({Compartment(c): _describe(verdicts[c], policy) for c in facts.compartments}),
             queue=any(
                 v.result is CompartmentResult.HELD or v.policy.queue for v in verdicts.values() if v.result not in SENT
             )

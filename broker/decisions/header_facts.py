@@ -3,11 +3,12 @@
 Whatever depends on time is resolved here, and ``valid_until`` is the earliest instant at which any of it changes by itself.
 """
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from broker.decisions.agreements import find_agreement
+from broker.decisions.agreements import AgreementState, find_agreement
 from broker.decisions.consent import find_consent_instants, resolve_consents, view_consent
 from broker.decisions.contacts import choose_contact
 from broker.decisions.facts import BreakGlassView, ConfidenceView, DecisionFacts, DetrimentView
@@ -19,6 +20,153 @@ from schemas.header import DeliveryRequest, DisclosureToken, Embargo, RoutingHea
 
 _INSTANT = timedelta(microseconds=1)
 CHILD_SUBJECT = "child_subject"
+MAX_REMEMBERED: Final = 8192
+"""Answers that are remembered of each sort: senders choose what is asked, so that it is bounded."""
+
+
+class DirectoryView:
+    """A directory as decisions look things up in it; one for each version, since what is asked is mostly the same."""
+
+    def __init__(self, directory: Directory) -> None:
+        """Index the directory."""
+        self.directory = directory
+        self.zone = ZoneInfo(directory.partnership.timezone)
+        self.features = frozenset(
+            name for name, on in directory.local_policy.get("feature_flags", {}).items() if on is True
+        )
+        self.approvers_needed: dict[str, Any] = directory.local_policy.get("approvers_needed", {})
+        self._agencies = {agency.id: agency for agency in directory.agencies}
+        self._agreements: dict[tuple[str, str, str, str, date], AgreementState] = {}
+
+    def find_agency(self, agency_id: str, now: datetime) -> Agency | None:
+        """Return the agency if it is enrolled and not revoked at ``now``, or none."""
+        agency = self._agencies.get(agency_id)
+        return agency if agency and (agency.revoked_at is None or now < agency.revoked_at) else None
+
+    def find_agreement(self, parties: tuple[str, str], kind: str, purpose: str, now: datetime) -> AgreementState:
+        """Return ``agreements.find_agreement``, whose answer depends on the local date alone, remembered."""
+        key = (*parties, kind, purpose, now.astimezone(self.zone).date())
+        found = self._agreements.get(key)
+        if found is None:
+            if len(self._agreements) >= MAX_REMEMBERED:
+                self._agreements.clear()
+            found = self._agreements[key] = find_agreement(self.directory, parties, kind, purpose, now)
+        return found
+
+
+class HeaderFacts:
+    """The facts that all deliveries of a header share, resolved once, at one instant."""
+
+    def __init__(
+        self,
+        header: RoutingHeader,
+        *,
+        sender: str,
+        registers: Registers,
+        directory: DirectoryView,
+        pack: PolicyPack,
+        now: datetime,
+    ) -> None:
+        """Resolve them. The header's signature has been verified: only a ``VerifiedEnvelope`` has a header to decide on."""
+        policy = header.policy
+        self._header, self._sender, self._registers, self._directory, self._pack, self._now = (
+            header,
+            sender,
+            registers,
+            directory,
+            pack,
+            now,
+        )
+        self._kind = pack.matrix.resolve_kind(header.case.kind, header.case.original_kind)
+        self._consent = resolve_consents(policy.consent, registers.consents)
+        self._tokens = (*policy.tokens, *registers.tokens)
+        self._embargo = _find_embargo(policy.embargo, registers, now)
+        self._review_due_at = (
+            _find_review_due(self._embargo, registers, directory.directory.local_policy) if self._embargo else None
+        )
+        self._embargo_named = (*self._embargo.named, *registers.embargo_named) if self._embargo else None
+        self._conflicts = [(c.agency, c.contact) for c in policy.conflicts]
+        self._instants = [
+            moment
+            for moment in (
+                *find_consent_instants(self._consent),
+                *(moment for a in registers.approvals for moment in (a.approved_at, a.expires_at)),
+                self._review_due_at + _INSTANT if self._review_due_at else None,
+                policy.embargo.lifted_at if policy.embargo else None,
+                registers.embargo_lifted_at,
+            )
+            if moment is not None
+        ]
+        from_agency = directory.find_agency(sender, now)
+        self._shared: dict[str, Any] = {
+            "kind": self._kind,
+            "compartments": tuple([c.value for c in policy.compartments]),
+            "decided_at": now,
+            "basis": header.lawful_basis.art6.value,
+            "sender_public": from_agency is not None and from_agency.public_body,
+            "sender_s16la": from_agency is not None and from_agency.s16la_body,
+            "grade": header.risk.grade.value,
+            "immediate_danger": header.risk.immediate_danger,
+            "embargo": self._embargo is not None,
+            "embargo_review_overdue": self._review_due_at is not None and self._review_due_at < now,
+            "statutory_task": bool((policy.statutory_task or "").strip()),
+            "confidence": _view_confidence(header),
+            "break_glass": _view_break_glass(header, registers),
+            "features": directory.features,
+            "holds": _find_conditions(header),
+        }
+
+    def resolve(self, delivery: DeliveryRequest) -> DecisionFacts:
+        """Return the facts of one of the header's deliveries."""
+        header, registers, directory, now = self._header, self._registers, self._directory, self._now
+        recipient = directory.find_agency(delivery.agency, now)
+        agreement = directory.find_agreement((self._sender, delivery.agency), self._kind, delivery.purpose, now)
+        tokens = [t for t in self._tokens if t.recipient == delivery.agency]
+        live = any(_is_live(t, registers, now) for t in tokens)
+        choice = choose_contact(
+            recipient,
+            recipient=delivery.agency,
+            role=delivery.role,
+            requested=delivery.contact,
+            conflicts=self._conflicts,
+            must_not_know=header.policy.tell_status.parties,
+            embargo_named=self._embargo_named,
+        )
+        return DecisionFacts(
+            delivery_id=delivery.delivery_id,
+            recipient=delivery.agency,
+            role=delivery.role,
+            purpose=delivery.purpose,
+            deliver_to=choice.deliver_to,
+            agreement_id=agreement.id,
+            subjects=_tie_subjects(header, delivery.agency),
+            valid_until=_find_earliest([*agreement.changes_at, *self._instants, *(t.expires_at for t in tokens)], now),
+            uses_token=live,
+            recipient_known=_is_known(recipient, delivery),
+            recipient_s16la=recipient is not None and recipient.s16la_body,
+            recipient_mappa=recipient.mappa_status if recipient else "none",
+            recipient_approved=_count_approvers(registers, delivery, None, now)
+            >= self._pack.approvers_needed("default", directory.approvers_needed),
+            agreement=agreement.state,
+            agreement_review_overdue=agreement.review_overdue,
+            conflict=choice.conflict,
+            embargo_named=choice.named,
+            consent=view_consent(
+                self._consent, recipient=delivery.agency, purpose=delivery.purpose, kind=self._kind, now=now
+            ),
+            detriment=_view_detriment(header, registers, delivery.agency),
+            token=live,
+            barred=frozenset(
+                c.value
+                for bar in header.policy.bars
+                if not bar.recipients or delivery.agency in bar.recipients
+                for c in bar.compartments
+            ),
+            approved=_find_approved(
+                header, delivery, registers=registers, needed=directory.approvers_needed, pack=self._pack, now=now
+            ),
+            **self._shared,
+        )
 
 
 def build_facts(
@@ -31,85 +179,11 @@ def build_facts(
     pack: PolicyPack,
     now: datetime,
 ) -> DecisionFacts:
-    """Return the facts of ``delivery``. The header's signature has been verified: only a ``VerifiedEnvelope`` has a header to decide on."""
-    policy = header.policy
-    kind = pack.matrix.resolve_kind(header.case.kind, header.case.original_kind)
-    recipient = _find_agency(directory, delivery.agency, now)
-    from_agency = _find_agency(directory, sender, now)
-    agreement = find_agreement(directory, (sender, delivery.agency), kind, delivery.purpose, now)
-    consent = resolve_consents(policy.consent, registers.consents)
-    tokens = [t for t in (*policy.tokens, *registers.tokens) if t.recipient == delivery.agency]
-    live = [t for t in tokens if _is_live(t, registers, now)]
-    embargo = _find_embargo(policy.embargo, registers, now)
-    review_due_at = _find_review_due(embargo, registers, directory.local_policy) if embargo else None
-    choice = choose_contact(
-        recipient,
-        recipient=delivery.agency,
-        role=delivery.role,
-        requested=delivery.contact,
-        conflicts=[(c.agency, c.contact) for c in policy.conflicts],
-        must_not_know=policy.tell_status.parties,
-        embargo_named=(*embargo.named, *registers.embargo_named) if embargo else None,
+    """Return the facts of one delivery of a verified header."""
+    shared = HeaderFacts(
+        header, sender=sender, registers=registers, directory=DirectoryView(directory), pack=pack, now=now
     )
-    instants: list[datetime | None] = [
-        *agreement.changes_at,
-        *find_consent_instants(consent),
-        *(t.expires_at for t in tokens),
-        *(moment for a in registers.approvals for moment in (a.approved_at, a.expires_at)),
-        review_due_at + _INSTANT if review_due_at else None,
-        policy.embargo.lifted_at if policy.embargo else None,
-        registers.embargo_lifted_at,
-    ]
-    return DecisionFacts(
-        delivery_id=delivery.delivery_id,
-        recipient=delivery.agency,
-        role=delivery.role,
-        purpose=delivery.purpose,
-        kind=kind,
-        compartments=tuple(c.value for c in policy.compartments),
-        deliver_to=choice.deliver_to,
-        agreement_id=agreement.id,
-        subjects=_tie_subjects(header, delivery.agency),
-        decided_at=now,
-        valid_until=_find_earliest(instants, now),
-        uses_token=bool(live),
-        basis=header.lawful_basis.art6.value,
-        sender_public=from_agency is not None and from_agency.public_body,
-        sender_s16la=from_agency is not None and from_agency.s16la_body,
-        recipient_known=_is_known(recipient, delivery),
-        recipient_s16la=recipient is not None and recipient.s16la_body,
-        recipient_mappa=recipient.mappa_status if recipient else "none",
-        recipient_approved=_count_approvers(registers, delivery, None, now)
-        >= pack.approvers_needed("default", directory.local_policy.get("approvers_needed", {})),
-        agreement=agreement.state,
-        agreement_review_overdue=agreement.review_overdue,
-        grade=header.risk.grade.value,
-        immediate_danger=header.risk.immediate_danger,
-        conflict=choice.conflict,
-        embargo=embargo is not None,
-        embargo_named=choice.named,
-        embargo_review_overdue=review_due_at is not None and review_due_at < now,
-        statutory_task=bool((policy.statutory_task or "").strip()),
-        consent=view_consent(consent, recipient=delivery.agency, purpose=delivery.purpose, kind=kind, now=now),
-        confidence=_view_confidence(header),
-        break_glass=_view_break_glass(header, registers),
-        detriment=_view_detriment(header, registers, delivery.agency),
-        token=bool(live),
-        barred=frozenset(
-            c.value
-            for bar in policy.bars
-            if not bar.recipients or delivery.agency in bar.recipients
-            for c in bar.compartments
-        ),
-        approved=_find_approved(header, delivery, registers=registers, directory=directory, pack=pack, now=now),
-        features=frozenset(name for name, on in directory.local_policy.get("feature_flags", {}).items() if on is True),
-        holds=_find_conditions(header),
-    )
-
-
-def _find_agency(directory: Directory, agency_id: str, now: datetime) -> Agency | None:
-    agency = directory.find_agency(agency_id)
-    return agency if agency and (agency.revoked_at is None or now < agency.revoked_at) else None
+    return shared.resolve(delivery)
 
 
 def _is_known(agency: Agency | None, delivery: DeliveryRequest) -> bool:
@@ -191,18 +265,17 @@ def _find_approved(
     delivery: DeliveryRequest,
     *,
     registers: Registers,
-    directory: Directory,
+    needed: Mapping[str, Any],
     pack: PolicyPack,
     now: datetime,
 ) -> frozenset[str]:
     """Return the compartments that enough different approvers released to this recipient."""
     if not registers.approvals:
         return frozenset()
-    local = directory.local_policy.get("approvers_needed", {})
     return frozenset(
         c.value
         for c in header.policy.compartments
-        if _count_approvers(registers, delivery, c.value, now) >= pack.approvers_needed(c.value, local)
+        if _count_approvers(registers, delivery, c.value, now) >= pack.approvers_needed(c.value, needed)
     )
 
 
