@@ -51,8 +51,7 @@ async def commit_effects(
 
 
 async def _store(connection: Connection, effects: Effects) -> None:
-    new = await messages.insert_messages(connection, effects.messages)
-    if len(new) != len(effects.messages):
+    if effects.messages and not await messages.insert_messages(connection, effects.messages):
         raise RacedByAnother
     if effects.deliveries:
         await messages.insert_deliveries(connection, effects.deliveries)

@@ -6,6 +6,8 @@ from datetime import datetime
 from operator import attrgetter
 from uuid import UUID
 
+import asyncpg
+
 from broker.store.pool import Connection
 
 
@@ -119,48 +121,19 @@ async def find_known(
     )
 
 
-async def insert_messages(connection: Connection, rows: Iterable[MessageRow]) -> set[UUID]:
-    """Insert messages and return the ids of those that were new: another worker may have been faster.
+async def insert_messages(connection: Connection, rows: Iterable[MessageRow]) -> bool:
+    """Insert messages; return whether all of them were new. If not, another worker was faster, and the transaction can only be rolled back.
 
     Rows go in by id, so that two workers with the same messages never wait for each other in a circle.
     """
-    ordered = sorted(rows, key=lambda row: row.message_id)
-    if not ordered:
-        return set()
-    inserted = await connection.fetch(
-        "INSERT INTO messages (message_id, sender, referral_id, revision, kind, conversation, supersedes, reseals,"
-        " native_ref_digest, repeat_of, body_sha256, manifest_digest, issued_at, expires_at, received_at,"
-        " directory_version, event_id, notice, body)"
-        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::uuid[],"
-        " $8::uuid[], $9::text[], $10::uuid[], $11::bytea[], $12::text[], $13::timestamptz[], $14::timestamptz[],"
-        " $15::timestamptz[], $16::int[], $17::uuid[], $18::bytea[], $19::bytea[])"
-        " ON CONFLICT DO NOTHING RETURNING message_id",
-        *(
-            [getattr(row, column) for row in ordered]
-            for column in (
-                "message_id",
-                "sender",
-                "referral_id",
-                "revision",
-                "kind",
-                "conversation",
-                "supersedes",
-                "reseals",
-                "native_ref_digest",
-                "repeat_of",
-                "body_sha256",
-                "manifest_digest",
-                "issued_at",
-                "expires_at",
-                "received_at",
-                "directory_version",
-                "event_id",
-                "notice",
-                "body",
-            )
-        ),
-    )
-    return {row["message_id"] for row in inserted}
+    ordered = sorted(rows, key=attrgetter("message_id"))
+    try:
+        await connection.copy_records_to_table(
+            "messages", columns=_MESSAGE_COLUMNS, records=list(map(attrgetter(*_MESSAGE_COLUMNS), ordered))
+        )
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
 
 
 async def insert_deliveries(connection: Connection, rows: Iterable[DeliveryRow]) -> None:
@@ -186,6 +159,27 @@ async def find_notices(connection: Connection, message_ids: Sequence[UUID]) -> d
     return {row["message_id"]: (row["event_id"], row["notice"]) for row in rows}
 
 
+_MESSAGE_COLUMNS = (
+    "message_id",
+    "sender",
+    "referral_id",
+    "revision",
+    "kind",
+    "conversation",
+    "supersedes",
+    "reseals",
+    "native_ref_digest",
+    "repeat_of",
+    "body_sha256",
+    "manifest_digest",
+    "issued_at",
+    "expires_at",
+    "received_at",
+    "directory_version",
+    "event_id",
+    "notice",
+    "body",
+)
 _DELIVERY_COLUMNS = (
     "message_id",
     "delivery_id",
