@@ -70,10 +70,7 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
         "emits": list(decision.emits),
         "retrospective_review": decision.retrospective_review,
         "policy_digest": decision.policy_digest,
-        "compartments": {
-            compartment.value: {"result": d.result.value, "row": d.row, "reason": d.reason}
-            for compartment, d in decision.compartments.items()
-        },
+        "compartments": decision.verdicts.told,
     }
     if decision.deliver_to is not None:
         told["deliver_to"] = decision.deliver_to

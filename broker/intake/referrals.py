@@ -185,7 +185,7 @@ def _build_delivery(
     obstacle = _find_obstacle(delivery, decision, chosen, context)
     released = () if obstacle else chosen
     release = build_release(verified, delivery, decision, released, context.now)
-    event = effects.log(NewEvent.from_bytes("decided", release.event.to_bytes()))
+    event = effects.log(NewEvent.from_bytes("decided", release.event))
     state = "undeliverable" if obstacle else _STATE_OF[decision.outcome]
     effects.deliveries.append(
         _delivery_row(
@@ -260,10 +260,10 @@ def _delivery_row(
         outcome=decision.outcome.value,
         row=decision.row,
         reason=decision.reason,
-        decision=decision.model_dump_json(exclude_none=True),
+        decision=decision.to_json_text(),
         released=release.released,
         rest_salt=release.rest_salt,
-        keyring_kid=release.event.keyring_kid,
+        keyring_kid=release.keyring_kid,
         event_id=event_id,
         decided_at=now,
         state=state,

@@ -10,6 +10,8 @@ from secrets import token_bytes
 from typing import Any, Final, Self
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 from schemas.canonical import canonical_bytes
 from schemas.errors import MalformedMessage
 from schemas.log_entry import SALT_BYTES, commit_event
@@ -205,5 +207,5 @@ def write_event(kind: str, members: Mapping[str, Any]) -> bytes:
 
 
 def new_event_id() -> UUID:
-    """Return a random id; it orders nothing and says nothing."""
-    return UUID(bytes=token_bytes(16))
+    """Return a random id; it orders nothing and says nothing. It is of the driver's own class, which is made and written much faster."""
+    return pgproto.UUID(token_bytes(16))

@@ -5,7 +5,8 @@ commitment of their own, so that a recipient does not learn that there is a rest
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from datetime import datetime
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -74,6 +75,41 @@ class DecidedEvent(BaseModel):
         except ValidationError as error:
             where = name_first_fault(error)
             raise MalformedMessage("is not of its form", field=f"event.{where}") from None
+
+
+class DecidedMembers(TypedDict):
+    """The members of a decided event that its writer fills in: as in ``DecidedEvent``."""
+
+    at: datetime
+    message_id: str
+    referral_id: str
+    revision: int
+    manifest_digest: str
+    sender: str
+    delivery_id: str
+    recipient: str
+    role: str
+    purpose: str
+    contact: str | None
+    keyring_kid: str | None
+    outcome: DeliveryOutcome
+    row: str
+    reason: str
+    authority: str
+    agreement: str | None
+    released: tuple[str, ...]
+    rest: str
+    policy_digest: str
+    inputs_digest: str
+
+
+def write_decided(members: DecidedMembers) -> bytes:
+    """Return ``DecidedEvent(**members).to_bytes()`` without validating what the hub itself has just put together of validated parts.
+
+    ``at`` must be UTC, ``released`` sorted and distinct.
+    """
+    written = {**members, "event": "decided", "version": 1, "at": members["at"].isoformat().replace("+00:00", "Z")}
+    return canonical_bytes(written)
 
 
 def commit_rest(outcomes: Mapping[str, str], salt: bytes) -> str:

@@ -21,7 +21,7 @@ from schemas.codes import Compartment, DeliveryOutcome, Form, RiskGrade
 from schemas.decision import Decision
 from schemas.envelope import EnvelopeDraft, VerifiedEnvelope, parse_envelope, seal, verify_envelope
 from schemas.header import DeliveryRequest
-from schemas.objects.events import commit_inputs
+from schemas.objects.events import DecidedEvent, commit_inputs
 from schemas.referral import Referral
 from tests.contract.test_decision_cases import SAMPLES, make_directory
 from tests.contract.test_samples_decisions import REFERRALS, name_referral
@@ -76,7 +76,7 @@ def send(number: int) -> Sent:
     for request, decision in zip(verified.header.deliveries, decisions, strict=True):
         released = choose_sections(verified.descriptors, request, decision)
         if decision.outcome is DeliveryOutcome.DELIVERED and released:
-            event = build_release(verified, request, decision, released, facts.issued_at).event
+            event = DecidedEvent.from_bytes(build_release(verified, request, decision, released, facts.issued_at).event)
             deliveries.append((request, decision, log_and_deliver(verified, event)))
     return Sent(referral, verified, tuple(deliveries))
 

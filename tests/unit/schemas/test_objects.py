@@ -21,7 +21,7 @@ from schemas.objects.approval import Approval, ApprovalAction
 from schemas.objects.consent import Capacity, Consent
 from schemas.objects.control import DeletionConfirmedControl, EncryptionKeyControl
 from schemas.objects.correspondence import Recall, Request, RequestStep
-from schemas.objects.events import DecidedEvent, commit_rest
+from schemas.objects.events import DecidedEvent, DecidedMembers, commit_rest, write_decided
 from schemas.objects.receipt import NegativeReceipt, Receipt, check_next_receipt
 from schemas.objects.registry import OBJECT_FORMS, read_object
 from tests.support.deliveries import decide
@@ -248,6 +248,17 @@ def test_a_decided_event_is_canonical_and_names_only_what_was_released() -> None
         DecidedEvent.from_bytes(data.replace(b'"decided"', b'"forgot"'))
     one, two = commit_rest({"C05": "withheld"}, bytes(32)), commit_rest({"C05": "held"}, bytes(32))
     assert len({one, two, commit_rest({"C05": "withheld"}, b"s" * 32)}) == 3
+
+
+def test_a_decided_event_is_written_as_its_model_writes_it() -> None:
+    sample = build_sample()
+    sealed = seal(sample.draft, sample.signer, sample.encryption)
+    verified = verify_envelope(parse_envelope(sealed.body), [sample.signer.public], now=NOW)
+    for at in (NOW, NOW.replace(microsecond=120_000)):
+        model = decide(verified, "delivery-gp001", ["section-0001"], at=at)
+        members: Any = {name: getattr(model, name) for name in DecidedMembers.__annotations__}
+        assert write_decided(members) == model.to_bytes()
+    assert DecidedMembers.__annotations__.keys() == DecidedEvent.model_fields.keys() - {"event", "version"}
 
 
 def test_an_encryption_key_is_announced_as_a_control_object() -> None:
