@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from broker.console.context import ConsoleContext
 from broker.console.page import Page
 from broker.console.pages import PAGES
-from broker.console.problems import install_problem_pages
+from broker.console.problems import install_problem_pages, show_fault
 from broker.console.routing import Pages, RoutePolicy
 from broker.console.security import REQUEST_SECONDS, Guard
 from broker.store.pool import translate_errors
@@ -69,7 +69,7 @@ def create_app(
     )
     require_policies(app, list_policies(everything))
     install_problem_pages(app)
-    app.add_middleware(Guard, public_url=context.settings.public_url, seconds=request_seconds)
+    app.add_middleware(Guard, public_url=context.settings.public_url, show_fault=show_fault, seconds=request_seconds)
     return app
 
 

@@ -15,6 +15,7 @@ from broker.console.sessions import SessionLimits
 from broker.console.settings import ConsoleSettings
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
+from broker.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class ConsoleContext:
 
     settings: ConsoleSettings
     pool: asyncpg.Pool
+    registry: Registry
     log: LogWriter
     journal: Journal
     sealer: Sealer

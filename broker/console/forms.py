@@ -6,7 +6,7 @@ from datetime import date, datetime, time
 
 from starlette.datastructures import FormData
 
-from schemas.errors import MalformedMessage
+from schemas.errors import SafelaneError
 from schemas.local_time import LONDON
 
 MAX_TEXT = 2000
@@ -75,7 +75,7 @@ class Form:
         """Note what is wrong with a field; the first fault counts."""
         self.errors.setdefault(name, message)
 
-    def fail_with(self, error: MalformedMessage, name: str) -> None:
+    def fail_with(self, error: SafelaneError, name: str) -> None:
         """Note one of our errors beside its field, or beside ``name``."""
         detail = error.detail
         self.fail(error.field or name, detail[:1].upper() + detail[1:])

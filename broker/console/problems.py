@@ -23,6 +23,7 @@ HEADINGS: Final[Mapping[int, str]] = {
     405: "Page not found",
     409: "This has changed meanwhile",
     413: "This is too large",
+    414: "This address is too long",
     422: "There is a problem with what you sent",
     429: "Too many attempts",
     500: "Sorry, there is a problem with the service",
@@ -53,14 +54,26 @@ async def answer_problem(request: Request, error: SafelaneError) -> Response:
         return RedirectResponse(with_next("/account/confirm", _find_way_back(request)), HTTPStatus.SEE_OTHER)
     if isinstance(error, IntegrityBroken):
         log.error("integrity_broken", code=error.code, field=error.field)
+    if page.viewer is None and request.cookies.get(SESSION_COOKIE):
+        await _recognise(page)
+    return render_problem(page, error)
+
+
+def show_fault(request: Request, status: HTTPStatus) -> Response:
+    """Return the page of a fault that is known by its status alone, without asking the database who is looking."""
+    return render_problem(PageContext(request.app.state.context, request, None), PageFault(status))
+
+
+def render_problem(page: PageContext, error: SafelaneError) -> Response:
+    """Return the page for an error."""
+    context = page.context
     status = getattr(error, "shown_status", error.status)
-    shown = page if page.viewer is not None or not request.cookies.get(SESSION_COOKIE) else await _recognise(page)
-    shown.form.errors.clear()
+    page.form.errors.clear()
     text = context.renderer.render(
         "problem.html",
-        page=shown,
-        form=shown.form,
-        now=shown.now,
+        page=page,
+        form=page.form,
+        now=page.now,
         notice=None,
         heading=HEADINGS.get(status, HEADINGS[500]),
         status=status,
@@ -89,13 +102,12 @@ def install_problem_pages(app: FastAPI) -> None:
         return await answer_problem(request, PageFault(error.status_code))
 
 
-async def _recognise(page: PageContext) -> PageContext:
+async def _recognise(page: PageContext) -> None:
     """Find out who is looking, for the navigation; where even that fails, the page says so without it."""
     try:
         await page.recognise()
     except SafelaneError as error:
         log.warning("viewer_unknown", code=error.code)
-    return page
 
 
 def _find_way_back(request: Request) -> str:

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_SECONDS: Final = 20.0
@@ -40,16 +41,23 @@ PROBES: Final = frozenset({"/healthz", "/readyz"})
 log = structlog.get_logger("safelane.console")
 
 
+ShowFault = Callable[[Request, HTTPStatus], Response]
+"""Makes the page of a fault that no page of ours could answer; it asks no database."""
+
+
 class BodyTooLarge(Exception):
     """The body is over the limit. Raised while it is read, wherever that happens."""
 
 
 class Guard:
-    """ASGI middleware around the whole application. It answers in plain text: what goes wrong here has no page."""
+    """ASGI middleware around the whole application. ``show_fault`` makes the page for what went wrong, by its status alone."""
 
-    def __init__(self, app: ASGIApp, public_url: str, *, seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(
+        self, app: ASGIApp, public_url: str, show_fault: ShowFault, *, seconds: float = REQUEST_SECONDS
+    ) -> None:
         """Wrap ``app``, which people open under ``public_url`` alone."""
         self.app = app
+        self.show_fault = show_fault
         self.host = urlsplit(public_url).netloc.lower()
         self.seconds = seconds
 
@@ -94,16 +102,14 @@ class Guard:
             return PlainTextResponse("This address is not served here.\n", HTTPStatus.MISDIRECTED_REQUEST)
         announced = headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdigit() and int(announced) <= MAX_BODY_BYTES):
-            return PlainTextResponse("This is too large.\n", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return self.show_fault(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
-            return PlainTextResponse("This address is too long.\n", HTTPStatus.REQUEST_URI_TOO_LONG)
+            return self.show_fault(Request(scope), HTTPStatus.REQUEST_URI_TOO_LONG)
         return None
 
-    @staticmethod
-    async def _answer(status: HTTPStatus, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
+    async def _answer(self, status: HTTPStatus, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
         if not begun:
-            text = f"{status.phrase}. Try again in a minute; if it stays, tell your partnership's operator.\n"
-            await PlainTextResponse(text, status)(scope, receive, send)
+            await self.show_fault(Request(scope), status)(scope, receive, send)
 
 
 def _limit_body(receive: Receive) -> Receive:

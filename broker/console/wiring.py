@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-import asyncpg
 import structlog
 from fastapi import FastAPI
 
@@ -22,8 +21,10 @@ from broker.console.sessions import SessionLimits, forget_old_sessions
 from broker.console.settings import ConsoleSettings
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
+from broker.registry import Registry
 from broker.store.pool import open_pool, translate_errors
 from schemas.errors import ConfigInvalid, SafelaneError
+from schemas.trust import parse_trust_file
 
 UPKEEP_SECONDS: Final = 300.0
 
@@ -47,7 +48,9 @@ async def open_console(config: HubConfig, business_clock: Clock) -> AsyncIterato
     sealer = Sealer.from_text(read_text(settings.secret_file, "console.secret_file"))
     pool = await open_pool(config.postgres.read_dsn("console"), name="safelane-console", most=settings.pool_size)
     try:
-        context = build_context(settings, pool, writer, sealer, clock=read_clock, business_clock=business_clock)
+        trust = parse_trust_file(read_text(config.trust_file, "trust_file").encode())
+        registry = Registry(pool, trust.authority_keys(), read_clock, authority_jwks=trust.authority)
+        context = build_context(settings, registry, writer, sealer, clock=read_clock, business_clock=business_clock)
         upkeep = asyncio.create_task(keep_up(context))
         try:
             yield create_app(context)
@@ -60,7 +63,7 @@ async def open_console(config: HubConfig, business_clock: Clock) -> AsyncIterato
 
 def build_context(
     settings: ConsoleSettings,
-    pool: asyncpg.Pool,
+    registry: Registry,
     writer: LogWriter,
     sealer: Sealer,
     *,
@@ -75,9 +78,10 @@ def build_context(
     assets = load_assets(settings.assets_folder)
     return ConsoleContext(
         settings=settings,
-        pool=pool,
+        pool=registry.pool,
+        registry=registry,
         log=writer,
-        journal=Journal(pool, writer, clock),
+        journal=Journal(registry.pool, writer, clock),
         sealer=sealer,
         attempts=Attempts(sealer),
         limits=SessionLimits(settings.session_idle, settings.session_longest, settings.confirmed_for),

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from broker.amqp.consumer import Incoming
+from broker.config import read_log_key
 from broker.delivery.queues import QueueNames
 from broker.intake.batch import Intake
 from broker.intake.ports import Times
@@ -18,7 +19,7 @@ from broker.log import LogWriter
 from broker.registry import DirectorySnapshot, Registry
 from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import open_pool
-from broker.wiring import Deciders, read_authority_keys, read_log_key, read_real_clock
+from broker.wiring import Deciders, read_authority_keys, read_real_clock
 from schemas.errors import DependencyUnavailable
 from tests.support.hub_world import POLICE, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost

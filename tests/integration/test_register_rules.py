@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import pytest
 
+from broker.config import read_log_key
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
 from broker.log import LogWriter, NewEvent
 from broker.registry import Registry
 from broker.store.pool import open_pool
 from broker.store.registers import find_used, insert_row
-from broker.wiring import read_authority_keys, read_log_key
+from broker.wiring import read_authority_keys
 from schemas.canonical import parse_object
 from schemas.codes import Compartment, ConsentGiver, ConsentState, RiskGrade
 from schemas.header import (

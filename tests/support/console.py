@@ -27,10 +27,11 @@ import yaml
 
 from broker.console.access import Role
 from broker.console.sealing import Sealer
-from broker.console.sessions import SessionLimits, begin_session
+from broker.console.sessions import SessionLimits, begin_session, digest_secret
 from broker.console.signin.codes import make_code_secret
 from broker.console.signin.passwords import PasswordHasher
 from broker.console.visits import SESSION_COOKIE
+from broker.registry import versions
 from broker.store import upgrade_database
 from deploy.console_assets import ensure_console_assets
 from deploy.local.pki import Pki
@@ -38,6 +39,7 @@ from deploy.local.processes import ServerProcess, find_free_port
 from deploy.local.stack import LocalStack
 from schemas.checkpoint import LogVerifier, write_verifier
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
+from tests.support.authority import FoundedAuthority
 from tests.support.hub_api import set_role_password, with_login
 from tests.support.servers import run_sql
 
@@ -54,8 +56,8 @@ class Seeded:
 
     user_id: UUID
     name: str
-    password: str
-    code_secret: str
+    password: str = field(repr=False)
+    code_secret: str = field(repr=False)
     role: Role
     agency: str | None = None
 
@@ -68,7 +70,7 @@ class ConsoleSite:
     """The running console. ``run`` executes a coroutine with the database owner's connection, from a test without a loop."""
 
     url: str
-    dsn: str
+    dsn: str = field(repr=False)
     folder: Path
     config_file: Path
     ca_file: Path
@@ -143,6 +145,11 @@ class ConsoleSite:
             base_url=self.url, verify=context, cookies=cookies, headers=headers, timeout=20, trust_env=False
         )
 
+    def post(self, client: httpx.Client, path: str, **fields: Any) -> httpx.Response:
+        """Send a form as the session's own page would, with its token."""
+        token = self.sealer.authenticate("form", digest_secret(client.cookies[SESSION_COOKIE]))
+        return client.post(path, data={"form_token": token, **fields})
+
     def free_codes(self, person: Seeded) -> None:
         """Let a person's code of this half minute be used again."""
         self.execute("UPDATE console_users SET code_step = 0 WHERE user_id = $1", person.user_id)
@@ -174,7 +181,21 @@ async def _insert_person(
     return Seeded(user_id, name, password, secret, role, agency)
 
 
-def write_console_config(folder: Path, dsn: str, pki: Pki, **console: Any) -> tuple[Path, str, Sealer, LogVerifier]:
+async def found_directory(dsn: str, folder: Path) -> Path:
+    """Found an authority, put its first directory into the database, and return the trust file."""
+    authority = FoundedAuthority.found(folder)
+    signed = authority.sign()
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        await versions.insert_directory(connection, signed.body, signed.directory)
+    finally:
+        await connection.close(timeout=5)
+    return authority.folder / "trust.json"
+
+
+def write_console_config(
+    folder: Path, dsn: str, pki: Pki, trust_file: Path, **console: Any
+) -> tuple[Path, str, Sealer, LogVerifier]:
     """Write a hub configuration whose console part works; return its file, the address, the sealer and the log's verifier."""
     folder.mkdir(parents=True, exist_ok=True)
     server = pki.issue_server("console")
@@ -188,7 +209,7 @@ def write_console_config(folder: Path, dsn: str, pki: Pki, **console: Any) -> tu
     unused = {"ca_file": "unused", "cert_file": "unused", "key_file": "unused"}
     document = {
         "environment": "test",
-        "trust_file": "unused",
+        "trust_file": str(trust_file),
         "postgres": {"worker_dsn_file": "unused", "api_dsn_file": "unused", "console_dsn_file": "console.dsn"},
         "amqp": {"port": 5671, "vhost": "unused", "name": "hub", **unused},
         "log": {"origin": LOG_ORIGIN, "key_file": "log.jwk"},
@@ -246,7 +267,9 @@ def console(postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> I
     with ThreadPoolExecutor(max_workers=1) as aside:
         aside.submit(asyncio.run, prepare()).result(timeout=120)
     pki = Pki(folder / "pki")
-    config_file, url, sealer, log = write_console_config(folder, dsn, pki)
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        trust_file = aside.submit(asyncio.run, found_directory(dsn, folder)).result(timeout=120)
+    config_file, url, sealer, log = write_console_config(folder, dsn, pki, trust_file)
     process = start_console(config_file, url, folder, pki.ca_file)
     site = ConsoleSite(
         url=url,

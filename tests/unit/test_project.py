@@ -48,7 +48,7 @@ def test_npm_lock_pins_by_digest_and_names_no_registry(path: Path) -> None:
     assert packages
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
     assert "resolved" not in path.read_text()
-    assert "http" not in path.read_text()
+    assert "registry" not in path.read_text()
 
 
 def test_lock_names_no_index_and_no_machine() -> None:

@@ -34,7 +34,7 @@ import ``macros/``, and hold ``{{ form_token() }}`` in every form (``macros/form
 themselves: role matrix, accessibility and screenshots take example values from ``tests/support/console_paths.py``: add yours where a path has values.
 """
 
-from broker.console.pages import account, home, notes
+from broker.console.pages import account, home, notes, users
 from broker.console.routing import Pages
 from broker.console.signin import joining, local
 
@@ -42,6 +42,7 @@ PAGES: tuple[Pages, ...] = (
     local.pages,
     joining.pages,
     home.pages,
+    users.pages,
     account.pages,
     notes.pages,
 )

@@ -1,0 +1,58 @@
+"""Example values for the console's paths, so that tests can open every page. A page engineer adds a line where a path has a new value."""
+
+import secrets
+import string
+from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
+
+from broker.console.access import Role
+from broker.console.app import list_policies
+from broker.console.routing import RoutePolicy
+from broker.console.sessions import digest_secret
+from tests.support.console import ConsoleSite
+
+SKIPPED: Final = frozenset({"/overview/stream", "/static/{digest}/{name:path}", "/healthz", "/readyz"})
+"""Not pages: streams, files, probes. They have tests of their own."""
+
+
+def make_user(console: ConsoleSite) -> str:
+    """Add an account that a test may change, and return its id."""
+    return str(console.add_person(f"spare-{secrets.token_hex(4)}", Role.AUDITOR).user_id)
+
+
+def make_link(console: ConsoleSite) -> str:
+    """Invite somebody and return the secret of the one-time link."""
+    secret = secrets.token_urlsafe(32)
+    person = console.add_person(f"new-{uuid4().hex[:8]}", Role.AUDITOR)
+    console.execute("UPDATE console_users SET state = 'invited' WHERE user_id = $1", person.user_id)
+    console.execute(
+        "INSERT INTO console_links (secret_sha256, user_id, created_at, expires_at) VALUES ($1, $2, now(), now() + interval '1 day')",
+        digest_secret(secret),
+        person.user_id,
+    )
+    return secret
+
+
+EXAMPLES: Final[dict[str, Callable[[ConsoleSite], str]]] = {
+    "digest": lambda _: "0" * 16,
+    "name": lambda _: "safelane.css",
+    "secret": make_link,
+    "session_id": lambda _: str(uuid4()),
+    "user_id": make_user,
+}
+"""Name of a value in a path to what makes one."""
+
+
+def fill_path(policy: RoutePolicy, console: ConsoleSite) -> str:
+    """Return the path of a route with example values in it."""
+    path = policy.path.replace(":path}", "}")
+    names = [name for _, name, _, _ in string.Formatter().parse(path) if name]
+    missing = set(names) - set(EXAMPLES)
+    assert not missing, f"tests/support/console_paths.py has no example for {missing} of {policy.path}"
+    return path.format(**{name: EXAMPLES[name](console) for name in names})
+
+
+def list_pages() -> list[RoutePolicy]:
+    """Return every page that a person can open, public ones included."""
+    return [policy for policy in list_policies() if policy.method == "GET" and policy.path not in SKIPPED]
