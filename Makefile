@@ -8,7 +8,7 @@ PARALLEL := -n 2 --dist loadfile
 TESTS := not faults and not bench and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml broker/console/frontend/package-lock.json | sha256sum | cut -c1-64)
-.PHONY: help setup servers demo up down test check slow bench faults lock clean
+.PHONY: screenshots help setup servers demo up down test check slow bench faults lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -50,6 +50,10 @@ check: servers ## style, types, import directions, then `make test`
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PYTEST) $(PARALLEL) -m "$(TESTS)"
+
+screenshots: servers ## a picture of every page of the console in var/screenshots, wide and narrow
+	@SAFELANE_SCREENSHOTS=var/screenshots $(PYTEST) -q tests/browser/test_every_page.py
+	@echo "Pictures: var/screenshots"
 
 slow: servers ## ten thousand generated headers, decided by Cedar and by the oracle
 	@$(PYTEST) -m slow

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from broker.console.visits import SESSION_COOKIE
 from deploy.local.install import ensure_browser
 from tests.support.console import ConsoleSite, Seeded
+from tests.support.node_packages import find_packages
 
 TIMEOUT_MS: Final = 15_000
 ARGUMENTS: Final = (
@@ -113,4 +114,18 @@ def people(browser: Browser, console: ConsoleSite) -> Iterator[People]:
         context.close()
 
 
-Check = Callable[[Page], None]
+def assert_accessible(page: Page) -> None:
+    """Fail with what axe finds against WCAG 2.2 AA and its best practices: rule, place, what to do."""
+    source = (find_packages() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    # Through the debugging protocol, not as a script element: the page's own policy forbids those, and stays as it is.
+    found = page.evaluate(
+        f"async () => {{ {source}; const r = await axe.run(document, {{resultTypes: ['violations']}}); return r.violations; }}"
+    )
+    faults = [f"{v['id']}: {v['help']} at {[n['target'] for n in v['nodes']]}" for v in found]
+    assert not faults, f"{page.url}\n" + "\n".join(faults)
+
+
+def assert_no_sideways_scroll(page: Page) -> None:
+    """Fail where the page is wider than its window (WCAG 1.4.10); tables scroll inside their own frames."""
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{page.url} is {wide} pixels wider than its window"
