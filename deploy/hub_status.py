@@ -15,11 +15,11 @@ from broker.api.wiring import read_clock, read_trust_file
 from broker.config import HubConfig, read_log_key
 from broker.log import LogWriter, NewEvent
 from broker.registry import Registry, agency_queues
-from broker.registry.agreement_warnings import list_agreement_warnings
 from broker.registry.enrolments import create_invitation
 from broker.status import read_status
 from broker.store import open_pool, translate_errors
 from deploy.clock import build_business_clock
+from schemas.agreement_warnings import list_agreement_warnings
 from schemas.errors import ConfigInvalid, NotFound, SafelaneError
 from schemas.signed_directory import is_active
 

@@ -3,6 +3,7 @@
 ``read_signed`` has verified the agency's signature; here is whether the agency may say it. A refusal goes to quarantine, and its sender is told.
 """
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,8 @@ from broker.intake.effects import Effects
 from broker.intake.notifying import tell
 from broker.intake.receipts import SignedCandidate, build_object
 from broker.intake.referrals import DecisionContext
-from broker.intake.register_view import find_recordable
+from broker.intake.register_view import covers_line, find_recordable
+from broker.intake.requesting import decide_request
 from broker.intake.stored import read_stored, write_token
 from broker.store import registers as register_store
 from broker.store import reviewing
@@ -118,6 +120,7 @@ async def _take_consent(
         raise Conflict("does not name the entry before it", field="consent.previous")
     if head is not None and head[1] != sender:
         raise NotPermitted("another agency keeps this record", field="consent.consent_id")
+    await _check_superseded(connection, consent, sender)
     effects.chains["consents", consent.consent_id] = candidate.digest, sender
     tokens = sorted({write_token(t.scheme, t.pepper_id, t.value) for t in consent.subject_tokens})
     values = {
@@ -128,6 +131,7 @@ async def _take_consent(
         "record": consent.model_dump_json(),
         "tokens": tokens,
         "previous": consent.previous,
+        "expires_at": consent.expires_at if consent.state is ConsentState.GIVEN else None,
         "received_at": context.now,
     }
     effects.writes.append(lambda writer: _insert_next(writer, "consents", values))
@@ -141,16 +145,26 @@ async def _take_consent(
             candidate.digest,
             effects.now,
         )
-        if consent.state is ConsentState.WITHDRAWN and _covers(consent, row):
+        if consent.state is ConsentState.WITHDRAWN and covers_line(consent.scope, row):
             for agency in dict.fromkeys((row["sender"], row["recipient"])):
                 tell(effects, agency, CONSENT_WITHDRAWN, row["message_id"], row["delivery_id"], context.now)
 
 
-def _covers(consent: Consent, row: Any) -> bool:
-    scope = consent.scope
-    return (scope.recipients is None or row["recipient"] in scope.recipients) and (
-        scope.purposes is None or row["purpose"] in scope.purposes
-    )
+async def _check_superseded(connection: Connection, consent: Consent, sender: str) -> None:
+    """A consent that supersedes another names one of its own recorder's, of the same giver: nobody's answer is replaced by somebody else's.
+
+    Raises:
+        NotFound: there is no such consent of this recorder.
+        Conflict: it is another giver's, or its own.
+    """
+    if consent.supersedes is None:
+        return
+    head = await register_store.find_consent_head(connection, consent.supersedes)
+    if head is None or head["recorded_by"] != sender:
+        raise NotFound("there is no such consent", field="consent.supersedes")
+    earlier = Consent.model_validate(json.loads(head["record"]) if isinstance(head["record"], str) else head["record"])
+    if earlier.giver is not consent.giver or consent.supersedes == consent.consent_id:
+        raise Conflict("supersedes another giver's consent, or itself", field="consent.supersedes")
 
 
 async def _take_claim(
@@ -282,6 +296,8 @@ async def _take_request(
     )
     if speaker != sender or context.snapshot.find_active_agency(hearer) is None:
         raise NotPermitted("is not for this agency to say", field="request")
+    if request.step is RequestStep.ASKED:
+        decide_request(request, context)
     if request.previous is not None:
         asked = await connection.fetchrow(
             "SELECT requester, recipient, request_id FROM requests WHERE object_digest = $1 AND step = 'asked'",

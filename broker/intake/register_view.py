@@ -13,7 +13,7 @@ from broker.store import registers as register_store
 from broker.store.pool import Connection
 from schemas.codes import ConsentGiver, ConsentState
 from schemas.directory import Directory
-from schemas.header import BreakGlassClaim, ConsentFacts, DisclosureToken, RoutingHeader
+from schemas.header import BreakGlassClaim, ConsentFacts, ConsentScope, DisclosureToken, RoutingHeader
 from schemas.objects.approval import ApprovalAction
 from schemas.objects.consent import Capacity, Consent
 
@@ -149,6 +149,13 @@ def read_consent(record: Consent, stated: ConsentFacts) -> ConsentFacts:
         wording_version=record.wording_version,
         interpreter=record.interpreter,
         reason_code=record.reason_code,
+    )
+
+
+def covers_line(scope: ConsentScope, line: Any) -> bool:
+    """Tell whether a consent's scope covers a delivery's recipient and purpose."""
+    return (scope.recipients is None or line["recipient"] in scope.recipients) and (
+        scope.purposes is None or line["purpose"] in scope.purposes
     )
 
 

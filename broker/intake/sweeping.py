@@ -17,6 +17,7 @@ from broker.delivery.ports import Observe
 from broker.intake.clocking import ClockLedger
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
+from broker.intake.expiring import take_expiries
 from broker.intake.notifying import tell, tell_of
 from broker.intake.ports import DeciderSource, SnapshotSource, Times
 from broker.log import LogWriter
@@ -30,6 +31,8 @@ _log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE = 64
 _AGAIN_AFTER = timedelta(days=1)
+_LOOK_FOR_ENDS_EVERY = 5.0
+"""Seconds. What ends by itself is decided by its end at any time; only the word that it ended may take so long."""
 
 
 class Sweeper:
@@ -52,6 +55,7 @@ class Sweeper:
         self._deciders = deciders
         self._times = times
         self._observe = observe
+        self._ends_next = 0.0
 
     async def run(self, stop: asyncio.Event, *, every_seconds: float) -> None:
         """Sweep until ``stop``. What a dependency interrupts is done next time."""
@@ -83,7 +87,8 @@ class Sweeper:
         decider, _ = self._deciders(snapshot)
         rules = decider.clock_rules
         actions = rules.list_approvals()
-        if not await has_overdue(connection, now, now - _AGAIN_AFTER, actions):
+        looks_for_ends = asyncio.get_running_loop().time() >= self._ends_next
+        if not looks_for_ends and not await has_overdue(connection, now, now - _AGAIN_AFTER, actions):
             return 0
         effects = Effects(now=self._times.real(), lease_until=self._times.real())
         ledger = ClockLedger(rules, snapshot.directory, now)
@@ -91,7 +96,11 @@ class Sweeper:
         ledger.breach(await clock_store.find_overdue_clocks(connection, now, _MOST_AT_ONCE))
         count = await ledger.write(connection, effects)
         count += await self._gather(connection, effects, now)
+        if looks_for_ends:
+            count += await take_expiries(connection, effects, snapshot, now, _MOST_AT_ONCE)
         await commit_effects(self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe)
+        if looks_for_ends:
+            self._ends_next = asyncio.get_running_loop().time() + _LOOK_FOR_ENDS_EVERY
         return count
 
     async def _gather(self, connection: Connection, effects: Effects, now: datetime) -> int:

@@ -119,6 +119,11 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         ("message_id", "delivery_id", "agency", "clock", "roles", "notice_sha256"),
         "A clock that binds an agency ran out; the agency was told, for the named roles to act.",
     ),
+    "consent_expired": EventKind(
+        False,
+        ("object_digest", "consent_id", "recorded_by", "expires_at"),
+        "A recorded consent has ended; what is queued or held on it is decided again.",
+    ),
     "undeliverable": EventKind(
         False,
         ("message_id", "delivery_id", "recipient", "code"),
@@ -155,6 +160,11 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         True,
         ("policy_digest", "approvals"),
         "A policy pack was taken into use; the signed approvals of two people are named by their digests.",
+    ),
+    "agreement": EventKind(
+        True,
+        ("agreement", "code", "due_on", "owner"),
+        "A data-sharing agreement ends in 60 or 30 days, has ended, or is overdue for review.",
     ),
     "configuration": EventKind(True, ("sha256", "by"), "The hub's configuration changed."),
 }

@@ -181,6 +181,8 @@ def status(
         return
     for line in describe_list(answer["referrals"]):
         typer.echo(line)
+    for line in call_gateway(config, agency, "GET", "/attention")["agreements"]:
+        typer.secho(line, fg="yellow")
     if answer["alarm"]:
         typer.secho(answer["alarm"]["advice"], fg="red", bold=True)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.cli import gateway_requests
 from deploy.cli.gateway_call import call_gateway
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
@@ -26,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add these commands to ``safelane gateway``."""
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(consent_app, name="consent")
+    app.add_typer(gateway_requests.app, name="request")
     app.command(
         "break-glass", epilog="Example: safelane gateway break-glass REFERRAL --person p-17 --reason-code danger_now"
     )(break_glass)
@@ -104,6 +106,15 @@ def give_consent(
     method: Annotated[str | None, typer.Option(help="How it was given, as a code.")] = None,
     wording: Annotated[str | None, typer.Option(help="Version of the wording that was used.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="It ends after so many days.")] = None,
+    evidence: Annotated[
+        str | None, typer.Option(help="What shows parental responsibility, as a code (birth_certificate …).")
+    ] = None,
+    interpreter: Annotated[
+        bool | None, typer.Option("--interpreter/--no-interpreter", help="Whether an interpreter was used.")
+    ] = None,
+    supersedes: Annotated[
+        str | None, typer.Option(help="The consent (its id) by the same giver that this one replaces.")
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     agency: AgencyOption = None,
 ) -> None:
@@ -119,6 +130,9 @@ def give_consent(
         "method": method,
         "wording_version": wording,
         "expires_at": expires_at,
+        "parental_responsibility_evidence": evidence,
+        "interpreter": interpreter,
+        "supersedes": supersedes,
         "scope": {name: value for name, value in (("purposes", purpose), ("recipients", recipient)) if value} or None,
     }
     _record(config, agency, entry)
@@ -223,7 +237,7 @@ def told(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = None) -> No
     """Show what the hub told us: withdrawn consents, recalls, what is overdue."""
     answer = call_gateway(config, agency, "GET", "/told")
     for row in answer["told"]:
-        typer.echo(f"{row['at']}  {row['code']}  {row['delivery_id'] or row['message_id']}")
+        typer.echo(f"{row['at']}  {row['code']}  {row['delivery_id'] or row['message_id']}".rstrip())
     for row in answer["tickets"]:
         typer.echo(f"ticket {row['delivery_id']}: {row['state']} {row['code'] or ''}")
     typer.echo(f"{len(answer['told'])} told, {len(answer['tickets'])} tickets, {len(answer['recalled'])} recalled.")

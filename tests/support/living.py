@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,8 @@ from tests.support.authority import AgencyKit
 from tests.support.gateways import HUB_URL, PEPPER, StubHub, write_gateway
 from tests.support.hub_world import HubWorld
 from tests.support.reviewing import PersonalApi
+
+Clock = Callable[[], datetime]
 
 
 @dataclass
@@ -95,12 +97,13 @@ def keep_keystore(folder: Path, kit: AgencyKit) -> Keystore:
 
 @asynccontextmanager
 async def live(
-    world: HubWorld, folder: Path, now: datetime, *, without: Sequence[str] = (), **agency: Any
+    world: HubWorld, folder: Path, now: datetime | Clock, *, without: Sequence[str] = (), **agency: Any
 ) -> AsyncIterator[Living]:
-    """Run the hub's worker and API and one hosted gateway for the world's agencies, but for those ``without``; ``now`` is the business clock."""
+    """Run the hub's worker and API and one hosted gateway for the world's agencies, but for those ``without``; ``now`` is the business clock, or its instant."""
+    read_now: Clock = now if callable(now) else lambda: now
     hosted = [name for name in world.kits if name not in without]
     pki = world.rabbit.stack.pki
-    stub = StubHub.make(pki.ca_file.read_text(), lambda: now)
+    stub = StubHub.make(pki.ca_file.read_text(), read_now)
     for name, kit in world.kits.items():
         stub.keystores[name] = keep_keystore(folder / name, kit)
     amqp = {"host": "localhost", "port": world.rabbit.amqp_settings("hub").port, "vhost": world.rabbit.vhost}
@@ -112,11 +115,11 @@ async def live(
     settings = ApiSettings(public_url=HUB_URL, certificate_file=Path("unused"), key_file=Path("unused"))
     config = world.config.model_copy(update={"api": settings})
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(world.running_worker(clock=lambda: now))
-        app = await stack.enter_async_context(open_api(config, lambda: now))
+        await stack.enter_async_context(world.running_worker(clock=read_now))
+        app = await stack.enter_async_context(open_api(config, read_now))
         transport = httpx.ASGITransport(app=app)
         caller = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=HUB_URL, timeout=60))
-        gateway = build_gateway(load_config(folder / "gateway.yaml"), clock=lambda: now, transport=transport)
+        gateway = build_gateway(load_config(folder / "gateway.yaml"), clock=read_now, transport=transport)
         stop, ready = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(gateway.run(stop, ready=lambda _port: ready.set()))
         try:

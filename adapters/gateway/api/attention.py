@@ -5,17 +5,20 @@ Ids and codes only, so that an operator can see it without seeing any child's re
 
 import asyncio
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter
 
 from adapters.gateway.api.access import CallingAgency
+from schemas.agreement_warnings import list_agreement_warnings
+from schemas.errors import SafelaneError
 
 router = APIRouter(tags=["attention"])
 
 
 @router.get("/attention", summary="What a person must look at")
 async def list_attention(gateway: CallingAgency) -> dict[str, Any]:
-    """List quarantined messages, failed outputs, deliveries for a named contact without a key here, and clocks that ran out here."""
+    """List quarantined messages, failed outputs, deliveries for a named contact without a key here, clocks that ran out here, and our agreements that end."""
     receiving = gateway.receiving
     kept = await asyncio.to_thread(receiving.quarantine.list_messages)
     failed = await asyncio.to_thread(receiving.outputs.list_failed)
@@ -42,7 +45,19 @@ async def list_attention(gateway: CallingAgency) -> dict[str, Any]:
             if contact not in receiving.contact_keys
         ],
         "overdue_clocks": overdue,
+        "agreements": _list_agreements(gateway),
     }
+
+
+def _list_agreements(gateway: CallingAgency) -> list[str]:
+    """Return what the owner of data-sharing agreements must hear of those that this agency owns; nothing while it has no directory."""
+    try:
+        directory = gateway.keeper.current(gateway.parts.real_clock()).directory
+    except SafelaneError:
+        return []
+    own = [agreement for agreement in directory.agreements if agreement.owner == gateway.parts.agency]
+    today = gateway.parts.clock().astimezone(ZoneInfo(directory.partnership.timezone)).date()
+    return list_agreement_warnings(own, today)
 
 
 @router.post("/attention/outputs/retry", summary="Try every failed output again")

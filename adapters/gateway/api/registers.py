@@ -4,17 +4,15 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.inbox import CallingReader
 from adapters.gateway.outgoing.statements import Statement
 from schemas.codes import Compartment, ConsentGiver, ConsentState
 from schemas.errors import NotFound, Rejected
-from schemas.header import Code, ConsentScope, OpaqueId, RoutingHeader, SubjectToken
+from schemas.header import AgencyId, Code, ConsentScope, OpaqueId, RoutingHeader, SubjectToken
 from schemas.objects.consent import Capacity
-from schemas.objects.correspondence import RequestStep
-from schemas.wire_types import Digest, Uuid7
 
 router = APIRouter(tags=["registers"])
 
@@ -74,25 +72,41 @@ class Deletion(Form):
     exceptions_code: Code | None = None
 
 
-class RequestForm(Form):
-    """A request for information (DOMAIN D11), or its answer or refusal."""
+class Identifier(Form):
+    """What a person is known by; it is turned into a token here and goes no further."""
 
-    step: RequestStep = RequestStep.ASKED
-    requester: Code
-    requester_role: Code
-    recipient: Code
+    scheme: Code
+    value: str = Field(min_length=1, max_length=64)
+
+
+class RequestForm(Form):
+    """A request for information (DOMAIN D11). The child: of a referral that we sent, or by identifiers, or by tokens."""
+
+    recipient: AgencyId
     person: Code
     statutory_task: Code
     purpose: Code
     compartments: tuple[Compartment, ...]
-    subject_tokens: tuple[SubjectToken, ...]
-    conversation: OpaqueId
-    answer_due_at: AwareDatetime
-    request_id: OpaqueId | None = None
+    role: Code | None = None
     kind: Code | None = None
-    answer_message_id: Uuid7 | None = None
+    answer_due_at: AwareDatetime | None = None
+    referral_id: OpaqueId | None = None
+    identifiers: tuple[Identifier, ...] = ()
+    subject_tokens: tuple[SubjectToken, ...] = ()
+
+
+class RequestReply(Form):
+    """An answer by a message that we sent, or a refusal with a reason."""
+
+    person: Code
+    referral_id: OpaqueId | None = None
     reason_code: Code | None = None
-    previous: Digest | None = None
+
+
+class RequestCheck(Form):
+    """Identifiers to compare with a request's subject."""
+
+    identifiers: tuple[Identifier, ...]
 
 
 @router.get("/approvals", summary="Requests for keys of what an approver released")
@@ -160,11 +174,47 @@ async def confirm_deletion(
     return _describe(await asyncio.to_thread(desk.confirm_deletion, delivery_id, exceptions_code=form.exceptions_code))
 
 
-@router.post("/requests", status_code=201, summary="Ask for information, answer, or refuse with a reason")
+@router.get("/requests", summary="Requests for information: asked by us, and asked of us")
+async def list_requests(gateway: CallingAgency) -> dict[str, Any]:
+    """List requests, newest first, with what became of each."""
+    lines = await asyncio.to_thread(gateway.receiving.registers.requests.list_requests)
+    now = gateway.parts.clock()
+    return {"requests": [line.to_json(now) for line in lines]}
+
+
+@router.post("/requests", status_code=201, summary="Ask another agency for named compartments about a child")
 async def make_request(form: Annotated[RequestForm, Body()], gateway: CallingAgency) -> dict[str, Any]:
-    """Sign and send a request, or the answer to one."""
-    members = form.model_dump(exclude_none=True)
-    return _describe(await asyncio.to_thread(lambda: gateway.receiving.registers.request(**members)))
+    """Sign and send a request; policy decides at the hub whether we may ask."""
+    desk = gateway.receiving.registers.requests
+    tokens = [*form.subject_tokens, *desk.make_tokens((i.scheme, i.value) for i in form.identifiers)]
+    if form.referral_id is not None:
+        found = await asyncio.to_thread(_find_tokens, gateway, form.referral_id)
+        tokens += [SubjectToken.model_validate(token) for token in found]
+    members = form.model_dump(exclude={"referral_id", "identifiers", "subject_tokens"}, exclude_none=True)
+    return _describe(await asyncio.to_thread(lambda: desk.ask(subject_tokens=tokens, **members)))
+
+
+@router.post("/requests/{digest}/reply", status_code=201, summary="Answer a request, or refuse it with a reason")
+async def reply_to_request(
+    digest: str, form: Annotated[RequestReply, Body()], gateway: CallingAgency
+) -> dict[str, Any]:
+    """Sign and send an answer that names the message that holds it, or a reasoned refusal."""
+    desk = gateway.receiving.registers.requests
+    if (form.referral_id is None) == (form.reason_code is None):
+        raise Rejected("name the referral that answers, or the reason for refusing", field="referral_id")
+    if form.referral_id is not None:
+        return _describe(await asyncio.to_thread(desk.answer, digest, person=form.person, referral_id=form.referral_id))
+    return _describe(
+        await asyncio.to_thread(desk.refuse, digest, person=form.person, reason_code=form.reason_code or "")
+    )
+
+
+@router.post("/requests/{digest}/check", summary="Whether a request is about somebody with these identifiers")
+async def check_request(digest: str, form: Annotated[RequestCheck, Body()], gateway: CallingAgency) -> dict[str, bool]:
+    """Compare identifiers with a request's subject tokens; they go no further."""
+    desk = gateway.receiving.registers.requests
+    found = await asyncio.to_thread(desk.concerns, digest, [(i.scheme, i.value) for i in form.identifiers])
+    return {"concerns": found}
 
 
 @router.get("/statements", summary="What this agency said")

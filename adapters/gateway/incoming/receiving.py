@@ -16,6 +16,7 @@ from adapters.gateway.incoming.receipts import ReceiptDesk
 from adapters.gateway.incoming.tickets import TicketDesk, collect_tickets
 from adapters.gateway.outgoing.registers import RegisterDesk
 from adapters.gateway.outgoing.releases import ReleaseDesk, ReleaseParts
+from adapters.gateway.outgoing.requests import RequestDesk
 from adapters.gateway.outgoing.statements import StatementBook, send_statements
 from adapters.gateway.parts import AgencyParts
 from broker.amqp.consumer import BatchConsumer
@@ -123,6 +124,15 @@ def build_registers(parts: AgencyParts, inbox: InboxStore) -> RegisterDesk:
         outbox=parts.outbox,
         inbox=inbox,
         recalls=InboxRecalls(parts.store),
+        requests=RequestDesk(
+            agency=parts.agency,
+            statements=statements,
+            outbox=parts.outbox,
+            keeper=parts.keeper,
+            pepper=parts.keystore.pepper,
+            clock=parts.clock,
+            real_clock=parts.real_clock,
+        ),
         keeper=parts.keeper,
         clock=parts.clock,
         real_clock=parts.real_clock,

@@ -1,6 +1,7 @@
 """This agency's part in the registers: the desk that takes in what the hub tells, and says what its people say.
 
-Consents, claims of danger, recalls with confirmed deletions, and requests for information: each a signed statement, chained where it has a history.
+Consents, claims of danger, recalls with confirmed deletions: each a signed statement, chained where it has a history. Requests for information have a
+desk of their own (``requests``).
 """
 
 import json
@@ -18,6 +19,7 @@ from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.tickets import TicketDesk
 from adapters.gateway.outgoing.outbox import Outbox
 from adapters.gateway.outgoing.releases import ReleaseDesk
+from adapters.gateway.outgoing.requests import RequestDesk
 from adapters.gateway.outgoing.statements import Statement, StatementBook
 from adapters.gateway.random_ids import new_opaque_id
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
@@ -26,7 +28,7 @@ from schemas.errors import NotFound, Rejected, SafelaneError
 from schemas.objects import peek_object
 from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
-from schemas.objects.correspondence import Recall, Request
+from schemas.objects.correspondence import Recall
 from schemas.objects.registry import read_object
 from schemas.validation import name_first_fault
 
@@ -48,6 +50,7 @@ class RegisterDesk:
     outbox: Outbox
     inbox: InboxStore
     recalls: InboxRecalls
+    requests: RequestDesk
     keeper: DirectoryKeeper
     clock: Callable[[], datetime]
     real_clock: Callable[[], datetime]
@@ -228,15 +231,6 @@ class RegisterDesk:
             },
         )
         return self.statements.sign("control", done, subject=entry.message_id)
-
-    def request(self, **members: Any) -> Statement:
-        """Ask another agency for named compartments, or answer or refuse a request that came.
-
-        Raises:
-            Rejected: a part is missing.
-        """
-        request = _make(Request, {"request_id": new_opaque_id(), "issued_at": self.real_clock(), **members})
-        return self.statements.sign("request", request, subject=request.request_id)
 
 
 Made = TypeVar("Made", bound=BaseModel)

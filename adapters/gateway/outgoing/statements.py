@@ -4,7 +4,7 @@ Signed once, stored before they leave, sent unchanged until the log has them. Wh
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,6 +107,14 @@ class StatementBook:
         )
         return [dict(row) for row in rows]
 
+    def list_signed(self, statement_type: str) -> list[tuple[Statement, bool, str | None]]:
+        """Return the newest statements of a type, oldest first, with whether the log has each, and the code if the hub refused it."""
+        rows = self._store.query(
+            "SELECT * FROM (SELECT rowid AS number, * FROM statement WHERE type = ? ORDER BY rowid DESC LIMIT 500) ORDER BY number",
+            (statement_type,),
+        )
+        return [(self._read(row), row["logged_at"] is not None, row["refused_code"]) for row in rows]
+
     def record_logged(self, digest: str) -> bool:
         """Note that the log has a statement (its proof was verified); return whether it is ours."""
         with self._store.transaction() as db:
@@ -147,6 +155,15 @@ class StatementBook:
         """Return what the hub told, newest first: codes and ids."""
         rows = self._store.query("SELECT code, message_id, delivery_id, at FROM told ORDER BY rowid DESC LIMIT 500")
         return [dict(row) for row in rows]
+
+    def list_told_bodies(self, codes: Sequence[str]) -> list[bytes]:
+        """Return the newest notices that the hub told with one of these codes, oldest first, whole."""
+        marks = ", ".join("?" for _ in codes)
+        rows = self._store.query(
+            f"SELECT digest, body FROM told WHERE code IN ({marks}) ORDER BY rowid DESC LIMIT 500",  # noqa: S608 (marks alone)
+            tuple(codes),
+        )
+        return [self._store.open(f"told.body:{row['digest']}", row["body"]) for row in reversed(rows)]
 
     async def send_due(self) -> int:
         """Publish what is not in the log yet, in order; return how many.

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from broker.registry.agreement_warnings import list_agreement_warnings
+from schemas.agreement_warnings import list_agreement_warnings, list_due_warnings
 from schemas.directory import Agreement
 
 TODAY = date(2026, 11, 20)
@@ -51,3 +51,26 @@ def test_what_has_not_begun_and_what_is_due_for_review() -> None:
 def test_the_most_urgent_comes_first() -> None:
     found = list_agreement_warnings([make_agreement(50), make_agreement(3), make_agreement(-2)], TODAY)
     assert ["is rejected" in found[0], "Renew it now" in found[1], len(found)] == [True, True, 3]
+
+
+@pytest.mark.parametrize(
+    ("ends_in", "review_in", "codes"),
+    [
+        (61, None, []),
+        (60, None, ["ends_in_60_days"]),
+        (31, None, ["ends_in_60_days"]),
+        (30, None, ["ends_in_30_days"]),
+        (0, None, ["ends_in_30_days"]),
+        (-1, None, ["ended"]),
+        (-7, None, ["ended"]),
+        (-8, None, []),
+        (300, 0, []),
+        (300, -1, ["review_overdue"]),
+        (300, -8, []),
+        (20, -1, ["ends_in_30_days", "review_overdue"]),
+        (-1, -1, ["ended"]),
+    ],
+)
+def test_what_is_news_of_an_agreement(ends_in: int, review_in: int | None, codes: list[str]) -> None:
+    found = list_due_warnings([make_agreement(ends_in, review_in=review_in)], TODAY)
+    assert [(w.code, w.owner) for w in found] == [(code, "csc.marchshire") for code in codes]

@@ -4,12 +4,44 @@ An agreement that is over stops deliveries on its first day (FORMATS CH-17); its
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from schemas.directory import Agreement
 
 FIRST_WARNING = timedelta(days=60)
 SECOND_WARNING = timedelta(days=30)
+NEWS_FOR = timedelta(days=7)
+"""An end or an overdue review is news for so long: a hub that starts does not announce what has been so for years."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementWarning:
+    """Something that an agreement's owner must hear once. ``code``: ends_in_60_days, ends_in_30_days, ended or review_overdue, as of ``due_on``."""
+
+    agreement: str
+    code: str
+    due_on: date
+    owner: str | None
+
+
+def list_due_warnings(agreements: Sequence[Agreement], today: date) -> list[AgreementWarning]:
+    """Return what is news about agreements on ``today`` (the partnership's local date): the nearer of two warnings, an end, an overdue review."""
+    found = []
+    for agreement in agreements:
+        left, code = agreement.ends_on - today, ""
+        if timedelta(0) <= left <= SECOND_WARNING:
+            code = "ends_in_30_days"
+        elif SECOND_WARNING < left <= FIRST_WARNING:
+            code = "ends_in_60_days"
+        elif -NEWS_FOR <= left < timedelta(0):
+            code = "ended"
+        if code:
+            found.append(AgreementWarning(agreement.id, code, agreement.ends_on, agreement.owner))
+        review_on = agreement.review_on
+        if review_on is not None and timedelta(0) < today - review_on <= NEWS_FOR and left >= timedelta(0):
+            found.append(AgreementWarning(agreement.id, "review_overdue", review_on, agreement.owner))
+    return found
 
 
 def list_agreement_warnings(agreements: Sequence[Agreement], today: date) -> list[str]:
