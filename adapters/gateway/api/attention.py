@@ -55,8 +55,8 @@ def _list_agreements(gateway: CallingAgency) -> list[str]:
         directory = gateway.keeper.current(gateway.parts.real_clock()).directory
     except SafelaneError:
         return []
-    own = [agreement for agreement in directory.agreements if agreement.owner == gateway.parts.agency]
-    today = gateway.parts.clock().astimezone(ZoneInfo(directory.partnership.timezone)).date()
+    own = [agreement for agreement in directory.agreements if agreement.owner == gateway.agency]
+    today = gateway.clock().astimezone(ZoneInfo(directory.partnership.timezone)).date()
     return list_agreement_warnings(own, today)
 
 

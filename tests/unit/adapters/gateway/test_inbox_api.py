@@ -1,6 +1,8 @@
 """The inbox by HTTP: the agency's token, the contact's key, problem+json, and nothing cached."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ from adapters.gateway.api import registers as registers_api
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.app import create_app
 from adapters.gateway.incoming.receiving import Receiving
+from schemas.directory import Agreement
 from tests.support.envelopes import NOW, SENDER
 from tests.support.receiving import (
     DELIVERY,
@@ -62,7 +65,14 @@ async def client(half: ReceivingHalf, deleted: list[str]) -> AsyncIterator[httpx
         registers=desk,
     )
     parts = SimpleNamespace(real_clock=lambda: NOW)
-    gateway: Any = SimpleNamespace(agency=RECIPIENT, receiving=receiving, parts=parts, outbox=half.outbox)
+    gateway: Any = SimpleNamespace(
+        agency=RECIPIENT,
+        receiving=receiving,
+        parts=parts,
+        outbox=half.outbox,
+        keeper=half.keeper,
+        clock=lambda: NOW,
+    )
     app = create_app(LocalAccess({TOKEN.encode(): gateway}), extra_routers=(inbox_api.router, registers_api.router))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -236,3 +246,25 @@ async def test_the_correction_is_listed_beside_the_original(client: httpx.AsyncC
     half.inbox.take_in(received.model_copy(update=changes), b"")
     body = (await client.get(f"/inbox/{DELIVERY}")).json()
     assert [line["delivery_id"] for line in body["corrected_by"]] == ["delivery-0002"]
+
+
+async def test_an_agreements_owner_hears_of_its_end(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
+    assert (await client.get("/attention")).json()["agreements"] == []
+    parties = (RECIPIENT, SENDER)
+    ours, theirs = (
+        Agreement(
+            id=f"DSA-{owner}",
+            parties=parties,
+            purposes=("safeguard_child",),
+            kinds=("CP_S47",),
+            starts_on=NOW.date() - timedelta(days=300),
+            ends_on=NOW.date() + timedelta(days=20),
+            owner=owner,
+        )
+        for owner in parties
+    )
+    known = half.keeper.known
+    directory = known.directory.model_copy(update={"agreements": (ours, theirs)})
+    half.keeper.known = replace(known, directory=directory)
+    (line,) = (await client.get("/attention")).json()["agreements"]
+    assert line.startswith(f"Agreement DSA-{RECIPIENT} (owner {RECIPIENT}) ends in 20 days")

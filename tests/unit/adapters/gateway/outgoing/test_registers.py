@@ -54,6 +54,7 @@ def test_a_recall_that_its_sender_did_not_sign_does_not_take_the_place_of_the_on
         outbox=absent,
         inbox=anything,
         recalls=recalls,
+        requests=absent,
         keeper=anything,
         clock=lambda: NOW,
         real_clock=lambda: NOW,
