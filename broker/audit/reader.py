@@ -20,9 +20,9 @@ from broker.audit.scope import Permission, Reader
 from broker.audit.searching import SearchPage, search_events
 from broker.audit.showing import read_referral
 from broker.registry import Registry
-from broker.registry.agreement_warnings import list_agreement_warnings
 from broker.registry.packs import PackShelf
 from broker.store.pool import Connection, translate_errors
+from schemas.agreement_warnings import list_agreement_warnings
 from schemas.directory import Agreement
 from schemas.errors import MalformedMessage
 

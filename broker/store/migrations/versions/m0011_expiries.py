@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0010_expiries"
-down_revision = "0009_console"
+revision = "0011_expiries"
+down_revision = "0010_audit_reading"
 
 TABLES = """
 ALTER TABLE consents ADD COLUMN expires_at timestamptz;
