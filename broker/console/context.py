@@ -13,6 +13,7 @@ from broker.console.rendering import Renderer
 from broker.console.sealing import Sealer
 from broker.console.sessions import SessionLimits
 from broker.console.settings import ConsoleSettings
+from broker.console.signin.oidc import Provider
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
 from broker.registry import Registry
@@ -31,6 +32,7 @@ class ConsoleContext:
     attempts: Attempts
     limits: SessionLimits
     passwords: PasswordHasher
+    provider: Provider | None
     assets: Assets
     renderer: Renderer
     clock: Callable[[], datetime]

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 ACQUIRE_SECONDS: Final = 10
 MAX_FIELDS: Final = 300
-_MAX_NEXT: Final = 300
 
 
 class SignInNeeded(NotAuthenticated):
@@ -278,23 +276,3 @@ def get_page(request: Request) -> PageContext:
 
 
 Page = Annotated[PageContext, Depends(get_page)]
-
-
-def choose_next(text: str) -> str:
-    """Return where to go after signing in: a path of ours, or the first page for anything else."""
-    parts = urlsplit(text)
-    safe = (
-        text.startswith("/")
-        and not text.startswith(("//", "/\\"))
-        and not parts.scheme
-        and not parts.netloc
-        and text.isprintable()
-        and "\\" not in text
-        and len(text) <= _MAX_NEXT
-    )
-    return text if safe else "/"
-
-
-def with_next(path: str, following: str) -> str:
-    """Return ``path`` with where to go afterwards."""
-    return path if following == "/" else f"{path}?next={quote(following, safe='')}"

@@ -10,7 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from broker.console.page import ConfirmationNeeded, PageContext, SignInNeeded, with_next
+from broker.console.addresses import with_next
+from broker.console.page import ConfirmationNeeded, PageContext, SignInNeeded
 from broker.console.visits import SESSION_COOKIE
 from schemas.errors import IntegrityBroken, SafelaneError
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, PrefixLoader
 
 from broker.console import formats, vocabulary
+from broker.console.addresses import with_next
 from broker.console.assets import Assets
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -41,6 +42,7 @@ class Renderer:
         self._environment.globals |= {
             "asset": assets.url,
             "count_of": formats.count_of,
+            "with_next": with_next,
             "compartments": vocabulary.COMPARTMENTS,
             "results": vocabulary.RESULTS,
             "role_words": vocabulary.ROLES,

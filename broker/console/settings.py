@@ -10,6 +10,32 @@ DEFAULT_ASSETS = Path(sys.prefix) / "share" / "safelane-console"
 """Where set-up puts the design system's assets (``python -m deploy.console_assets``)."""
 
 
+class OidcSettings(BaseModel):
+    """The organisation's identity provider (OpenID Connect), which must ask for a second factor itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(
+        pattern=r"^https://[^\s?#]+$",
+        description="The provider's issuer, exactly as it writes it in its tokens.",
+    )
+    client_id: str = Field(min_length=1, max_length=200, description="The console's client id at the provider.")
+    client_secret_file: Path = Field(description="File with the client's secret.")
+    label: str = Field(
+        default="your organisation’s account", max_length=60, description="What people call it, after 'Sign in with'."
+    )
+    ca_file: Path | None = Field(
+        default=None, description="Certificate authorities (PEM) of the provider, where it is not a public one."
+    )
+    acr_values: tuple[str, ...] = Field(
+        default=(),
+        description="Authentication contexts (acr) that mean that a second factor was used; asked for, and checked.",
+    )
+    amr_values: tuple[str, ...] = Field(
+        default=("mfa",), description="Authentication methods (amr) any of which means the same."
+    )
+
+
 class ConsoleSettings(BaseModel):
     """Where the console listens, under which address people open it, and how long a session may last."""
 
@@ -56,5 +82,6 @@ class ConsoleSettings(BaseModel):
     local_accounts: bool = Field(
         default=True, description="Whether accounts with a password and one-time codes, or a passkey, may sign in."
     )
+    oidc: OidcSettings | None = Field(default=None, description="Sign-in through an identity provider; absent: none.")
     concurrent_requests: int = Field(default=128, ge=8, description="Requests served at once; more are answered 503.")
     pool_size: int = Field(default=6, ge=2, le=64, description="Connections to PostgreSQL.")

@@ -19,6 +19,8 @@ from broker.console.rendering import Renderer
 from broker.console.sealing import Sealer
 from broker.console.sessions import SessionLimits, forget_old_sessions
 from broker.console.settings import ConsoleSettings
+from broker.console.signin.oidc import Provider
+from broker.console.signin.organisation import ANSWER_PATH
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
 from broker.registry import Registry
@@ -86,11 +88,24 @@ def build_context(
         attempts=Attempts(sealer),
         limits=SessionLimits(settings.session_idle, settings.session_longest, settings.confirmed_for),
         passwords=PasswordHasher(),
+        provider=build_provider(settings),
         assets=assets,
         renderer=Renderer(assets, partnership=settings.partnership),
         clock=clock,
         business_clock=business_clock,
     )
+
+
+def build_provider(settings: ConsoleSettings) -> Provider | None:
+    """Return the identity provider, or none where none is set.
+
+    Raises:
+        ConfigInvalid: its secret or its certificate authorities cannot be read.
+    """
+    if settings.oidc is None:
+        return None
+    secret = read_text(settings.oidc.client_secret_file, "console.oidc.client_secret_file")
+    return Provider(settings.oidc, secret, f"{settings.public_url}{ANSWER_PATH}")
 
 
 async def keep_up(context: ConsoleContext) -> None:

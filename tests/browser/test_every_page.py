@@ -12,7 +12,7 @@ from tests.support.browser import People, assert_accessible, assert_no_sideways_
 from tests.support.console import ConsoleSite
 from tests.support.console_paths import fill_path, list_pages
 
-PAGES = [policy for policy in list_pages() if policy.path != "/"]
+PAGES = list_pages()
 SCREENSHOTS = os.environ.get("SAFELANE_SCREENSHOTS")
 
 

@@ -36,11 +36,12 @@ themselves: role matrix, accessibility and screenshots take example values from 
 
 from broker.console.pages import account, home, notes, users
 from broker.console.routing import Pages
-from broker.console.signin import joining, local
+from broker.console.signin import joining, local, organisation
 
 PAGES: tuple[Pages, ...] = (
     local.pages,
     joining.pages,
+    organisation.pages,
     home.pages,
     users.pages,
     account.pages,

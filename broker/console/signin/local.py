@@ -10,9 +10,10 @@ from uuid import UUID
 from fastapi import Response
 
 from broker.console.access import Capability
+from broker.console.addresses import choose_next, with_next
 from broker.console.attempts import ACCOUNT, ADDRESS
 from broker.console.journal import NOBODY
-from broker.console.page import FormOutOfDate, Page, PageContext, choose_next, with_next
+from broker.console.page import FormOutOfDate, Page, PageContext
 from broker.console.routing import Pages
 from broker.console.sessions import end_session
 from broker.console.signin.codes import find_step
@@ -140,7 +141,8 @@ async def show_confirming(page: PageContext, following: str) -> Response:
     """Return the page that asks for a fresh second factor, by the ways that this account has."""
     async with page.connection() as connection:
         ways = await connection.fetchrow(
-            "SELECT code_secret IS NOT NULL AS code, EXISTS (SELECT FROM console_passkeys p WHERE p.user_id = u.user_id) AS passkey"
+            "SELECT code_secret IS NOT NULL AS code, EXISTS (SELECT FROM console_passkeys p WHERE p.user_id = u.user_id) AS passkey,"
+            " EXISTS (SELECT FROM console_identities i WHERE i.user_id = u.user_id) AS oidc"
             " FROM console_users u WHERE user_id = $1",
             page.user.user_id,
         )

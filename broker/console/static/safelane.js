@@ -5,6 +5,9 @@ document.body.classList.add("js-enabled");
 if ("noModule" in HTMLScriptElement.prototype) document.body.classList.add("govuk-frontend-supported");
 initAll();
 
+// A page that only waits for one click goes on by itself.
+for (const form of document.querySelectorAll("form[data-submit]")) form.requestSubmit();
+
 for (const live of document.querySelectorAll("[data-live]")) {
   const note = live.querySelector("[data-live-note]");
   const link = live.querySelector("[data-refresh]");

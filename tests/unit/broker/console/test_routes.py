@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI, Response
 
 from broker.console.access import CONFIRMED, GRANTED, PARTNERSHIP_ONLY, Capability, Role, list_capabilities
+from broker.console.addresses import choose_next
 from broker.console.app import list_policies, require_policies
-from broker.console.page import choose_next
 from broker.console.pages import PAGES
 from broker.console.routing import Pages
 
