@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from broker.api import (
+    audit_routes,
     directory_routes,
     enrolment_routes,
     health_routes,
@@ -40,6 +41,7 @@ def create_app(context: ApiContext, *, request_seconds: float = REQUEST_SECONDS)
         enrolment_routes,
         referral_routes,
         review_routes,
+        audit_routes,
         policy_routes,
         log_routes,
         health_routes,

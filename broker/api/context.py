@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from broker.api.metrics import ApiMetrics
 from broker.api.planning import Planner
 from broker.api.provisioning import Provisioner
+from broker.api.rate import RateBound
 from broker.api.readiness import Readiness
 from broker.api.settings import ApiSettings
 from broker.audit import Projector
@@ -40,6 +41,8 @@ class ApiContext:
     projector: Projector
     audit: AuditReader
     clock: Callable[[], datetime]
+    audit_rate: RateBound = field(default_factory=RateBound)
+    """How often one person may ask the audit."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a directory is taken in."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from broker.audit.referral_view import to_plain
+from broker.audit.plain import to_plain
 from broker.audit.searching import FoundEvent, SearchPage
 
 MAX_ROWS: Final = 100_000

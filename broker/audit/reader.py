@@ -18,11 +18,12 @@ from broker.audit.overview import Overview, read_overview
 from broker.audit.referral_view import ReferralView
 from broker.audit.scope import Permission, Reader
 from broker.audit.searching import SearchPage, search_events
-from broker.audit.showing import read_referral
+from broker.audit.showing import read_decisions, read_referral
 from broker.registry import Registry
 from broker.registry.packs import PackShelf
 from broker.store.pool import Connection, translate_errors
 from schemas.agreement_warnings import list_agreement_warnings
+from schemas.decision import Decision
 from schemas.directory import Agreement
 from schemas.errors import MalformedMessage
 
@@ -108,6 +109,19 @@ class AuditReader:
         await self.gate.record(reader, Permission.SEARCH, "show", await self.gate.name_ids([searched_id]))
         async with self._connect() as connection:
             return await read_referral(connection, searched_id, agency=reader.agency)
+
+    async def decisions(self, reader: Reader, searched_id: str) -> list[Decision]:
+        """Return the first decisions of a referral, a message or one delivery, whole, as they were recorded: for who may see all of them.
+
+        Raises:
+            NotFound: there is none, or the reader did not send it.
+            NotPermitted, MalformedMessage, StoreUnavailable, IntegrityBroken: as for ``search``.
+        """
+        SearchFilter.read({"id": searched_id})
+        reader.require(Permission.SEARCH)
+        await self.gate.record(reader, Permission.SEARCH, "decisions", await self.gate.name_ids([searched_id]))
+        async with self._connect() as connection:
+            return await read_decisions(connection, searched_id, agency=reader.agency)
 
     async def export(self, reader: Reader, search: SearchFilter, form: ExportFormat) -> AsyncIterator[bytes]:
         """Return the pieces of a file with what a search finds, the export being logged when this returns.

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from broker.audit.plain import to_plain
 from broker.audit.searching import FoundEvent
 
 
@@ -152,16 +153,3 @@ class ReferralView:
         """Return plain values for JSON: instants as RFC 3339, ids as text."""
         plain: dict[str, Any] = to_plain(asdict(self))
         return plain
-
-
-def to_plain(value: Any) -> Any:
-    """Return ``value`` with instants and ids as text, tuples as lists, and members that are none left out."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(name): to_plain(member) for name, member in value.items() if member is not None}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(member) for member in value]
-    return value

@@ -25,7 +25,7 @@ from broker.audit.referral_view import (
 from broker.audit.searching import find_messages, search_events
 from broker.audit.wording import name_compartment, tell_event, tell_result
 from broker.store.pool import Connection
-from schemas.decision import SENT
+from schemas.decision import SENT, Decision
 from schemas.errors import NotFound
 
 MAX_MESSAGES: Final = 100
@@ -101,6 +101,24 @@ async def read_referral(connection: Connection, searched_id: str, *, agency: str
         whole=all(parts.is_whole(row) for row in messages),
         totals={"messages": len(views), "deliveries": sum(len(view.deliveries) for view in views)},
     )
+
+
+async def read_decisions(connection: Connection, searched_id: str, *, agency: str | None) -> list[Decision]:
+    """Return the first decision records of a referral, a message or a delivery that ``agency`` sent. The caller has logged the look before.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = await find_messages(connection, searched_id)
+    ids = [row["message_id"] for row in found if agency in {None, row["sender"]}]
+    rows = await connection.fetch(
+        "SELECT delivery_id, decision FROM deliveries WHERE message_id = ANY($1::uuid[]) ORDER BY message_id, number",
+        ids,
+    )
+    chosen = [row for row in rows if row["delivery_id"] == searched_id] or rows
+    if not chosen:
+        raise NotFound("no message, referral or delivery has this id", field="id")
+    return [Decision.model_validate_json(row["decision"]) for row in chosen]
 
 
 async def _find_revisions(connection: Connection, sender: str, referral_id: str) -> Sequence[Any]:

@@ -82,15 +82,7 @@ class HubLink:
     ) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} if body else {}
         if officer is not None:
-            token = sign_jwt(
-                f"person:{officer.id}",
-                self.hub_url,
-                officer.api_jwk,
-                jti=token_urlsafe(18),
-                now=self.clock(),
-                lifetime=TOKEN_LIFETIME,
-            )
-            headers["Authorization"] = f"Bearer {token}"
+            headers |= self._authorize(officer)
         try:
             response = self._client.request(method, path, content=body, headers=headers)
         except httpx.HTTPError as error:
@@ -101,6 +93,18 @@ class HubLink:
         if response.is_error:
             raise HubRefused(f"the hub answers {answer.get('code', response.status_code)}", field=path)
         return answer
+
+    def _authorize(self, officer: Officer) -> dict[str, str]:
+        """Return the header with a fresh token of a person's own."""
+        token = sign_jwt(
+            f"person:{officer.id}",
+            self.hub_url,
+            officer.api_jwk,
+            jti=token_urlsafe(18),
+            now=self.clock(),
+            lifetime=TOKEN_LIFETIME,
+        )
+        return {"Authorization": f"Bearer {token}"}
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

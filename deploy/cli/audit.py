@@ -1,92 +1,256 @@
-"""``safelane audit``: what happened to a referral, and why, from the hub's records and its log."""
+"""``safelane audit``: what happened to referrals, who looked at what, from the hub's records and its log: over the API or on the hub's own machine."""
 
-import getpass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli.personal_key import Hub, PassphraseFile, Trust
+
 if TYPE_CHECKING:
-    from deploy.audit_trail import AuditTrail
+    from deploy.audit_here import LocalAudit
+    from deploy.audit_link import AuditLink
+
+    Source = AuditLink | LocalAudit
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-MARKS = {"full": "F", "summary": "S", "pointer": "P", "held": "held", "withheld": "withheld", "rejected": "rejected"}
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", help="Your own key file (safelane authority make-person); needs --hub and --trust."),
+]
+Config = Annotated[
+    Path, typer.Option("--config", help="On the hub's own machine, without --key: the hub's configuration file (YAML).")
+]
+By = Annotated[
+    str, typer.Option("--by", help="With --config, who looks: your person id; default: your user name here.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100, help="Most events to print.")]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on where the last page ended.")]
+Events = Annotated[list[str] | None, typer.Option("--event", help="Kind of event (docs/events.md); repeat for more.")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Kind of referral (CP_S47 …); repeat for more.")]
+States = Annotated[
+    list[str] | None, typer.Option("--state", help="Outcome, receipt state or code of the event; repeat for more.")
+]
+Rules = Annotated[list[str] | None, typer.Option("--rule", help="Row of the decision table (D5 …); repeat for more.")]
+Agency = Annotated[str | None, typer.Option("--agency", help="An agency that sent or received.")]
+Id = Annotated[str | None, typer.Option("--id", help="A referral, message or delivery id.")]
+Token = Annotated[str | None, typer.Option("--token", help="A child's token: scheme|pepper id|value.")]
+Person = Annotated[str | None, typer.Option("--person", help="Who acted or looked.")]
+Since = Annotated[datetime | None, typer.Option("--since", help="From this instant on (UTC).")]
+Until = Annotated[datetime | None, typer.Option("--until", help="Before this instant (UTC).")]
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 the hub is unavailable, 4 an integrity check failed."
+)
 
 
-@app.callback()
+@app.callback(epilog=EXIT_CODES)
 def describe() -> None:
-    """Show what happened to a referral. Every look is an event of the log."""
+    """Search the log, show a referral, see who looked at what. Every look is an event of the log, written before anything is shown."""
+
+
+@app.command(
+    epilog="Example: safelane audit search --kind CP_S47 --state held --since 2026-11-01 --key ann.key.json --hub https://hub.example.org:8443 --trust trust.json"
+)
+def search(
+    *,
+    event: Events = None,
+    agency: Agency = None,
+    kind: Kinds = None,
+    state: States = None,
+    rule: Rules = None,
+    searched_id: Id = None,
+    token: Token = None,
+    person: Person = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+    key: Key = None,
+    hub: Hub = "",
+    trust: Trust = Path("trust.json"),
+    passphrase_file: PassphraseFile = None,
+    config: Config = Path("hub.yaml"),
+    by: By = "",
+) -> None:
+    """Find events, newest first; no filter finds all of them."""
+    asked = _ask(event=event, agency=agency, kind=kind, state=state, rule=rule, id=searched_id, token=token)
+    asked |= _ask(person=person, since=since, until=until)
+    page = _open(key, hub, trust, passphrase_file, (config, by)).search(asked, cursor=cursor, limit=limit)
+    _print_page(page, as_json=as_json)
 
 
 @app.command(epilog="Example: safelane audit show ref_3kq9x2vw --by ann --config hub.yaml")
 def show(
     searched_id: Annotated[str, typer.Argument(metavar="ID", help="A referral, message or delivery id.")],
-    config: Annotated[Path, typer.Option("--config", help="The hub's configuration file (YAML).")] = Path("hub.yaml"),
-    by: Annotated[str, typer.Option(help="Who looks: your person id; default: your user name here.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    *,
+    as_json: AsJson = False,
+    key: Key = None,
+    hub: Hub = "",
+    trust: Trust = Path("trust.json"),
+    passphrase_file: PassphraseFile = None,
+    config: Config = Path("hub.yaml"),
+    by: By = "",
 ) -> None:
-    """Show messages, decisions with rule and reason, receipts, and the positions of their events in the log."""
-    import asyncio
-    from datetime import UTC, datetime
+    """Show messages, decisions with rule and reason, receipts, holds, clocks, and the positions of their events in the log."""
+    from deploy.cli.audit_view import print_referral
 
-    from broker.config import load_config, read_log_key
-    from broker.log import LogWriter
-    from deploy.audit_trail import read_trail
-    from deploy.hub_status import open_operator
-
-    settings = load_config(config)
-
-    async def read() -> "AuditTrail":
-        log = LogWriter(settings.log.origin, read_log_key(settings.log.key_file), epoch=settings.log.epoch)
-        async with open_operator(settings) as (pool, _):
-            return await read_trail(pool, log, searched_id, by=by or getpass.getuser(), now=datetime.now(UTC))
-
-    trail = asyncio.run(read())
+    view = _open(key, hub, trust, passphrase_file, (config, by)).show(searched_id)
     if as_json:
-        _print_json(trail)
+        _print_json(view)
     else:
-        _print_trail(trail)
+        print_referral(view)
 
 
-def _print_json(trail: "AuditTrail") -> None:
-    import json
-    from dataclasses import asdict
+@app.command(
+    epilog="Example: safelane audit export events.csv --agency csc.marchshire --since 2026-11-01 --by ann --config hub.yaml"
+)
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write; .csv or .jsonl says how. It must not exist.")],
+    *,
+    event: Events = None,
+    agency: Agency = None,
+    kind: Kinds = None,
+    state: States = None,
+    rule: Rules = None,
+    searched_id: Id = None,
+    token: Token = None,
+    person: Person = None,
+    since: Since = None,
+    until: Until = None,
+    key: Key = None,
+    hub: Hub = "",
+    trust: Trust = Path("trust.json"),
+    passphrase_file: PassphraseFile = None,
+    config: Config = Path("hub.yaml"),
+    by: By = "",
+) -> None:
+    """Write what a search finds to a file: up to 100,000 events, as CSV or JSON lines. The export is an event of the log."""
+    from deploy.cli.audit_view import write_file
+    from schemas.errors import ConfigInvalid
 
-    typer.echo(json.dumps(asdict(trail), indent=1, default=str))
+    form = file.suffix.removeprefix(".")
+    if form not in {"csv", "jsonl"}:
+        raise ConfigInvalid("must end in .csv or .jsonl", field="FILE")
+    asked = _ask(event=event, agency=agency, kind=kind, state=state, rule=rule, id=searched_id, token=token)
+    asked |= _ask(person=person, since=since, until=until)
+    source = _open(key, hub, trust, passphrase_file, (config, by))
+    lines = write_file(file, lambda write: source.export(asked, _form(form), write))
+    typer.echo(f"{file}: {lines} lines.")
 
 
-def _print_trail(trail: "AuditTrail") -> None:
-    positions = {event["event_id"]: event["position"] for event in trail.events}
-    for message in trail.messages:
-        typer.secho(
-            f"{message['referral_id']} revision {message['revision']}: {message['kind']} from {message['sender']}, "
-            f"{message['outcome']} {message['received_at']:%Y-%m-%d %H:%M:%S} UTC, log {positions.get(message['event_id'], '-')}",
-            bold=True,
+@app.command(
+    epilog="Example: safelane audit access --unusual --since 2026-11-01 --until 2026-12-01 --by ann --config hub.yaml"
+)
+def access(
+    *,
+    unusual: Annotated[
+        bool,
+        typer.Option(
+            "--unusual", help="Counts by person and what is unusual, for --since to --until (31 days at most)."
+        ),
+    ] = False,
+    person: Person = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+    key: Key = None,
+    hub: Hub = "",
+    trust: Trust = Path("trust.json"),
+    passphrase_file: PassphraseFile = None,
+    config: Config = Path("hub.yaml"),
+    by: By = "",
+) -> None:
+    """Show who did or looked at what, newest first; or everybody's counts and what is unusual."""
+    from deploy.cli.audit_view import print_access, read_period
+
+    source = _open(key, hub, trust, passphrase_file, (config, by))
+    if not unusual:
+        _print_page(
+            source.access(_ask(person=person, since=since, until=until), cursor=cursor, limit=limit), as_json=as_json
         )
-        typer.echo(f"  message {message['message_id']}  manifest {message['manifest_digest']}")
-        for delivery in trail.deliveries:
-            if delivery["message_id"] == message["message_id"]:
-                _print_delivery(delivery, trail, positions)
+        return
+    first, last = read_period(since, until)
+    report = source.access_report(since=first, until=last)
+    if as_json:
+        _print_json(report)
+    else:
+        print_access(report)
 
 
-def _print_delivery(delivery: dict[str, Any], trail: "AuditTrail", positions: dict[Any, int]) -> None:
+@app.command(epilog="Example: safelane audit reindex --config hub.yaml")
+def reindex(config: Config = Path("hub.yaml")) -> None:
+    """Make what searches read again from the log. Until it is done a search says up to which position it is complete. A kill loses nothing."""
+    import getpass
+
+    from broker.config import load_config
+    from deploy.audit_here import LocalAudit
+    from deploy.cli.progress import show_progress
+
+    with show_progress("events") as report:
+        size = LocalAudit(load_config(config), getpass.getuser()).reindex(report)
+    typer.echo(f"Searches are complete up to position {size}.")
+
+
+def _open(key: Path | None, hub: str, trust: Path, passphrase_file: Path | None, here: tuple[Path, str]) -> "Source":
+    """Return the API for who has a key, else the database of this machine's hub."""
+    if key is None:
+        import getpass
+
+        from broker.config import load_config
+        from deploy.audit_here import LocalAudit
+
+        config, by = here
+        return LocalAudit(load_config(config), by or getpass.getuser())
+    from datetime import UTC
+
+    from deploy.audit_link import AuditLink
+    from deploy.authority.signing import read_trust
+    from deploy.cli.personal_key import open_key
+    from schemas.errors import ConfigInvalid
+
+    if not hub:
+        raise ConfigInvalid("is needed with --key", field="--hub")
+    link = AuditLink(hub, read_trust(trust).ca_pem, lambda: datetime.now(UTC))
+    link.person = open_key(key, passphrase_file)
+    return link
+
+
+def _ask(**members: Any) -> dict[str, Any]:
+    """Return a search's members without those that were not given; instants without a zone are UTC."""
+    from datetime import UTC
+
+    given: dict[str, Any] = {}
+    for name, value in members.items():
+        if isinstance(value, datetime):
+            given[name] = (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+        elif value:
+            given[name] = value
+    return given
+
+
+def _form(name: str) -> Any:
+    from broker.audit.exporting import ExportFormat
+
+    return ExportFormat(name)
+
+
+def _print_page(page: dict[str, Any], *, as_json: bool) -> None:
+    from deploy.cli.audit_view import print_events
+
+    if as_json:
+        _print_json(page)
+    else:
+        print_events(page)
+
+
+def _print_json(value: Any) -> None:
     import json
 
-    decision = json.loads(delivery["decision"])
-    contact = f"#{delivery['contact']}" if delivery["contact"] else ""
-    typer.echo(
-        f"  {delivery['delivery_id']}  {delivery['recipient']}{contact} ({delivery['role']}, {delivery['purpose']}): "
-        f"{delivery['outcome']} by {delivery['row']}, now {delivery['state']}, log {positions.get(delivery['event_id'], '-')}"
-    )
-    typer.echo(f"    {delivery['reason']}")
-    for compartment, found in decision.get("compartments", {}).items():
-        typer.echo(
-            f"    {compartment} {MARKS.get(found['result'], found['result']):9} {found['row']:4} {found.get('reason', '')}"
-        )
-    for receipt in trail.receipts:
-        if (receipt["message_id"], receipt["delivery_id"]) == (delivery["message_id"], delivery["delivery_id"]):
-            typer.echo(
-                f"    receipt {receipt['state']} claimed {receipt['at']:%Y-%m-%d %H:%M:%S}, "
-                f"logged {receipt['received_at']:%Y-%m-%d %H:%M:%S} UTC, log {positions.get(receipt['event_id'], '-')}"
-            )
+    typer.echo(json.dumps(value, indent=1))

@@ -1,4 +1,4 @@
-"""What commands share by which a person speaks to the hub with their own key: ``safelane review`` and ``safelane policy``."""
+"""What commands share by which a person speaks to the hub with their own key: ``safelane review``, ``policy`` and ``audit``."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +26,22 @@ def connect(key: Path, hub: str, trust: Path, passphrase_file: Path | None) -> "
         NotFound, ConfigInvalid: the key file or the trust file is not there or not one.
         WrongPassphrase: the passphrase does not open the key file.
     """
-    from deploy.authority.people import open_approver, read_person
     from deploy.authority.signing import read_trust
     from deploy.review_link import ReviewLink
 
-    approver = open_approver(key, _read_passphrase(read_person(key).id, passphrase_file))
-    return approver, ReviewLink(hub, read_trust(trust).ca_pem, lambda: datetime.now(UTC))
+    return open_key(key, passphrase_file), ReviewLink(hub, read_trust(trust).ca_pem, lambda: datetime.now(UTC))
+
+
+def open_key(key: Path, passphrase_file: Path | None) -> "Approver":
+    """Open a person's key file, with the passphrase from a file or asked for.
+
+    Raises:
+        NotFound, ConfigInvalid: there is no such file, or it is not one.
+        WrongPassphrase: the passphrase does not open it.
+    """
+    from deploy.authority.people import open_approver, read_person
+
+    return open_approver(key, _read_passphrase(read_person(key).id, passphrase_file))
 
 
 def _read_passphrase(person: str, path: Path | None) -> str:

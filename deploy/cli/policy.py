@@ -242,27 +242,12 @@ def _read_decisions(what: str) -> "list[Decision]":
 
 def _look_up(searched_id: str, config: Path, by: str) -> "list[Decision]":
     """Read the decisions of a referral, message or delivery from the hub's records; the log says who looked."""
-    import asyncio
     import getpass
-    import json
-    from datetime import UTC, datetime
 
-    from broker.config import load_config, read_log_key
-    from broker.log import LogWriter
-    from deploy.audit_trail import read_trail
-    from deploy.hub_status import open_operator
-    from schemas.decision import Decision
+    from broker.config import load_config
+    from deploy.audit_here import LocalAudit
 
-    settings = load_config(config)
-
-    async def read() -> "list[Decision]":
-        log = LogWriter(settings.log.origin, read_log_key(settings.log.key_file), epoch=settings.log.epoch)
-        async with open_operator(settings) as (pool, _):
-            trail = await read_trail(pool, log, searched_id, by=by or getpass.getuser(), now=datetime.now(UTC))
-        chosen = [d for d in trail.deliveries if d["delivery_id"] == searched_id] or list(trail.deliveries)
-        return [Decision.model_validate(json.loads(d["decision"])) for d in chosen]
-
-    return asyncio.run(read())
+    return LocalAudit(load_config(config), by or getpass.getuser()).decisions(searched_id)
 
 
 def _case_to_json(path: Path, result: "CaseResult") -> dict[str, Any]:

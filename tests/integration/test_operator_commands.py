@@ -87,11 +87,13 @@ async def test_audit_shows_decisions_and_logs_the_look(world: HubWorld) -> None:
     assert shown.exit_code == 0, (shown.output, shown.exception)
     assert f"{draft.referral_id} revision 1: CP_S47 from {POLICE}" in shown.output
     assert shown.output.count(" by D3") == 3
+    assert "C10 " in shown.output
+    assert "The hub took the message in." in shown.output
     assert "log 0" in shown.output
     assert await world.owner.fetchval("SELECT count(*) FROM log_entries WHERE kind = 'audit_read'") == 1
     delivery_id = await world.owner.fetchval("SELECT delivery_id FROM deliveries LIMIT 1")
     as_json = json.loads((await run(world, "audit", "show", delivery_id, "--json")).output)
-    assert len(as_json["deliveries"]) == 3
+    assert len(as_json["messages"][0]["deliveries"]) == 3
     missing = await run(world, "audit", "show", "ref-that-is-not", "--by", "ann")
     assert isinstance(missing.exception, NotFound)
     assert await world.owner.fetchval("SELECT count(*) FROM log_entries WHERE kind = 'audit_read'") == 3

@@ -14,7 +14,7 @@ from broker.api.settings import ApiSettings
 from deploy.cli import app
 from deploy.hub_programs import serve_api
 from schemas.canonical import parse_object
-from schemas.errors import Rejected
+from schemas.errors import Rejected, SafelaneError
 from tests.support.hub_agency import open_as
 from tests.support.hub_world import CSC, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PASSPHRASE, make_approver, sign_addendum
@@ -27,9 +27,9 @@ class Desk:
 
     options: tuple[str, ...]
 
-    async def run(self, *arguments: str) -> Result:
-        """Run ``safelane review`` in another thread: the API is served by this one's loop."""
-        return await asyncio.to_thread(CliRunner().invoke, app, ["review", *arguments, *self.options])
+    async def run(self, *arguments: str, group: str = "review") -> Result:
+        """Run ``safelane review``, or another group, in another thread: the API is served by this one's loop."""
+        return await asyncio.to_thread(CliRunner().invoke, app, [group, *arguments, *self.options])
 
 
 @asynccontextmanager
@@ -119,3 +119,57 @@ async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhos
         await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "refused", other)
         await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "released", delivery)
         assert "0 in the queue." in (await desk.run("list")).output
+
+
+async def test_a_person_audits_from_the_command_line(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> None:
+    _, ann = make_approver(tmp_path, "ann.lee", POLICE, ("auditor",))
+    _, joe = make_approver(tmp_path, "joe.lee", CSC, ("approver",))
+    async with (
+        open_hub_world(
+            database, rabbit_vhost, tmp_path / "hub", agencies=(POLICE, CSC, SCHOOL), people=[ann, joe]
+        ) as world,
+        serve(world, tmp_path) as url,
+        world.running_worker(),
+    ):
+        draft = Draft(recipients=((CSC, "csc"), (SCHOOL, "dsl")))
+        await world.publish(POLICE, [world.seal(draft).body])
+        await world.receive(POLICE, 1)
+        await world.wait_for(
+            "SELECT count(*) FROM audit_events a JOIN audit_streams s USING (stream) WHERE s.kind = 'decided'", 2
+        )
+        desk = write_desk(tmp_path, world, url, "ann.lee")
+
+        found = await desk.run("search", "--event", "decided", "--agency", CSC, group="audit")
+        assert found.exit_code == 0, (found.output, found.exception)
+        assert draft.referral_id in found.output
+        assert "1 events of 1. Complete up to position" in found.output
+        first = json.loads((await desk.run("search", "--limit", "1", "--json", group="audit")).output)
+        second = await desk.run("search", "--limit", "1", "--cursor", first["next_cursor"], group="audit")
+        assert f"{first['events'][0]['position']:>9}  " not in second.output
+
+        shown = await desk.run("show", draft.header().deliveries[0].delivery_id, group="audit")
+        assert f"{draft.referral_id} revision 1: CP_S47 from {POLICE}" in shown.output, (shown.output, shown.exception)
+        assert "C10 held" in shown.output
+        assert "CANARY" not in shown.output + found.output
+
+        file = tmp_path / "events.csv"
+        exported = await desk.run("export", str(file), "--event", "decided", group="audit")
+        assert "3 lines." in exported.output, (exported.output, exported.exception)
+        assert file.stat().st_mode & 0o077 == 0
+        assert isinstance((await desk.run("export", str(file), group="audit")).exception, SafelaneError), (
+            "never over another"
+        )
+
+        looked = await desk.run("access", "--person", "ann.lee", group="audit")
+        assert looked.output.count("ann.lee") >= 1, (looked.output, looked.exception)
+        assert "things to ask about" in (await desk.run("access", "--unusual", group="audit")).output
+        denied = await write_desk(tmp_path, world, url, "joe.lee").run("search", group="audit")
+        assert isinstance(denied.exception, Rejected)
+        assert denied.output == ""
+
+        before = await world.owner.fetch("SELECT count(*) FROM audit_events")
+        again = await asyncio.to_thread(
+            CliRunner().invoke, app, ["audit", "reindex", "--config", str(world.config_file)]
+        )
+        assert "complete up to position" in again.output, (again.output, again.exception)
+        assert (await world.owner.fetch("SELECT count(*) FROM audit_events")) >= before

@@ -1,0 +1,219 @@
+"""``/v1/audit``: people with their own keys, within their roles; pages that link to the next; problems; a bound on how fast one person asks."""
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.api.rate import BURST
+from deploy.authority.people import Approver
+from schemas.directory import Person
+from schemas.jose import sign_jwt
+from tests.support.authority import AgencyKit
+from tests.support.hub_api import HUB_URL, HubApi, open_hub_api
+from tests.support.logged_referrals import START, County, LoggedReferral, store_referrals
+from tests.support.reviewing import make_approver
+
+CSC, POLICE = "csc.marchshire", "police.marchshire"
+PEOPLE = {
+    "all.auditor": (POLICE, ("partnership_auditor",)),
+    "csc.auditor": (CSC, ("auditor",)),
+    "police.officer": (POLICE, ("ig_officer",)),
+    "inspector": (POLICE, ("partnership_inspector",)),
+    "operator": (POLICE, ("partnership_operator",)),
+    "approver": (CSC, ("approver",)),
+}
+ROUTES = {
+    "/v1/audit/events": "search",
+    "/v1/audit/export": "export",
+    "/v1/audit/access": "access",
+    "/v1/audit/access/report?since=2026-01-01T00:00:00Z&until=2026-01-20T00:00:00Z": "access",
+    "/v1/audit/overview": "overview",
+    "/v1/audit/consents": "registers",
+    "/v1/audit/quarantine?state=all": "registers",
+    "/v1/audit/agencies": "registers",
+    "/v1/audit/agreements": "registers",
+    "/v1/audit/policies": "registers",
+    "/v1/audit/checkpoints": "registers",
+    "/v1/audit/views": "search",
+}
+MAY = {
+    "all.auditor": {"search", "export", "access", "overview", "registers"},
+    "csc.auditor": {"search", "export", "access", "overview", "registers"},
+    "police.officer": {"search", "export", "access", "overview", "registers"},
+    "inspector": {"overview"},
+    "operator": {"overview", "registers"},
+    "approver": set(),
+}
+
+
+class AuditDesk:
+    """The API with people in its directory and a county in its log."""
+
+    def __init__(self, hub: HubApi, people: dict[str, Approver], referrals: list[LoggedReferral]) -> None:
+        self.hub, self.people, self.referrals = hub, people, referrals
+
+    async def get(self, path: str, person: str, method: str = "GET", **rest: Any) -> httpx.Response:
+        who = self.people[person]
+        token = sign_jwt(
+            f"person:{who.id}",
+            HUB_URL,
+            who.api_jwk,
+            jti=token_urlsafe(18),
+            now=datetime.now(UTC),
+            lifetime=timedelta(minutes=2),
+        )
+        return await self.hub.call(method, path, token=token, **rest)
+
+    async def count_looks(self) -> int:
+        return int(
+            await self.hub.owner.fetchval("SELECT count(*) FROM log_entries WHERE kind IN ('audit_read', 'export')")
+        )
+
+
+@pytest.fixture
+async def desk(database: str, tmp_path: Path) -> AsyncIterator[AuditDesk]:
+    opened: dict[str, Approver] = {}
+    entries: list[Person] = []
+    for name, (agency, roles) in PEOPLE.items():
+        opened[name], entry = make_approver(tmp_path / "people", name, agency, roles)
+        entries.append(entry)
+    async with open_hub_api(database, tmp_path / "hub") as hub:
+        hub.authority.change(people=tuple(entries))
+        await hub.enrol(AgencyKit.make(CSC), AgencyKit.make(POLICE))
+        referrals = list(County().referrals(60))
+        await store_referrals(hub.owner, referrals)
+        await hub.context.projector.catch_up()
+        yield AuditDesk(hub, opened, referrals)
+
+
+async def test_each_route_with_each_role_and_with_none(desk: AuditDesk) -> None:
+    kit = AgencyKit.make("school.oakfield")
+    await desk.hub.enrol(kit)
+    for path, part in ROUTES.items():
+        assert (await desk.hub.call("GET", path)).status_code == 401
+        assert (await desk.hub.call("GET", path, kit)).status_code == 403, "an agency's system is no person"
+        for person, allowed in MAY.items():
+            desk.hub.context.audit_rate._left.clear()
+            before = await desk.count_looks()
+            response = await desk.get(path, person)
+            expected = 200 if part in allowed else 403
+            assert response.status_code == expected, (path, person, response.text)
+            # A look at the overview within a quarter of an hour of the last, and at one's own saved searches, is no new event.
+            if expected == 200 and "/views" not in path:
+                assert await desk.count_looks() == before + 1, path
+            else:
+                assert await desk.count_looks() == before
+            if expected == 403:
+                assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_pages_link_to_the_next_until_the_end(desk: AuditDesk) -> None:
+    expected = sum(len(r.events) for r in desk.referrals)
+    since = (START - timedelta(days=1)).isoformat()
+    following: str | None = (
+        f"/v1/audit/events?limit=70&event=accepted&event=decided&event=receipt&event=review&event=clock&since={since.replace('+', '%2B')}"
+    )
+    positions: list[int] = []
+    while following:
+        response = await desk.get(following, "all.auditor")
+        assert response.status_code == 200, response.text
+        body = response.json()
+        positions += [event["position"] for event in body["events"]]
+        link = response.links.get("next")
+        assert (link is not None) == ("next_cursor" in body)
+        following = link["url"] if link else None
+    assert len(positions) == len(set(positions)) == expected
+    assert body["complete"]["position"] >= expected
+
+
+async def test_a_referral_is_the_senders_whole_and_the_recipients_part(desk: AuditDesk) -> None:
+    referral = next(
+        r
+        for r in desk.referrals
+        if r.message[1] == POLICE and any(d[3] == CSC and d[6] == "delivered" for d in r.deliveries)
+    )
+    path = f"/v1/audit/referrals/{referral.referral_id}"
+    whole = (await desk.get(path, "police.officer")).json()
+    part = (await desk.get(path, "csc.auditor")).json()
+    assert whole["whole"] is True
+    assert part["whole"] is False
+    assert {d["recipient"] for m in part["messages"] for d in m["deliveries"]} == {CSC}
+    assert "C10" in json.dumps(whole)
+    assert "C10" not in json.dumps(part)
+    missing = await desk.get("/v1/audit/referrals/ref-not-there-at-all", "csc.auditor")
+    other = next(r for r in desk.referrals if CSC not in {r.message[1], *(d[3] for d in r.deliveries)})
+    hidden = await desk.get(f"/v1/audit/referrals/{other.referral_id}", "csc.auditor")
+    assert (hidden.status_code, hidden.content) == (missing.status_code, missing.content) == (404, missing.content)
+
+
+async def test_exports_are_files_that_no_spreadsheet_runs(desk: AuditDesk) -> None:
+    response = await desk.get("/v1/audit/export?event=decided", "all.auditor")
+    assert response.headers["content-type"].startswith("text/csv")
+    assert response.headers["content-disposition"].startswith("attachment")
+    assert response.headers["cache-control"] == "no-store"
+    rows = list(csv.DictReader(response.text.splitlines()))
+    assert len(rows) == sum(1 for r in desk.referrals for event, _ in r.events if event.kind == "decided")
+    lines = await desk.get("/v1/audit/export?event=decided&format=jsonl", "all.auditor")
+    assert [json.loads(line)["position"] for line in lines.text.splitlines()] == [int(row["position"]) for row in rows]
+
+
+async def test_saved_searches_over_http(desk: AuditDesk) -> None:
+    saved = await desk.get("/v1/audit/views/Held today", "csc.auditor", "PUT", json={"state": ["held"]})
+    assert saved.status_code == 200, saved.text
+    views = (await desk.get("/v1/audit/views", "csc.auditor")).json()["views"]
+    assert [(view["name"], view["search"]) for view in views] == [("Held today", {"state": ["held"]})]
+    assert (await desk.get("/v1/audit/views", "all.auditor")).json()["views"] == []
+    assert (await desk.get("/v1/audit/views/Held today", "all.auditor", "DELETE")).status_code == 404
+    assert (await desk.get("/v1/audit/views/Held today", "csc.auditor", "DELETE")).status_code == 200
+
+
+BAD_QUERIES = (
+    "limit=0",
+    "limit=101",
+    "limit=x",
+    "cursor=rubbish",
+    "cursor=" + "e" * 401,
+    "agency=Jane Roe",
+    "unknown=1",
+    "since=yesterday",
+    "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z",
+    "&".join("event=e" for _ in range(13)),
+    "id=" + "x" * 101,
+    "format=xlsx",
+)
+
+
+async def test_questions_that_are_not_of_their_form_are_refused_and_not_repeated(desk: AuditDesk) -> None:
+    before = await desk.count_looks()
+    for query in BAD_QUERIES:
+        for route in ("events", "access", "export"):
+            desk.hub.context.audit_rate._left.clear()
+            response = await desk.get(f"/v1/audit/{route}?{query}", "all.auditor")
+            assert response.status_code == 400, (route, query, response.text)
+            assert "Roe" not in response.text
+    assert await desk.count_looks() == before
+
+
+async def test_nobody_asks_faster_than_people_read(desk: AuditDesk) -> None:
+    answers = [await desk.get("/v1/audit/views", "csc.auditor") for _ in range(3 * BURST)]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    assert {(a.status_code, a.json()["code"]) for a in refused} == {(429, "too-many-requests")}
+    assert refused[0].headers["retry-after"]
+    assert (await desk.get("/v1/audit/views", "all.auditor")).status_code == 200
+
+
+async def test_a_revoked_right_to_log_shows_nothing(desk: AuditDesk) -> None:
+    await desk.hub.owner.execute("REVOKE INSERT ON log_payloads FROM safelane_api")
+    for path in ROUTES:
+        if "/views" not in path:
+            response = await desk.get(path, "all.auditor")
+            assert response.status_code == 503, path
+            assert set(response.json()) <= {"type", "title", "status", "code", "detail", "retryable", "field"}
