@@ -5,10 +5,10 @@ SHELL := /bin/bash
 PYTEST := .venv/bin/python -m pytest
 # A process a core, each with servers of its own; one file's tests stay together, because they share what is dear to start.
 PARALLEL := -n 2 --dist loadfile
-TESTS := not faults and not bench and not slow
+TESTS := not faults and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml broker/console/frontend/package-lock.json | sha256sum | cut -c1-64)
-.PHONY: screenshots help setup servers demo up down test check slow bench faults lock clean
+.PHONY: screenshots help setup servers go demo up down test check slow bench faults lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -41,10 +41,13 @@ up: setup ## start everything, leave it running and print what to try
 down: ## stop what `make up` started; data stays
 	@if [ -x .venv/bin/safelane ]; then .venv/bin/safelane down; else echo "Nothing runs: there is no .venv."; fi
 
-test: servers ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
+go: setup # Go and its library, for the test in which another implementation verifies the log
+	@.venv/bin/python -m tests.support.go_program
+
+test: servers go ## every test but the long runs below, on real RabbitMQ and PostgreSQL nodes of its own
 	@$(PYTEST) $(PARALLEL) -m "$(TESTS)"
 
-check: servers ## style, types, import directions, then `make test`
+check: servers go ## style, types, import directions, then `make test`
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
@@ -62,8 +65,8 @@ faults: servers ## kills, cuts and restarts alone, with those too long for `make
 	@$(PYTEST) tests/faults
 	@$(PYTEST) tests/integration -m faults
 
-bench: servers ## measure throughput beside a plain relay; result in var/bench/result.json
-	@.venv/bin/python -m bench
+bench: servers ## measure throughput, fsck, proofs at 10 million entries; var/bench/result.json (ONLY=relay|fsck|log_proofs)
+	@.venv/bin/python -m bench $(if $(ONLY),--only "$(ONLY)")
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	@.venv/bin/python -m pip install --quiet pip-tools

@@ -1,1 +1,1 @@
-"""Measurements: how many referrals a second one hub worker moves, beside an ordinary relay that checks nothing."""
+"""Measurements: referrals a second beside an ordinary relay, ``fsck`` beside fetching and hashing, proofs in small and large logs."""

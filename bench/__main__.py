@@ -15,7 +15,9 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 
+from bench import fsck_rate, log_proofs
 from bench.processor_time import ServersTime
+from bench.servers import write_result
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher, Outcome
 from broker.amqp.topology import (
@@ -40,6 +42,7 @@ RUNS = ("plain_relay", "relay", "hub")
 PARTS = ("program", "rabbitmq", "postgres")
 """Where processor time goes: the relay or hub worker itself, and the servers."""
 _CHUNK = 200
+MEASUREMENTS = ("relay", "fsck", "log_proofs")
 
 
 async def run(rounds: int, count: int, profile: str | None) -> dict[str, Any]:
@@ -190,17 +193,22 @@ async def _purge(world: HubWorld, queues: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--only", choices=MEASUREMENTS, help="one measurement (make bench ONLY=…)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--profile", help="write a cProfile of the worker there")
     options = parser.parse_args()
-    result = asyncio.run(run(options.rounds, options.count, options.profile))
-    ROOT.mkdir(parents=True, exist_ok=True)
-    (ROOT / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(
-        f"ratio {result['ratio']} to a relay of the same messages, {result['ratio_to_plain_content']} to one of bare content; "
-        f"written to {ROOT / 'result.json'}"
-    )
+    if options.only in {None, "relay"}:
+        result = asyncio.run(run(options.rounds, options.count, options.profile))
+        write_result(None, result)
+        print(
+            f"ratio {result['ratio']} to a relay of the same messages, {result['ratio_to_plain_content']} to one of bare content"
+        )
+    if options.only in {None, "fsck"}:
+        fsck_rate.main()
+    if options.only in {None, "log_proofs"}:
+        log_proofs.main()
+    print(f"written to {ROOT / 'result.json'}")
 
 
 if __name__ == "__main__":

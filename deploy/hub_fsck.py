@@ -5,13 +5,18 @@ from pathlib import Path
 
 import asyncpg
 
+from broker.api.wiring import read_trust_file
 from broker.config import HubConfig, read_log_key
 from broker.log.fsck import Fsck, FsckState, OnProgress, WitnessedCheckpoint
+from broker.registry.versions import read_latest_directory
 from broker.store import translate_errors
 from deploy.local.files import write_secret
 from schemas.canonical import decode_base64url
-from schemas.errors import ConfigInvalid, SafelaneError
+from schemas.directory import HubKeys
+from schemas.errors import ConfigInvalid, IntegrityBroken, SafelaneError
+from schemas.log_epochs import find_epoch, measure_kept
 from schemas.log_state import LogState, read_log_state
+from schemas.signed_directory import verify_directory
 
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 600.0
@@ -32,8 +37,10 @@ def read_witness_files(paths: Sequence[Path]) -> list[LogState]:
     return found
 
 
-def list_witnessed(states: Sequence[LogState]) -> list[WitnessedCheckpoint]:
+def list_witnessed(states: Sequence[LogState], hub: HubKeys) -> list[WitnessedCheckpoint]:
     """Return the checkpoints of these states, each verified with the key that its witness had.
+
+    Heads of an earlier epoch beyond what was kept of it are left out: the authority signed that they are lost.
 
     Raises:
         ConfigInvalid: one holds what that key did not sign.
@@ -44,7 +51,12 @@ def list_witnessed(states: Sequence[LogState]) -> list[WitnessedCheckpoint]:
             checkpoints = state.verified()
         except SafelaneError:
             raise ConfigInvalid("holds what the log did not sign", field=state.witness) from None
-        found += [WitnessedCheckpoint(state.witness, c.size, c.root) for c, _ in checkpoints]
+        origins = {earlier.log_origin for earlier in hub.earlier}
+        found += [
+            WitnessedCheckpoint(state.witness, c.size, c.root)
+            for c, _ in checkpoints
+            if c.origin not in origins or c.size <= measure_kept(hub, find_epoch(hub, c.origin))
+        ]
     return found
 
 
@@ -68,17 +80,34 @@ async def check_hub(
         try:
             # One snapshot: what is appended meanwhile belongs to the next check.
             async with connection.transaction(isolation="repeatable_read", readonly=True):
+                hub = await _read_hub_keys(connection, config)
                 fsck = Fsck(
                     connection,
                     config.log.origin,
                     key,
                     epoch=config.log.epoch,
-                    witnessed=list_witnessed(witnesses),
+                    hub=hub,
+                    witnessed=list_witnessed(witnesses, hub),
                     state=state,
                 )
                 return await fsck.run(on_progress, on_batch=_keep(fsck, state_file))
         finally:
             await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def _read_hub_keys(connection: asyncpg.Connection, config: HubConfig) -> HubKeys:
+    """Return what the newest directory says of the log; nothing before there is one.
+
+    Raises:
+        IntegrityBroken: the pinned authority did not sign it.
+    """
+    body = await read_latest_directory(connection)
+    if body is None:
+        return HubKeys()
+    try:
+        return verify_directory(body, read_trust_file(config.trust_file).authority_keys()).hub
+    except SafelaneError:
+        raise IntegrityBroken("the stored directory is not one that the authority signed", field="directory") from None
 
 
 def _read_state(state_file: Path | None) -> FsckState | None:

@@ -138,13 +138,27 @@ class WitnessPolicy(DirectoryModel):
     quorum: int = 0
 
 
+class EarlierEpoch(DirectoryModel):
+    """An epoch of the log that ended in a loss. The next one begins with its first ``kept_size`` entries, whose root is ``kept_root`` (base64url)."""
+
+    epoch: int = Field(ge=1)
+    log_origin: str
+    log_verifier: str
+    kept_size: int = Field(ge=0)
+    kept_root: str
+
+
 class HubKeys(DirectoryModel):
-    """The hub's public keys: log checkpoint key (C2SP note verifier key text) and the origin line of its log."""
+    """The hub's public keys: log checkpoint key (C2SP note verifier key text) and the origin line of its log.
+
+    ``starting_checkpoint`` is the highest head that witnesses had when this epoch was opened, as the epoch before signed it; empty in the first.
+    """
 
     log_origin: str = ""
     log_verifier: str = ""
     epoch: int = 1
     starting_checkpoint: str = ""
+    earlier: tuple[EarlierEpoch, ...] = ()
 
 
 class Directory(DirectoryModel):

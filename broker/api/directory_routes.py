@@ -17,7 +17,7 @@ from broker.store import policies as policy_store
 from broker.store.pool import translate_errors
 from schemas.canonical import canonical_bytes, encode_base64url
 from schemas.directory import Directory
-from schemas.errors import DependencyUnavailable
+from schemas.errors import Conflict, DependencyUnavailable
 from schemas.objects import peek_object
 from schemas.signed_directory import MAX_DIRECTORY_BYTES, is_active, read_key_announcement, verify_directory
 
@@ -29,6 +29,13 @@ class AnotherIsPublishing(DependencyUnavailable):
 
     code = "another-is-publishing"
     public_message = "Another directory is being taken in. Try again in a minute."
+
+
+class AnotherEpoch(Conflict):
+    """The directory is of another epoch of the log than the one in which this hub writes."""
+
+    code = "another-log-epoch"
+    public_message = "This directory opens another epoch of the log. Stop the hub, and run 'safelane hub open-epoch'."
 
 
 SIGNED_EXAMPLE = {"payload": "eyJ2ZXJzaW9uIjox…", "signatures": [{"protected": "…", "signature": "…"}] * 2}
@@ -79,6 +86,8 @@ async def publish_directory(request: Request, context: Context) -> Response:
 async def _publish(request: Request, context: ApiContext) -> Response:
     body = await read_body(request, max_bytes=MAX_DIRECTORY_BYTES)
     directory = verify_directory(body, context.registry.authority_keys)
+    if directory.hub.epoch != context.log.epoch:
+        raise AnotherEpoch(field="hub.epoch")
     now = context.clock()
     with translate_errors():
         async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection, connection.transaction():
@@ -90,7 +99,7 @@ async def _publish(request: Request, context: ApiContext) -> Response:
                     await policy_store.insert_activation(
                         connection, directory.version, context.shelf.find_digest(directory), approvals, now
                     )
-                events = _events_of(body, directory, earlier, approvals or (), at=now.isoformat())
+                events = list_directory_events(body, directory, earlier, approvals or (), at=now.isoformat())
                 await context.log.append(connection, events, at=now)
     # Also when it was here before: an earlier attempt may have stopped between the two.
     await context.provisioner.reconcile_quietly(await context.registry.current())
@@ -175,7 +184,7 @@ async def _read_earlier(connection: versions.Connection, version: int) -> Direct
     return Directory.model_validate(peek_object(body)) if body else None
 
 
-def _events_of(
+def list_directory_events(
     body: bytes, directory: Directory, earlier: Directory | None, approvals: Sequence[str], *, at: str
 ) -> list[NewEvent]:
     """Return clear events: the new version, and every agency or key that it newly revokes."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from broker.log.events import NewEvent
 from broker.store.pool import Connection
 from schemas.checkpoint import Checkpoint, sign_checkpoint, write_proof, write_verifier
-from schemas.errors import IntegrityBroken
+from schemas.errors import ConfigInvalid, IntegrityBroken
 from schemas.keys import public_part
 from schemas.merkle import HASH_BYTES, Appended, RightEdge, hash_leaf, hash_node
 
@@ -62,11 +62,19 @@ class LogWriter:
         """The verifier key of the log's signatures (C2SP vkey text)."""
         return write_verifier(self._origin, public_part(self._log_jwk))
 
-    async def lock(self, connection: Connection) -> RightEdge:
+    @property
+    def epoch(self) -> int:
+        """The epoch in which it writes."""
+        return self._epoch
+
+    async def lock(self, connection: Connection, *, after_epoch: int | None = None) -> RightEdge:
         """Take the sequencer's lock until the transaction ends and return the tree's right edge.
+
+        ``after_epoch``: the epoch in which the log must be, if not our own: only the opening of the next epoch says so.
 
         Raises:
             IntegrityBroken: the log is at a later epoch than ours, or its stored edge does not fit its size.
+            ConfigInvalid: our epoch was not opened yet.
         """
         # fetchval of its own: the next statement must take its snapshot after the lock was granted.
         await connection.fetchval("SELECT pg_advisory_xact_lock($1)", SEQUENCER_LOCK)
@@ -77,6 +85,8 @@ class LogWriter:
             return RightEdge()
         if row["epoch"] > self._epoch:
             raise IntegrityBroken("the log has a later epoch than this process knows", field="log.epoch")
+        if row["epoch"] != (self._epoch if after_epoch is None else after_epoch):
+            raise ConfigInvalid("is not open yet: safelane hub open-epoch", field="log.epoch")
         edge = read_edge(row["size"], row["edge"])
         if edge.root() != row["root"]:
             raise IntegrityBroken("the stored right edge is not that of the last checkpoint", field="log.edge")
@@ -153,16 +163,20 @@ async def _store_full_tiles(connection: Connection, appended: Appended) -> None:
             start = number * TILE_WIDTH
             known = [appended.nodes.get((height, index)) for index in range(start, start + TILE_WIDTH)]
             missing = sum(1 for node in known if node is None)
-            older = await _read_hashes(connection, level, start, missing) if missing else []
+            older = await read_hashes(connection, level, start, missing) if missing else []
             hashes = b"".join([*older, *(node for node in known if node is not None)])
             await connection.execute(
-                "INSERT INTO log_tiles (level, number, hashes) VALUES ($1, $2, $3)", level, number, hashes
+                "INSERT INTO log_tiles (level, number, hashes, root) VALUES ($1, $2, $3, $4)",
+                level,
+                number,
+                hashes,
+                root_of_tile(hashes),
             )
         level += 1
 
 
-async def _read_hashes(connection: Connection, level: int, start: int, count: int) -> list[bytes]:
-    """Return ``count`` hashes of tile ``level`` from ``start`` on, which earlier batches completed."""
+async def read_hashes(connection: Connection, level: int, start: int, count: int) -> list[bytes]:
+    """Return ``count`` hashes of tile level ``level`` from the ``start``th on: leaf hashes, or the roots of the full tiles below."""
     if level == 0:
         rows = await connection.fetch(
             "SELECT leaf_hash FROM log_entries WHERE position >= $1 AND position < $2 ORDER BY position",
@@ -171,12 +185,12 @@ async def _read_hashes(connection: Connection, level: int, start: int, count: in
         )
         return [row["leaf_hash"] for row in rows]
     rows = await connection.fetch(
-        "SELECT hashes FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number",
+        "SELECT root FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number",
         level - 1,
         start,
         start + count,
     )
-    return [root_of_tile(row["hashes"]) for row in rows]
+    return [row["root"] for row in rows]
 
 
 def root_of_tile(hashes: bytes) -> bytes:

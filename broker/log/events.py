@@ -144,6 +144,11 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     ),
     "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
     "checkpoint_gap": EventKind(True, ("from_size", "to_size", "code"), "Checkpoints were late or missing."),
+    "epoch": EventKind(
+        True,
+        ("epoch", "log_origin", "kept_size", "kept_root", "witnessed_size", "witnessed_root"),
+        "The authority opened a new epoch after a loss: what was kept, and the highest head that witnesses had.",
+    ),
     "heartbeat": EventKind(True, ("size",), "Nothing else happened for a while; the log still grows and is signed."),
     "directory": EventKind(
         True, ("version_number", "sha256"), "A directory version signed by the authority was published."

@@ -4,18 +4,20 @@ It finds edited, deleted, reordered and inserted rows, gaps, wrong tiles, edges 
 with witnesses' checkpoints, a database that was put back. ``fsck_records`` compares the events with the records that they are about. It reads only.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from broker.log.events import CATALOGUE
-from broker.log.fsck_records import CHECKED_KINDS, Signers, check_loose_records, check_records, read_signers
-from broker.log.rebuilding import RebuiltTree, hash_entry, is_signed_note, write_commitment
+from broker.log.fsck_entries import BATCH, FetchedRows, Stretch, check_leaves, check_payloads, fetch_rows
+from broker.log.fsck_records import Signers, check_loose_records, check_records, read_signers
+from broker.log.rebuilding import NoteReader, RebuiltTree, read_vkey
 from broker.store.pool import Connection
+from schemas.directory import HubKeys
 from schemas.errors import ConfigInvalid
+from schemas.log_epochs import is_epoch_entry, measure_kept
 
-BATCH: Final = 2048
 MAX_FINDINGS: Final = 1000
 
 OnProgress = Callable[[int, int], None]
@@ -77,7 +79,10 @@ class FsckState:
 
 
 class Fsck:
-    """One check of one log. ``key`` is the log's raw Ed25519 public key; ``epoch`` the latest that the configuration knows."""
+    """One check of one log. ``key`` is the log's raw Ed25519 public key, ``epoch`` the latest that the configuration knows.
+
+    ``hub``: what the signed directory says of the log, with the keys of its earlier epochs; none where there was only one.
+    """
 
     def __init__(
         self,
@@ -86,13 +91,16 @@ class Fsck:
         key: bytes,
         *,
         epoch: int = 1,
+        hub: HubKeys | None = None,
         witnessed: Sequence[WitnessedCheckpoint] = (),
         state: FsckState | None = None,
     ) -> None:
         """Start, or go on from ``state``."""
         self._connection = connection
-        self._origin = origin
-        self._key = key
+        self._hub = hub or HubKeys()
+        self._notes = {epoch: NoteReader(origin, key)}
+        for earlier in self._hub.earlier:
+            self._notes[earlier.epoch] = read_vkey(earlier.log_verifier)
         self._epoch = epoch
         self._witnessed = sorted(witnessed, key=lambda kept: kept.size)
         self._signers: Signers = {}
@@ -105,8 +113,9 @@ class Fsck:
         self._signers = await read_signers(self._connection)
         total = await self._connection.fetchval("SELECT coalesce(max(position) + 1, 0) FROM log_entries")
         await self._check_earlier_witnessed()
-        while self.state.tree.size < total:
-            await self._check_batch()
+        rows = await fetch_rows(self._connection, self.state.tree.size)
+        while rows.stretches:
+            rows = await self._check_batch(rows)
             if on_progress:
                 on_progress(min(self.state.tree.size, total), total)
             if on_batch:
@@ -115,91 +124,76 @@ class Fsck:
         await check_loose_records(self._connection, self.state.counts, self.state.note)
         return self.state
 
-    async def _check_batch(self) -> None:
-        first = self.state.tree.size
-        rows = await self._connection.fetch(
-            "SELECT e.position, e.event_id, e.kind, e.at, e.entry, e.leaf_hash, p.event_id AS paid, p.event, p.salt"
-            " FROM log_entries e LEFT JOIN log_payloads p USING (event_id) WHERE position >= $1 ORDER BY position LIMIT $2",
-            first,
-            BATCH,
-        )
-        checkpoints = await self._connection.fetch(
-            "SELECT size, epoch, root, edge, note, at FROM log_checkpoints WHERE size > $1 AND size <= $2 ORDER BY size",
-            first,
-            rows[-1]["position"] + 1 if rows else first,
-        )
-        at_size = {row["size"]: row for row in checkpoints}
-        tiles: dict[tuple[int, int], bytes] = {}
-        waiting: list[Any] = []
-        events: list[tuple[Any, Mapping[str, Any]]] = []
-        tree, counts = self.state.tree, self.state.counts
-
-        def keep_tile(level: int, number: int, data: bytes) -> None:
-            tiles[level, number] = data
-
-        for row in rows:
-            position, _, kind, _, entry, leaf_hash, paid, event, salt = row
-            if position != tree.size:
-                self._skip_gap(position)
-            counts[kind] = counts.get(kind, 0) + 1
-            leaf = hash_entry(entry)
-            if leaf != leaf_hash:
-                self.state.note("leaf-hash-wrong", f"log_entries {position}")
-            whole = self._check_payload(position, kind, entry, event, salt) if paid else self._miss_payload(position)
-            if whole and kind in CHECKED_KINDS:
-                events.append((row, json.loads(event)))
-            tree.add(leaf, keep_tile)
-            waiting.append(row)
-            checkpoint = at_size.get(tree.size)
-            if checkpoint is not None:
-                self._check_checkpoint(checkpoint, waiting)
-                waiting = []
-            if self._witnessed:
-                self._check_witnessed()
-        await self._check_tail(waiting)
+    async def _check_batch(self, rows: FetchedRows) -> FetchedRows:
+        """Check these rows; return the next, which PostgreSQL reads meanwhile."""
+        reading = asyncio.ensure_future(fetch_rows(self._connection, rows.next_position))
+        try:
+            await asyncio.sleep(0)  # lets the query go out
+            tiles: dict[tuple[int, int], tuple[bytes, bytes]] = {}
+            events: list[tuple[Any, Mapping[str, Any]]] = []
+            uncovered: tuple[int, Sequence[bytes]] = (0, ())
+            for stretch in rows.stretches:
+                self._skip_gap(stretch.positions[0])
+                events += check_payloads(stretch, self.state.counts, self.state.note)
+                uncovered = self._grow(stretch, rows.checkpoints, tiles)
+        except BaseException:
+            reading.cancel()
+            await asyncio.wait([reading])
+            raise
+        following = await reading
+        await self._check_tail(*uncovered)
         await self._check_tiles(tiles)
         await check_records(self._connection, events, self._signers, self.state.note)
+        return following
+
+    def _grow(
+        self, stretch: Stretch, checkpoints: Mapping[int, Any], tiles: dict[tuple[int, int], tuple[bytes, bytes]]
+    ) -> tuple[int, Sequence[bytes]]:
+        """Add a stretch to the tree and look at each checkpoint on the way; return what lies after the last: first position and instants."""
+        tree, first = self.state.tree, stretch.positions[0]
+        leaves = check_leaves(stretch, self.state.note)
+        last = first + len(leaves)
+        stops = {size for size in checkpoints if first < size <= last}
+        stops.update(kept.size for kept in self._witnessed if first < kept.size <= last)
+
+        def keep_tile(level: int, number: int, data: bytes, root: bytes) -> None:
+            tiles[level, number] = data, root
+
+        start = since = 0
+        for size in sorted(stops):
+            tree.extend(leaves[start : size - first], keep_tile)
+            start = size - first
+            if size in checkpoints:
+                self._check_checkpoint(checkpoints[size], stretch.instants[since:start])
+                since = start
+            self._check_witnessed()
+        tree.extend(leaves[start:], keep_tile)
+        return first + since, stretch.instants[since:]
 
     def _skip_gap(self, position: int) -> None:
         """A missing row is found once; its place is taken by an empty leaf, so that the rows after it are still compared with themselves."""
         if position == self.state.tree.size:
             return
         self.state.note("gap", f"log_entries {self.state.tree.size} to {position - 1}")
-        for _ in range(min(position - self.state.tree.size, BATCH)):
-            self.state.tree.add(bytes(32), lambda *_: None)
+        self.state.tree.extend([bytes(32)] * min(position - self.state.tree.size, BATCH), lambda *_: None)
         self.state.tree.size = position
 
-    def _miss_payload(self, position: int) -> bool:
-        self.state.note("payload-missing", f"log_entries {position}")
-        return False
-
-    def _check_payload(self, position: int, kind: str, entry: bytes, event: bytes, salt: bytes | None) -> bool:
-        """Compare an entry with what it commits to, and with the kind that its row names; return whether all of it fits."""
-        known = CATALOGUE.get(kind)
-        # Canonical JSON escapes quotation marks in strings: these bytes are nothing but the member.
-        if known is None or known.clear != (salt is None) or b'"event":"%s"' % kind.encode() not in event:
-            self.state.note("kind-wrong", f"log_entries {position}")
-            return False
-        if (event if salt is None else write_commitment(event, salt)) != entry:
-            self.state.note("payload-is-not-what-was-logged", f"log_entries {position}")
-            return False
-        return True
-
-    def _check_checkpoint(self, row: Any, batch: Sequence[Any]) -> None:
+    def _check_checkpoint(self, row: Any, instants: Sequence[bytes]) -> None:
         tree, where = self.state.tree, f"log_checkpoints {row['size']}"
         root = tree.root()
         if row["root"] != root:
             self.state.note("root-wrong", where)
         if row["edge"] != tree.edge():
             self.state.note("edge-wrong", where)
-        if not is_signed_note(row["note"], self._origin, row["size"], root, self._key):
+        notes = self._notes.get(row["epoch"])
+        if notes is None or not notes.is_signed(row["note"], row["size"], root):
             self.state.note("checkpoint-wrong", where)
-        if not self.state.epoch <= row["epoch"] <= self._epoch:
+        beyond = row["epoch"] != self._epoch and row["size"] > measure_kept(self._hub, row["epoch"])
+        if (beyond and self._hub.earlier) or not self.state.epoch <= row["epoch"] <= self._epoch:
             self.state.note("epoch-wrong", where)
         self.state.epoch = max(self.state.epoch, min(row["epoch"], self._epoch))
         # One append writes one instant to its entries and its checkpoint: another means that a row or a checkpoint was changed or taken away.
-        at = row["at"]
-        if any(entry["at"] != at for entry in batch):
+        if instants.count(row["at"]) != len(instants):
             self.state.note("instant-wrong", where)
 
     async def _check_earlier_witnessed(self) -> None:
@@ -219,32 +213,49 @@ class Fsck:
             if kept.size == self.state.tree.size and kept.root != self.state.tree.root():
                 self._differ(kept)
 
-    async def _check_tail(self, waiting: Sequence[Any]) -> None:
+    async def _check_tail(self, first: int, instants: Sequence[bytes]) -> None:
         """Entries after the batch's last checkpoint: the next batch must reach theirs, else they were put in."""
-        if not waiting:
+        if not instants:
             return
         following = await self._connection.fetchrow(
-            "SELECT size, at FROM log_checkpoints WHERE size > $1 ORDER BY size LIMIT 1", waiting[-1]["position"]
+            "SELECT size, timestamptz_send(at) AS at FROM log_checkpoints WHERE size > $1 ORDER BY size LIMIT 1",
+            first + len(instants) - 1,
         )
         if following is None:
-            self.state.note(
-                "no-checkpoint-covers", f"log_entries {waiting[0]['position']} to {waiting[-1]['position']}"
-            )
-        elif any(row["at"] != following["at"] for row in waiting):
+            self.state.note("no-checkpoint-covers", f"log_entries {first} to {first + len(instants) - 1}")
+        elif instants.count(following["at"]) != len(instants):
             self.state.note("instant-wrong", f"log_checkpoints {following['size']}")
 
-    async def _check_tiles(self, tiles: Mapping[tuple[int, int], bytes]) -> None:
+    async def _check_tiles(self, tiles: Mapping[tuple[int, int], tuple[bytes, bytes]]) -> None:
+        if not tiles:
+            return
+        rows = await self._connection.fetch(
+            "SELECT level, number, hashes, root FROM log_tiles JOIN unnest($1::smallint[], $2::bigint[]) AS w (level, number)"
+            " USING (level, number)",
+            [level for level, _ in tiles],
+            [number for _, number in tiles],
+        )
+        stored = {(row["level"], row["number"]): (row["hashes"], row["root"]) for row in rows}
         for (level, number), expected in tiles.items():
-            stored = await self._connection.fetchval(
-                "SELECT hashes FROM log_tiles WHERE level = $1 AND number = $2", level, number
-            )
-            if stored is None:
+            if (level, number) not in stored:
                 self.state.note("tile-missing", f"log_tiles {level}/{number}")
-            elif stored != expected:
+            elif stored[level, number] != expected:
                 self.state.note("tile-wrong", f"log_tiles {level}/{number}")
+
+    async def _check_epoch_entry(self, total: int) -> None:
+        """The present epoch's first entry says what the authority signed: what was kept, and what witnesses had."""
+        if not self._hub.earlier:
+            return
+        position = self._hub.earlier[-1].kept_size
+        entry = await self._connection.fetchval("SELECT entry FROM log_entries WHERE position = $1", position)
+        if total <= position:
+            self.state.note("epoch-not-open", f"log_entries {position}")
+        elif entry is None or not is_epoch_entry(entry, self._hub):
+            self.state.note("epoch-entry-wrong", f"log_entries {position}")
 
     async def _check_ends(self, total: int) -> None:
         """What lies beyond the entries: checkpoints and tiles of a longer log, cosignatures of none, witnesses who saw more."""
+        await self._check_epoch_entry(total)
         covered = await self._connection.fetchval("SELECT coalesce(max(size), 0) FROM log_checkpoints")
         if covered > total:
             self.state.note("entries-missing", f"log_entries {total} to {covered - 1}")

@@ -1,6 +1,6 @@
 """Reading the log: checkpoints, and proofs of entries under any checkpoint, from tiles and the leaves that no tile holds yet."""
 
-from broker.log.append import TILE_WIDTH, root_of_tile
+from broker.log.append import TILE_WIDTH, read_hashes
 from broker.store.pool import Connection
 from schemas.checkpoint import write_proof
 from schemas.errors import IntegrityBroken, NotFound
@@ -106,18 +106,4 @@ async def load_tile(connection: Connection, level: int, tile: int, count: int) -
     stored = await connection.fetchval("SELECT hashes FROM log_tiles WHERE level = $1 AND number = $2", level, tile)
     if stored is not None:
         return [stored[start : start + HASH_BYTES] for start in range(0, width * HASH_BYTES, HASH_BYTES)]
-    first = tile * TILE_WIDTH
-    if level == 0:
-        rows = await connection.fetch(
-            "SELECT leaf_hash FROM log_entries WHERE position >= $1 AND position < $2 ORDER BY position",
-            first,
-            first + width,
-        )
-        return [row["leaf_hash"] for row in rows]
-    rows = await connection.fetch(
-        "SELECT hashes FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number",
-        level - 1,
-        first,
-        first + width,
-    )
-    return [root_of_tile(row["hashes"]) for row in rows]
+    return await read_hashes(connection, level, tile * TILE_WIDTH, width)

@@ -99,6 +99,46 @@ def set_hub(
 
 
 @app.command(
+    "open-epoch",
+    epilog="Example: safelane authority open-epoch authority --kept kept.checkpoint --witness csc.json --witness health.json --log-origin hub.example.org/log/2 --log-verifier-file log2.vkey --officer ann --officer ben",
+)
+def open_epoch(
+    folder: Folder,
+    *,
+    witness: Annotated[
+        list[Path], typer.Option(help="A witness's log-state.json, from the agency itself. Repeatable: all you get.")
+    ],
+    log_origin: Annotated[str, typer.Option(help="Origin line of the log in its new epoch; never used before.")],
+    log_verifier_file: Annotated[Path, typer.Option(help="File with the new log key's verifier (hub make-log-key).")],
+    officer: TwoOfficers,
+    kept: Annotated[
+        Path | None, typer.Option(help="The head that the hub still has (hub checkpoint); without it: nothing is left.")
+    ] = None,
+    passphrase_file: PassphraseFiles = None,
+) -> None:
+    """Sign the directory that opens the log's next epoch, after the hub lost part of its log. It begins with what was kept and
+    commits to the highest head that these witnesses saw; senders send again what lies between. Not published: the hub takes the file.
+    """
+    from deploy.authority.log_epoch import describe_states, open_next_epoch
+    from deploy.authority.signing import DIRECTORIES, sign_next_version
+    from deploy.authority.state import load_state
+    from deploy.cli.passphrases import read_passphrases
+    from deploy.clock import read_real_clock
+
+    changed = open_next_epoch(load_state(folder), kept, witness, log_origin=log_origin, verifier_file=log_verifier_file)
+    for name, size in describe_states(witness):
+        typer.echo(f"{name} saw {size} entries")
+    signed = sign_next_version(
+        folder, read_passphrases(officer, passphrase_file or []), now=read_real_clock(), changed=changed
+    )
+    hub = signed.directory.hub
+    typer.echo(
+        f"Signed version {signed.directory.version}: epoch {hub.epoch}, {hub.earlier[-1].kept_size} entries kept."
+    )
+    typer.echo(f"Give the hub's operator {folder / DIRECTORIES / f'{signed.directory.version:06d}.json'}.")
+
+
+@app.command(
     epilog="Example: safelane authority set-witnesses authority csc.marchshire health.marchshire-ft --quorum 1"
 )
 def set_witnesses(

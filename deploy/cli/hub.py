@@ -262,3 +262,44 @@ def fsck(
         )
         raise typer.Exit(EXIT_INTEGRITY)
     typer.echo("Nothing was found.")
+
+
+@app.command(epilog="Example: safelane hub checkpoint --config hub.yaml --out kept.checkpoint")
+def checkpoint(
+    config: Config = Path("hub.yaml"),
+    out: Annotated[Path | None, typer.Option(help="Write it to this file; without it, to the terminal.")] = None,
+) -> None:
+    """Give the newest head of the log that the database holds, as it was signed: after a loss, what the officers need to open the next epoch."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.hub_epoch import read_kept_checkpoint
+
+    note = asyncio.run(read_kept_checkpoint(load_config(config)))
+    if out is None:
+        typer.echo(note, nl=False)
+        return
+    out.write_text(note, encoding="utf-8")
+    typer.echo(f"Written: {out}. Next: safelane authority open-epoch")
+
+
+@app.command("open-epoch", epilog="Example: safelane hub open-epoch 000007.json --config hub.yaml")
+def open_epoch(
+    directory: Annotated[Path, typer.Argument(help="The signed directory that names the new epoch.")],
+    config: Config = Path("hub.yaml"),
+) -> None:
+    """Begin the next epoch of the log after a loss, with the hub's programs stopped: only a directory that the officers signed can."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.hub_epoch import open_log_epoch
+    from schemas.errors import ConfigInvalid
+
+    try:
+        body = directory.read_bytes()
+    except OSError:
+        raise ConfigInvalid("cannot be read", field=directory.name) from None
+    signed, size = asyncio.run(open_log_epoch(load_config(config), body))
+    kept = signed.hub.earlier[-1].kept_size
+    typer.echo(f"Epoch {signed.hub.epoch} is open: {kept} entries were kept, the log has {size} now.")
+    typer.echo("Start the API and the workers. Gateways find out by themselves and send again what was lost.")

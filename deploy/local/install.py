@@ -1,9 +1,9 @@
-"""Installing RabbitMQ, and for tests a browser, from Debian or Ubuntu when they are missing, without leaving a service of the machine's own started."""
+"""Installing RabbitMQ, and for tests a browser and Go, from Debian or Ubuntu when they are missing, without leaving a service of the machine's own started."""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def ensure_rabbitmq(on_progress: Callable[[str], None]) -> None:
     try:
         find_server()
     except ConfigInvalid:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        if not may_install():
             raise
-        _install("rabbitmq-server", on_progress)
+        install_packages(("rabbitmq-server",), on_progress)
         find_server()
 
 
@@ -38,8 +38,8 @@ def ensure_browser(on_progress: Callable[[str], None]) -> Path:
         DependencyUnavailable: the package manager failed.
     """
     found = _find_browser()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        _install("chromium", on_progress)
+    if found is None and may_install():
+        install_packages(("chromium",), on_progress)
         found = _find_browser()
     if found is None:
         raise ConfigInvalid("Chromium is not installed: sudo apt-get install chromium", field="browser")
@@ -51,14 +51,25 @@ def _find_browser() -> Path | None:
     return Path(found) if found else None
 
 
-def _install(package: str, on_progress: Callable[[str], None]) -> None:
-    on_progress(f"Installing {package} (once)")
-    command = ("install", "--yes", "--no-install-recommends", package)
+def may_install() -> bool:
+    """Tell whether we are root on a Debian-like system."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install_packages(names: Sequence[str], on_progress: Callable[[str], None]) -> None:
+    """Install packages of the distribution, with fresh lists if the known ones are too old; no service is started.
+
+    Raises:
+        DependencyUnavailable: the package manager failed.
+    """
+    listed = ", ".join(names)
+    on_progress(f"Installing {listed} (once)")
+    command = ("install", "--yes", "--no-install-recommends", *names)
     with _services_kept_stopped():
         if not _run_apt(*command):
             _run_apt("update")
             if not _run_apt(*command):
-                raise DependencyUnavailable(f"apt-get could not install {package}", field=package)
+                raise DependencyUnavailable(f"apt-get could not install {listed}", field=names[0])
 
 
 def _run_apt(*arguments: str) -> bool:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from broker.config import read_log_key
 from broker.log import LogWriter, NewEvent
 from broker.log.fsck import Fsck, FsckState, WitnessedCheckpoint
-from broker.log.rebuilding import RebuiltTree, hash_entry, is_signed_note
+from broker.log.rebuilding import NoteReader, RebuiltTree, hash_entries
 from deploy.cli import app
 from schemas.canonical import decode_base64url
 from schemas.checkpoint import Checkpoint, sign_checkpoint
@@ -191,7 +191,7 @@ async def insert_row(connection: asyncpg.Connection, chance: random.Random) -> s
             await pick(connection, chance, "receipts"),
         )
     if what == "tile":
-        await connection.execute("INSERT INTO log_tiles SELECT level, number + 7, hashes FROM log_tiles LIMIT 1")
+        await connection.execute("INSERT INTO log_tiles SELECT level, number + 7, hashes, root FROM log_tiles LIMIT 1")
     if what == "checkpoint":
         await connection.execute(
             "INSERT INTO log_checkpoints SELECT size + 1, epoch, root, edge, note, at FROM log_checkpoints WHERE ctid = $1::text::tid"
@@ -205,7 +205,7 @@ EDITABLE = [
     *[("log_entries", column) for column in ("position", "event_id", "kind", "at", "entry", "leaf_hash")],
     *[("log_payloads", column) for column in ("event_id", "event", "salt")],
     *[("log_checkpoints", column) for column in ("size", "epoch", "root", "edge", "note", "at")],
-    *[("log_tiles", column) for column in ("level", "number", "hashes")],
+    *[("log_tiles", column) for column in ("level", "number", "hashes", "root")],
     *[
         ("messages", c)
         for c in ("message_id", "sender", "referral_id", "revision", "kind", "manifest_digest", "event_id")
@@ -266,24 +266,26 @@ async def test_no_tampering_escapes_in_thousands_of_trials(world: HubWorld) -> N
 
 
 def test_the_rebuilt_tree_is_the_contracts_and_its_state_survives() -> None:
-    leaves = [hash_entry(str(number).encode()) for number in range(700)]
+    leaves = hash_entries(str(number).encode() for number in range(700))
     tiles: dict[tuple[int, int], bytes] = {}
     tree = RebuiltTree()
     for number, leaf in enumerate(leaves):
-        tree.add(leaf, lambda level, index, data: tiles.update({(level, index): data}))
+        tree.add(leaf, lambda level, index, data, root: tiles.update({(level, index): data + root}))
         if number in {0, 1, 254, 255, 256, 511, 698, 699}:
             assert tree.root() == compute_root(leaves[: number + 1])
             assert tree.edge() == b"".join(RightEdge().append(leaves[: number + 1]).after.hashes)
         if number == 300:
             tree = RebuiltTree.from_json(json.loads(json.dumps(tree.to_json())))
-    assert tiles == {(0, n): b"".join(leaves[n * 256 : n * 256 + 256]) for n in (0, 1)}
+    expected = {n: leaves[n * 256 : n * 256 + 256] for n in (0, 1)}
+    assert tiles == {(0, n): b"".join([*hashes, compute_root(hashes)]) for n, hashes in expected.items()}
 
 
 def test_a_note_is_read_by_hand_exactly(tmp_path: Path) -> None:
     jwk = generate_ed25519_jwk(KeyUse.LOG)
     key, root = decode_base64url(jwk["x"]), bytes(range(32))
     note = sign_checkpoint(Checkpoint(ORIGIN, 5, root), jwk)
-    assert is_signed_note(note, ORIGIN, 5, root, key)
+    reader = NoteReader(ORIGIN, key)
+    assert reader.is_signed(note, 5, root)
     for wrong in (
         note + "\n",
         note.replace("\n5\n", "\n6\n"),
@@ -291,9 +293,10 @@ def test_a_note_is_read_by_hand_exactly(tmp_path: Path) -> None:
         note + note.split("\n\n")[1],
         note[:-1],
     ):
-        assert not is_signed_note(wrong, ORIGIN, 5, root, key)
-    assert not is_signed_note(note, ORIGIN, 5, bytes(32), key)
-    assert not is_signed_note(note, ORIGIN, 5, root, bytes(32))
+        assert not reader.is_signed(wrong, 5, root)
+    assert not reader.is_signed(note, 5, bytes(32))
+    other = decode_base64url(generate_ed25519_jwk(KeyUse.LOG)["x"])
+    assert not NoteReader(ORIGIN, other).is_signed(note, 5, root)
 
 
 def test_the_command_says_what_it_found_by_its_exit_code(world: HubWorld, tmp_path: Path, database: str) -> None:

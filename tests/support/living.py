@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from adapters.gateway.config import load_config
-from adapters.gateway.identity.keystore import Keystore, write_new_key_file
+from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key, write_new_key_file
 from adapters.gateway.identity.route import write_route
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
@@ -72,7 +72,9 @@ class Living:
 
 
 def keep_keystore(folder: Path, kit: AgencyKit) -> Keystore:
-    """Write a keystore that holds a test kit's keys."""
+    """Write a keystore that holds a test kit's keys; one that an earlier run wrote is opened."""
+    if (folder / "keystore.json").exists():
+        return Keystore.open(folder / "keystore.json", kit.agency, read_key_encryption_key(folder / "kek", None))
     folder.mkdir(parents=True)
     now = datetime.now(UTC)
     encryption = {

@@ -33,6 +33,8 @@ def test_no_reason_without_a_dependency() -> None:
         "rabbitmq-server",
         "govuk-frontend",
         "chromium",
+        "golang-go",
+        "golang-golang-x-mod-dev",
     }
 
 

@@ -241,6 +241,12 @@ class Keystore:
             keys = [k | {"announced": k["announced"] or k["jwk"]["kid"] == kid} for k in self._secrets["encryption"]]
             self._write(self._secrets | {"encryption": keys})
 
+    def announce_again(self) -> None:
+        """Let every key be announced anew: the hub may have lost what it was told. One that it knows changes nothing there."""
+        with self._lock:
+            keys = [k | {"announced": False} for k in self._secrets["encryption"]]
+            self._write(self._secrets | {"encryption": keys})
+
     def encryption_private_jwks(self, now: datetime) -> dict[str, Jwk]:
         """Return the private encryption keys that still live, by key id, newest first."""
         with self._lock:

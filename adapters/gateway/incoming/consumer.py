@@ -25,6 +25,7 @@ from adapters.gateway.outgoing.registers import RegisterDesk
 from broker.amqp.consumer import BatchConsumer, Incoming, IncomingBatch
 from schemas.envelope import ForeignKeyring
 from schemas.errors import DependencyUnavailable, IntegrityBroken, MalformedMessage, SafelaneError, SignatureInvalid
+from schemas.log_epochs import ProofLost
 
 _log = structlog.get_logger(__name__)
 
@@ -86,6 +87,9 @@ class IncomingReader:
             await self._read_with_newer_directory(claimed_type, body)
         except DependencyUnavailable:
             raise
+        except ProofLost as error:
+            # Its sender sends it again; the hub decides and logs it anew. Taking this one in would be a release without a log.
+            _log.warning("incoming_lost_in_the_log", agency=self._parts.agency, type=claimed_type, code=error.code)
         except SafelaneError as error:
             await self._set_aside(claimed_type, body, amqp_id, error)
         except Exception as error:  # noqa: BLE001 - a message on which our own reader fails must not stop the others
@@ -167,7 +171,7 @@ class IncomingReader:
             return
         if notice.outcome == _LOGGED:
             if notice.proof_verified and notice.delivery_id and notice.receipt_digest:
-                parts.inbox.record_logged(notice.delivery_id, notice.receipt_digest)
+                parts.inbox.record_logged(notice.delivery_id, notice.receipt_digest, notice.log_position)
             return
         if notice.outcome == _ESCALATED:
             if notice.proof_verified:
@@ -187,6 +191,7 @@ class IncomingReader:
             proof_verified=notice.proof_verified and same,
             error=notice.error,
             clocks=notice.clocks,
+            log_position=notice.log_position,
             body=body,
             now=parts.real_clock(),
         )

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 from adapters.gateway.identity.directory_keeper import VerifiedDirectory
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
-from schemas.checkpoint import NoteVerifier, read_proof, verify_proof
+from schemas.checkpoint import read_proof, verify_proof
 from schemas.envelope import ProofInvalid
 from schemas.errors import MalformedMessage, Rejected, SafelaneError
 from schemas.log_entry import commit_event
+from schemas.log_epochs import ProofLost, find_verifier
 from schemas.objects import digest_object, peek_object
 from schemas.objects.receipt import Receipt
 from schemas.objects.registry import read_object
@@ -55,6 +56,8 @@ class VerifiedNotice:
     proof_verified: bool
     clocks: tuple[Mapping[str, Any], ...] = ()
     """Clocks that were started, or changes of clocks, by the outcome."""
+    log_position: int | None = None
+    """Where the log has the notice's event, if its proof holds."""
     told: Mapping[str, Any] = field(default_factory=dict)
     """The whole notice, without its proof."""
 
@@ -91,6 +94,7 @@ def read_notice(body: bytes, directory: VerifiedDirectory) -> VerifiedNotice:
         receipt_digest=_read_optional(members, "receipt_digest"),
         proof_verified=proven,
         clocks=_read_list(members, "clocks") or _read_list(members, "changes"),
+        log_position=read_proof(_read_text(members, "proof")).index if proven else None,
         told={name: value for name, value in members.items() if name not in _PROOF_MEMBERS},
     )
 
@@ -145,9 +149,12 @@ def _verify_event(members: Mapping[str, Any], directory: VerifiedDirectory) -> d
     """Return the event of a notice or receipt after checking that the log holds it."""
     event = decode_base64url(_read_text(members, "event"), field="event")
     salt = decode_base64url(_read_text(members, "salt"), field="salt")
-    log = NoteVerifier.from_text(directory.directory.hub.log_verifier)
     try:
-        checkpoint = verify_proof(read_proof(_read_text(members, "proof")), commit_event(event, salt), log)
+        proof = read_proof(_read_text(members, "proof"))
+        log = find_verifier(directory.directory.hub, proof.note)
+        checkpoint = verify_proof(proof, commit_event(event, salt), log)
+    except ProofLost:
+        raise
     except SafelaneError:
         raise ProofInvalid("the proof is not of the hub's log", field="proof") from None
     if checkpoint is None:

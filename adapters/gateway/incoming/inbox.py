@@ -70,13 +70,18 @@ class Inbox:
             recipient=received.recipient,
             sections=tuple(s.section_id for s in received.sections),
         )
-        taken = self._store.record_delivery(
-            received,
-            body,
-            channels=self._choose_channels(received),
-            make_receipt=self._desk.first_receipt(binding),
-            now=self._now(),
-        )
+        with self._store.transaction():
+            known = self._store.find_leaf(received.delivery_id)
+            taken = self._store.record_delivery(
+                received,
+                body,
+                channels=self._choose_channels(received),
+                make_receipt=self._desk.first_receipt(binding),
+                now=self._now(),
+            )
+            if taken is Taken.DECIDED_ANEW and known is not None:
+                lost = self._store.list_lost_receipts(received.delivery_id, known)
+                self._desk.sign_again(self._store.find_entry(received.delivery_id), self._agency, lost)
         if taken is not Taken.STORED:
             self._store.send_receipts_again(received.delivery_id)
         _log.info(f"delivery_{taken.value}", delivery_id=received.delivery_id)
@@ -87,9 +92,9 @@ class Inbox:
         self._store.record_refusal(binding.delivery_id, self._desk.first_receipt(binding, reason_code))
         self._store.send_receipts_again(binding.delivery_id)
 
-    def record_logged(self, delivery_id: str, digest: str) -> None:
-        """Note that a receipt of ours is proven to be in the message log."""
-        if not self._store.record_logged(delivery_id, digest, self._now()):
+    def record_logged(self, delivery_id: str, digest: str, position: int | None = None) -> None:
+        """Note that a receipt of ours is proven to be in the message log, and where."""
+        if not self._store.record_logged(delivery_id, digest, self._now(), position):
             _log.warning("receipt_notice_unknown", delivery_id=delivery_id)
 
     def list_entries(self, chosen: InboxFilter, limit: int) -> list[InboxEntry]:

@@ -90,6 +90,10 @@ CREATE TABLE inbox_witnessed (
 );
 CREATE INDEX inbox_witnessed_open ON inbox_witnessed (size) WHERE witnessed_at IS NULL;
 """,
+    """
+ALTER TABLE inbox_receipt ADD COLUMN log_position INTEGER;
+CREATE TABLE inbox_lost (delivery_id TEXT PRIMARY KEY REFERENCES inbox_delivery (delivery_id));
+""",
 )
 
 
@@ -100,6 +104,8 @@ class Taken(StrEnum):
     REPEATED = "repeated"
     SUPPLEMENTED = "supplemented"
     """A later decision released more sections of a delivery that is here (late release)."""
+    DECIDED_ANEW = "decided-anew"
+    """The log lost the decision under which it came, and the hub decided again: its receipts are signed again for that decision."""
 
 
 class OutputState(StrEnum):

@@ -6,6 +6,7 @@ before this store has it.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from sqlite3 import Connection, Row
@@ -64,6 +65,10 @@ class InboxStore:
                 if known["manifest_digest"] != received.manifest_digest:
                     raise Conflict("another message came under the same delivery id", field="delivery_id")
                 same = known["decision_leaf"] == received.decision_leaf
+                if not same and db.execute("SELECT 1 FROM inbox_lost WHERE delivery_id = ?", (delivery_id,)).fetchone():
+                    self._decide_anew(db, received, known["decision_leaf"], body, now)
+                    self._insert_receipt(db, make_receipt(None))
+                    return Taken.DECIDED_ANEW
                 added = False if same else self._supplement(db, received, body, now)
                 if added:
                     _queue_outputs(db, delivery_id, channels, now)
@@ -87,6 +92,11 @@ class InboxStore:
         if not rows:
             raise NotFound("there is no such delivery", field="delivery_id")
         return _read_entry(rows[0])
+
+    def find_leaf(self, delivery_id: str) -> str | None:
+        """Return the decision under which a delivery is here, or none if it is not."""
+        rows = self._store.query("SELECT decision_leaf FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,))
+        return str(rows[0]["decision_leaf"]) if rows else None
 
     def read_received(self, delivery_id: str) -> ReceivedReferral:
         """Return a delivery's content.
@@ -178,6 +188,7 @@ class InboxStore:
         """Return receipts that were never published, or before that instant and are not known to be in the log: oldest first, chains in order."""
         rows = self._store.query(
             "SELECT * FROM inbox_receipt WHERE logged_at IS NULL AND (published_at IS NULL OR published_at < ?)"
+            " AND delivery_id NOT LIKE 'lost:%' AND delivery_id NOT IN (SELECT delivery_id FROM inbox_lost)"
             " ORDER BY at, delivery_id, number LIMIT ?",
             (write_instant(published_before), limit),
         )
@@ -190,15 +201,37 @@ class InboxStore:
                 "UPDATE inbox_receipt SET published_at = ? WHERE receipt_id = ?", (write_instant(now), receipt_id)
             )
 
-    def record_logged(self, delivery_id: str, digest: str, now: datetime) -> bool:
-        """Note that the message log has a receipt (its proof was verified). Return whether it is one of ours."""
+    def record_logged(self, delivery_id: str, digest: str, now: datetime, position: int | None = None) -> bool:
+        """Note that the message log has a receipt, and where (its proof was verified). Return whether it is one of ours."""
         with self._store.transaction() as db:
             found = db.execute(
-                "UPDATE inbox_receipt SET logged_at = coalesce(logged_at, ?) WHERE digest = ?"
+                "UPDATE inbox_receipt SET logged_at = coalesce(logged_at, ?), log_position = ? WHERE digest = ?"
                 " AND (delivery_id = ? OR delivery_id LIKE ? || '/%')",
-                (write_instant(now), digest, delivery_id, delivery_id),
+                (write_instant(now), position, digest, delivery_id, delivery_id),
             )
             return found.rowcount > 0
+
+    def forget_lost_receipts(self, kept: int) -> int:
+        """After the log lost what lay beyond ``kept`` entries: receipts that it had there are due again; return how many.
+
+        What was noted of witnesses is noted again, by the new epoch's key.
+        """
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM inbox_witnessed WHERE size > ?", (kept,))
+            found = db.execute(
+                "UPDATE inbox_receipt SET logged_at = NULL, published_at = NULL, log_position = NULL"
+                " WHERE delivery_id NOT LIKE 'lost:%' AND (log_position IS NULL OR log_position >= ?)",
+                (kept,),
+            )
+        return found.rowcount
+
+    def list_lost_receipts(self, delivery_id: str, decision_leaf: str) -> list[StoredReceipt]:
+        """Return the receipts of a delivery under a decision that the log lost, oldest first."""
+        return self.list_receipts(_name_lost(delivery_id, decision_leaf))
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Join what follows into one transaction."""
+        return self._store.transaction()
 
     def record_refusal(self, delivery_id: str, make_receipt: MakeReceipt) -> None:
         """Store a refusal as the only receipt of a delivery that could not be opened and is not in the inbox."""
@@ -242,6 +275,29 @@ class InboxStore:
             ),
         )
 
+    def _decide_anew(
+        self, db: Connection, received: ReceivedReferral, lost_leaf: str, body: bytes, now: datetime
+    ) -> None:
+        """Bind a delivery to the decision that took the lost one's place. The content stays; the old receipts stay as evidence."""
+        delivery_id = received.delivery_id
+        db.execute(
+            "UPDATE inbox_receipt SET delivery_id = ? WHERE delivery_id = ?",
+            (_name_lost(delivery_id, lost_leaf), delivery_id),
+        )
+        db.execute(
+            "UPDATE inbox_delivery SET decision_leaf = ?, sections = ?, state = ?, changed_at = ?, body = ? WHERE delivery_id = ?",
+            (
+                received.decision_leaf,
+                json.dumps([s.section_id for s in received.sections]),
+                ReceiptState.ACCEPTED,
+                write_instant(now),
+                self._store.seal(f"inbox_delivery.body:{delivery_id}", body),
+                delivery_id,
+            ),
+        )
+        for table in ("inbox_lost", "inbox_witnessed"):
+            db.execute(f"DELETE FROM {table} WHERE delivery_id = ?", (delivery_id,))  # noqa: S608 (constant names)
+
     def _supplement(self, db: Connection, received: ReceivedReferral, body: bytes, now: datetime) -> bool:
         """Add the sections and subjects that are not here yet; return whether there were any. The first body and receipts stay as they are."""
         delivery_id = received.delivery_id
@@ -273,7 +329,7 @@ class InboxStore:
 
     def _insert_receipt(self, db: Connection, receipt: StoredReceipt) -> None:
         db.execute(
-            "INSERT INTO inbox_receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+            "INSERT INTO inbox_receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
             (
                 receipt.delivery_id,
                 receipt.number,
@@ -301,6 +357,10 @@ class InboxStore:
             digest=row["digest"],
             body=self._store.open(f"inbox_receipt.body:{row['receipt_id']}", row["body"]),
         )
+
+
+def _name_lost(delivery_id: str, decision_leaf: str) -> str:
+    return f"lost:{delivery_id}/{decision_leaf}"
 
 
 def _queue_outputs(db: Connection, delivery_id: str, channels: Sequence[str], now: datetime) -> None:

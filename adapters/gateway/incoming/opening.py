@@ -17,12 +17,12 @@ from typing import Any
 from adapters.gateway.identity.directory_keeper import VerifiedDirectory
 from adapters.gateway.incoming.deadlines import reckon_deadlines
 from adapters.gateway.incoming.received import DeskContact, ReceivedReferral, ReceivedSection
-from schemas.checkpoint import NoteVerifier
 from schemas.codes import DeliveryOutcome
 from schemas.directory import Agency, Directory
 from schemas.envelope import DeliveryTampered, OpenedSection
 from schemas.envelope.delivery import VerifiedDelivery, open_delivery, parse_delivery, verify_delivery
 from schemas.errors import MalformedMessage, Rejected, SafelaneError
+from schemas.log_epochs import find_verifier
 
 
 class SenderUnknown(Rejected):
@@ -83,6 +83,7 @@ def open_incoming(
         MalformedMessage, TooLarge: it is not of the form of a delivery.
         SenderUnknown: our directory has no such active agency.
         SignatureInvalid: the sender did not sign it with keys that count today.
+        ProofLost: its decision is of a part of the log that was lost; it comes again.
         ProofInvalid, DeliveryTampered: it is not what the sender signed or the log says was released: stop, use the telephone.
         ForeignKeyring: it is sealed to a key that we no longer have or never had.
         NotForUs: it is for a role of somebody else.
@@ -95,7 +96,7 @@ def open_incoming(
     verified = verify_delivery(
         unverified,
         sender_keys,
-        NoteVerifier.from_text(directory.directory.hub.log_verifier),
+        find_verifier(directory.directory.hub, unverified.proof.note),
         recipient=agency,
         kids=private_jwks.keys(),
         now=now,

@@ -5,7 +5,7 @@ The same receipt asked for again is the one that is there. Receipts leave in ord
 chain sent again, because the offer means that the hub lacks it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,7 +17,7 @@ from adapters.gateway.random_ids import new_opaque_id
 from schemas.codes import ReceiptState
 from schemas.errors import Conflict, Rejected
 from schemas.keys import SigningKeys
-from schemas.objects import digest_object, sign_object
+from schemas.objects import digest_object, peek_object, sign_object
 from schemas.objects.receipt import Receipt
 
 REFUSAL_REASONS: Final = frozenset(
@@ -49,6 +49,8 @@ class ReceiptRequest:
     state: ReceiptState
     reason_code: str | None = None
     person: str | None = None
+    at: datetime | None = None
+    """When it was so, if not now: a receipt that is signed again for another decision says the same as before."""
 
 
 class ReceiptDesk:
@@ -98,6 +100,13 @@ class ReceiptDesk:
             for step in steps
         ]
 
+    def sign_again(self, entry: InboxEntry, recipient: str, lost: Sequence[StoredReceipt]) -> None:
+        """Sign for a delivery's present decision what was said after ``accepted`` under one that the log lost."""
+        for receipt in lost:
+            if receipt.state is not ReceiptState.ACCEPTED:
+                person = peek_object(receipt.body).get("person")
+                self.record(entry, recipient, ReceiptRequest(receipt.state, receipt.reason_code, person, receipt.at))
+
     def _sign(self, binding: DeliveryBinding, last: StoredReceipt | None, request: ReceiptRequest) -> StoredReceipt:
         if last is not None and _RANK[last.state] >= _RANK[request.state]:  # another request was quicker
             raise Conflict(f"the delivery is {last.state.value} already", field="state")
@@ -113,7 +122,7 @@ class ReceiptDesk:
             state=request.state,
             reason_code=request.reason_code,
             person=request.person,
-            at=self._clock(),
+            at=request.at or self._clock(),
             sections=tuple(sorted(binding.sections)),
             previous=last.digest if last else None,
         )

@@ -109,6 +109,7 @@ OUTBOX_MIGRATIONS: tuple[str, ...] = (
         confirmed_by TEXT
     );
     """,
+    "ALTER TABLE sealing ADD COLUMN log_position INTEGER;",
 )
 
 

@@ -23,6 +23,7 @@ from adapters.gateway.outgoing.requests import RequestDesk
 from adapters.gateway.outgoing.statements import Statement, StatementBook
 from adapters.gateway.random_ids import new_opaque_id
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
+from schemas.checkpoint import read_proof
 from schemas.codes import ConsentState
 from schemas.errors import NotFound, Rejected, SafelaneError
 from schemas.objects import peek_object
@@ -60,7 +61,8 @@ class RegisterDesk:
         members = parse_object(body, max_bytes=MAX_TOLD_BYTES, field="notice")
         if outcome == "recorded" and isinstance(members.get("object_digest"), str):
             if proven:
-                self.statements.record_logged(members["object_digest"])
+                position = read_proof(str(members["proof"])).index
+                self.statements.record_logged(members["object_digest"], position)
             return True
         if (
             outcome == "rejected"

@@ -47,6 +47,7 @@ CREATE TABLE told (
   body BLOB NOT NULL
 );
 """,
+    "ALTER TABLE statement ADD COLUMN log_position INTEGER;",
 )
 
 
@@ -115,12 +116,12 @@ class StatementBook:
         )
         return [(self._read(row), row["logged_at"] is not None, row["refused_code"]) for row in rows]
 
-    def record_logged(self, digest: str) -> bool:
-        """Note that the log has a statement (its proof was verified); return whether it is ours."""
+    def record_logged(self, digest: str, position: int | None = None) -> bool:
+        """Note that the log has a statement, and where (its proof was verified); return whether it is ours."""
         with self._store.transaction() as db:
             found = db.execute(
-                "UPDATE statement SET logged_at = coalesce(logged_at, ?) WHERE digest = ?",
-                (write_instant(self._now()), digest),
+                "UPDATE statement SET logged_at = coalesce(logged_at, ?), log_position = ? WHERE digest = ?",
+                (write_instant(self._now()), position, digest),
             )
             return found.rowcount > 0
 
@@ -194,6 +195,17 @@ class StatementBook:
     def _read(self, row: Any) -> Statement:
         body = self._store.open(f"statement.body:{row['statement_id']}", row["body"])
         return Statement(row["statement_id"], row["type"], row["digest"], row["subject"], body)
+
+
+def forget_lost_statements(store: GatewayStore, kept: int) -> int:
+    """Make due again, unchanged, what the log had at a position that is gone, or at one that we did not keep; return how many."""
+    with store.transaction() as db:
+        found = db.execute(
+            "UPDATE statement SET logged_at = NULL, published_at = NULL, log_position = NULL"
+            " WHERE refused_code IS NULL AND (log_position IS NULL OR log_position >= ?)",
+            (kept,),
+        )
+    return found.rowcount
 
 
 async def send_statements(book: StatementBook, stop: asyncio.Event, poll: timedelta) -> None:

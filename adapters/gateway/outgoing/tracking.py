@@ -79,6 +79,7 @@ class DeliveryTracker:
         now: datetime,
         error: Mapping[str, Any] | None = None,
         clocks: Sequence[Mapping[str, Any]] = (),
+        log_position: int | None = None,
     ) -> bool:
         """Record what the hub says of a message; return whether it is one of ours.
 
@@ -99,7 +100,7 @@ class DeliveryTracker:
                 _log.error("notice_without_proof", message_id=message_id, outcome=outcome)
                 return True
             if outcome in ACCEPTED_OUTCOMES:
-                self._accept(db, referral, message_id, now=now)
+                self._accept(db, referral, message_id, log_position, now=now)
             elif outcome == "rejected":
                 self._reject(db, referral, message_id, error, retryable=retryable, now=now)
             elif outcome == "quarantined":
@@ -165,6 +166,32 @@ class DeliveryTracker:
                     (referral_id, code),
                 )
 
+    def resubmit_lost(self, kept: int, now: datetime) -> int:
+        """Send again, unchanged, what the log accepted at a position that is gone (``kept`` entries are left), or at one that we did not keep.
+
+        Returns how many. Those whose sealed bytes are erased by now cannot be sent: their alarm says so.
+        """
+        with self._store.transaction() as db:
+            lost = db.execute(
+                "SELECT s.message_id, s.referral_id, s.body = x'' AS erased FROM sealing s JOIN referral r"
+                " ON r.message_id = s.message_id WHERE r.state IN ('published', 'accepted', 'receipted', 'done')"
+                " AND (s.outcome IS NULL OR s.outcome = 'accepted') AND (s.log_position IS NULL OR s.log_position >= ?)",
+                (kept,),
+            ).fetchall()
+            for row in lost:
+                if row["erased"]:
+                    _raise_alarm(db, row["referral_id"], "lost-and-erased", now)
+                    continue
+                db.execute(
+                    "UPDATE sealing SET outcome = NULL, outcome_at = NULL, log_position = NULL WHERE message_id = ?",
+                    (row["message_id"],),
+                )
+                db.execute(
+                    "UPDATE referral SET state = 'sealed', attempts = 0, next_attempt_at = ?, changed_at = ? WHERE referral_id = ?",
+                    (write_instant(now), write_instant(now), row["referral_id"]),
+                )
+        return sum(1 for row in lost if not row["erased"])
+
     def raise_due_alarms(self, times: AlarmTimes, now: datetime) -> list[str]:
         """Raise the alarm for each referral that waits too long; return the ids of those newly raised.
 
@@ -191,10 +218,13 @@ class DeliveryTracker:
                     raised.append(row["referral_id"])
         return raised
 
-    def _accept(self, db: Connection, referral: Row, message_id: str, *, now: datetime) -> None:
+    def _accept(
+        self, db: Connection, referral: Row, message_id: str, log_position: int | None, *, now: datetime
+    ) -> None:
         db.execute(
-            "UPDATE sealing SET outcome = 'accepted', outcome_at = coalesce(outcome_at, ?) WHERE message_id = ?",
-            (write_instant(now), message_id),
+            "UPDATE sealing SET outcome = 'accepted', outcome_at = coalesce(outcome_at, ?), log_position = ?"
+            " WHERE message_id = ?",
+            (write_instant(now), log_position, message_id),
         )
         # Whatever a slower publish or a held resend says: proof in the log settles it. A fault in that has no effect on the child.
         db.execute(

@@ -3,7 +3,7 @@
 from adapters.gateway.identity.hub_client import HubClient
 from schemas.checkpoint import Checkpoint
 from schemas.errors import DependencyUnavailable, SafelaneError
-from schemas.merkle import HASH_BYTES, verify_consistency
+from schemas.merkle import HASH_BYTES, hash_leaf, verify_consistency
 from schemas.tiles import TILE_WIDTH, TileTree, list_tiles, measure_tile, read_bundle, write_tile_path
 
 _LONGEST_PROOF = 130
@@ -59,18 +59,32 @@ class LogReader:
         proof = await self._fetch_proof(old.size, new.size)
         if proof is not None and verify_consistency(old.size, new.size, old.root, new.root, proof):
             return
+        tree = await self._fetch_tree(new, old.size - 1)
+        if tree.root(old.size) != old.root:
+            raise LogForked("the signed tree does not begin with the earlier one", field="checkpoint")
+
+    async def require_entry(self, position: int, entry: bytes, checkpoint: Checkpoint) -> None:
+        """Return only if the tiles, which make up the signed root, hold the entry at ``position``.
+
+        Raises:
+            LogUnclear: they do not.
+        """
+        tree = await self._fetch_tree(checkpoint, position)
+        if tree.read_node(0, position) != hash_leaf(entry):
+            raise LogUnclear("the entry served is not the one that was signed", field="log.tiles")
+
+    async def _fetch_tree(self, checkpoint: Checkpoint, position: int) -> TileTree:
         tiles = {}
-        for level, number in list_tiles(new.size, (old.size - 1,)):
-            width = measure_tile(new.size, level, number)
+        for level, number in list_tiles(checkpoint.size, (position,)):
+            width = measure_tile(checkpoint.size, level, number)
             tile = await self._hub.fetch(f"/log/{write_tile_path(level, number, width)}")
             if tile is None or len(tile) != width * HASH_BYTES:
                 raise LogUnclear("a tile is missing", field="log.tiles")
             tiles[level, number] = tile
-        tree = TileTree(new.size, tiles)
-        if tree.root() != new.root:
+        tree = TileTree(checkpoint.size, tiles)
+        if tree.root() != checkpoint.root:
             raise LogUnclear("the tiles do not make the signed root", field="log.tiles")
-        if tree.root(old.size) != old.root:
-            raise LogForked("the signed tree does not begin with the earlier one", field="checkpoint")
+        return tree
 
     async def fetch_entries(self, start: int, size: int) -> list[bytes]:
         """Return the entries from ``start`` to the end of its bundle, of a log of ``size`` entries.

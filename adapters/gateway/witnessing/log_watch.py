@@ -53,7 +53,23 @@ CREATE TABLE log_alarm (
   PRIMARY KEY (code, place)
 );
 """,
+    """
+CREATE TABLE log_epoch (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  epoch INTEGER NOT NULL,
+  since TEXT NOT NULL
+);
+CREATE TABLE log_seen_earlier (
+  epoch INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  note TEXT NOT NULL,
+  seen_at TEXT NOT NULL,
+  PRIMARY KEY (epoch, size)
+);
+""",
 )
+OF_A_LOSS = ("log-went-back", "log-cannot-prove-growth")
+"""What a database that was put back looks like; a new epoch that the authority signed ends the stop. A fork ends by a person's word alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,36 @@ class LogWatch:
         """Return the checkpoint of this size, if it was seen."""
         rows = self._store.query("SELECT note FROM log_seen WHERE size = ?", (size,))
         return _read_seen(rows[0]["note"]) if rows else None
+
+    def newest_up_to(self, size: int) -> Seen | None:
+        """Return the largest checkpoint seen of at most ``size`` entries, or none."""
+        rows = self._store.query("SELECT note FROM log_seen WHERE size <= ? ORDER BY size DESC LIMIT 1", (size,))
+        return _read_seen(rows[0]["note"]) if rows else None
+
+    def epoch(self) -> int | None:
+        """Return the log's epoch that we are in, or none before we first looked."""
+        rows = self._store.query("SELECT epoch FROM log_epoch WHERE id = 1")
+        return int(rows[0]["epoch"]) if rows else None
+
+    def record_epoch(self, epoch: int, now: datetime) -> None:
+        """Keep which epoch we are in."""
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO log_epoch VALUES (1, ?, ?)", (epoch, write_instant(now)))
+
+    def enter_epoch(self, epoch: int, now: datetime) -> None:
+        """Go into the next epoch: what was seen before is put aside, and a stop ends that was the loss itself."""
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO log_seen_earlier SELECT (SELECT epoch FROM log_epoch), size, note, seen_at FROM log_seen"
+            )
+            for table in ("log_seen", "log_quorum", "log_reading"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 (constant names)
+            for code in OF_A_LOSS:
+                db.execute(
+                    "UPDATE log_alarm SET cleared_at = ?, cleared_by = ? WHERE code = ? AND cleared_at IS NULL",
+                    (write_instant(now), f"epoch {epoch}", code),
+                )
+            self.record_epoch(epoch, now)
 
     def seen_at(self) -> str | None:
         """Return when the log was last seen to have grown."""
@@ -195,6 +241,7 @@ class LogWatch:
         return {
             "state": "stopped" if stop else "alarm" if alarms else "ok",
             "advice": USE_THE_TELEPHONE if stop else None,
+            "epoch": self.epoch(),
             "size": newest.checkpoint.size if newest else 0,
             "grew_at": self.seen_at(),
             "witnessed_size": quorum.checkpoint.size if quorum else 0,

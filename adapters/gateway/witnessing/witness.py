@@ -5,7 +5,7 @@
 3. Deliveries that it covers are marked as witnessed; one that is not covered in time raises an alarm.
 4. Entries are read one by one; those in this agency's own name that it did not cause raise an alarm.
 
-A proven fork, or a log that went back, stops sending. Whatever merely fails is tried again.
+A proven fork, or a log that went back, stops sending. Whatever merely fails is tried again. ``epoch_turn`` follows the log into a new epoch.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ import structlog
 from adapters.gateway.durable_files import write_durably
 from adapters.gateway.outgoing.outbox_model import read_instant
 from adapters.gateway.parts import AgencyParts
+from adapters.gateway.witnessing.epoch_turn import EpochTurn
 from adapters.gateway.witnessing.log_reader import LogForked, LogReader, LogUnclear
 from adapters.gateway.witnessing.log_watch import LogWatch, Seen
 from adapters.gateway.witnessing.witnessed_deliveries import WitnessedDeliveries
 from schemas.canonical import parse_object
-from schemas.checkpoint import NoteVerifier, cosign_checkpoint, verify_checkpoint
+from schemas.checkpoint import NoteVerifier, cosign_checkpoint, read_checkpoint, verify_checkpoint
 from schemas.directory import Directory
 from schemas.errors import SafelaneError
 from schemas.merkle import hash_leaf
@@ -44,6 +45,7 @@ class Witness:
         self._deliveries = WitnessedDeliveries(parts.store)
         self._contradictions = 0
         self.watch = LogWatch(parts.store)
+        self._turn = EpochTurn(parts, self.watch, self._reader)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look at the log until ``stop`` is set."""
@@ -66,8 +68,10 @@ class Witness:
         """
         parts = self._parts
         directory = parts.keeper.current().directory
-        stopped = await asyncio.to_thread(self.watch.find_stop)
-        if stopped is not None or not directory.hub.log_verifier:
+        if not directory.hub.log_verifier:
+            return
+        in_epoch = await self._turn.follow(directory.hub)
+        if not in_epoch or await asyncio.to_thread(self.watch.find_stop) is not None:
             return
         log = NoteVerifier.from_text(directory.hub.log_verifier)
         try:
@@ -78,7 +82,7 @@ class Witness:
             if seen is not None:
                 await self._cosign(seen, directory)
             await self._take_quorum(directory, log)
-            await self._cover_deliveries(directory, log)
+            await self._cover_deliveries(directory)
             await self._read_entries()
         finally:
             await asyncio.to_thread(self._raise_late_alarms, directory)
@@ -119,8 +123,8 @@ class Witness:
 
     async def _take_quorum(self, directory: Directory, log: NoteVerifier) -> None:
         note = await self._reader.fetch_note("witnessed") if directory.witnesses.quorum else None
-        if note is None or not has_quorum(note, directory):
-            return
+        if note is None or read_checkpoint(note).origin != log.name or not has_quorum(note, directory):
+            return  # none yet, or none yet in this epoch
         seen = Seen(verify_checkpoint(note, log), note)
         known, newest = await asyncio.to_thread(self.watch.quorum), await asyncio.to_thread(self.watch.newest)
         if newest is None or (known is not None and seen.checkpoint.size <= known.checkpoint.size):
@@ -133,10 +137,10 @@ class Witness:
             return
         await asyncio.to_thread(self.watch.record_quorum, seen, self._parts.real_clock())
 
-    async def _cover_deliveries(self, directory: Directory, log: NoteVerifier) -> None:
+    async def _cover_deliveries(self, directory: Directory) -> None:
         """Mark the deliveries that the quorum's checkpoint covers, each proven to lie on its line."""
         now = self._parts.real_clock()
-        await asyncio.to_thread(self._deliveries.note_new, log, now)
+        await asyncio.to_thread(self._deliveries.note_new, directory.hub, now)
         quorum = await asyncio.to_thread(self.watch.quorum)
         if quorum is None or not directory.witnesses.quorum:
             return

@@ -5,9 +5,11 @@ from datetime import datetime
 from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.outgoing.outbox_model import write_instant
 from adapters.gateway.store import GatewayStore
-from schemas.checkpoint import Checkpoint, NoteVerifier, verify_checkpoint
+from schemas.checkpoint import Checkpoint, verify_checkpoint
+from schemas.directory import HubKeys
 from schemas.envelope import parse_delivery
 from schemas.errors import SafelaneError
+from schemas.log_epochs import ProofLost, find_verifier
 
 _AT_ONCE = 200
 
@@ -19,24 +21,32 @@ class WitnessedDeliveries:
         InboxStore(store)  # the tables are the inbox's
         self._store = store
 
-    def note_new(self, log: NoteVerifier, now: datetime) -> None:
-        """Take the checkpoint out of the proof of each delivery that has come since."""
+    def note_new(self, hub: HubKeys, now: datetime) -> None:
+        """Take the checkpoint out of the proof of each delivery that has come since. One whose decision the log lost comes again."""
         rows = self._store.query(
             "SELECT d.delivery_id, d.body FROM inbox_delivery d LEFT JOIN inbox_witnessed w USING (delivery_id)"
-            " WHERE w.delivery_id IS NULL LIMIT ?",
+            " WHERE w.delivery_id IS NULL AND d.delivery_id NOT IN (SELECT delivery_id FROM inbox_lost) LIMIT ?",
             (_AT_ONCE,),
         )
         for row in rows:
             body = self._store.open(f"inbox_delivery.body:{row['delivery_id']}", row["body"])
             try:
-                checkpoint = verify_checkpoint(parse_delivery(body).proof.note, log)
+                note = parse_delivery(body).proof.note
+                checkpoint = verify_checkpoint(note, find_verifier(hub, note))
+            except ProofLost:
+                self._mark_lost(row["delivery_id"])
+                continue
             except SafelaneError:
-                continue  # another epoch's key: it stays unwitnessed
+                continue  # a key that the directory does not name: it stays unwitnessed
             with self._store.transaction() as db:
                 db.execute(
                     "INSERT OR IGNORE INTO inbox_witnessed (delivery_id, size, root, noted_at) VALUES (?, ?, ?, ?)",
                     (row["delivery_id"], checkpoint.size, checkpoint.root, write_instant(now)),
                 )
+
+    def _mark_lost(self, delivery_id: str) -> None:
+        with self._store.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO inbox_lost VALUES (?)", (delivery_id,))
 
     def list_coverable(self, quorum: Checkpoint) -> list[Checkpoint]:
         """Return the distinct checkpoints of deliveries that are not witnessed yet and that are no larger than the quorum's."""

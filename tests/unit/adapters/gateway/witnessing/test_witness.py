@@ -12,7 +12,8 @@ from adapters.gateway.witnessing.log_reader import LogUnclear
 from adapters.gateway.witnessing.log_watch import LogWatch
 from adapters.gateway.witnessing.witnessed_deliveries import WitnessedDeliveries
 from deploy.local.pki import Pki
-from schemas.checkpoint import Checkpoint, NoteVerifier, read_checkpoint, verify_cosignatures, write_verifier
+from schemas.checkpoint import Checkpoint, read_checkpoint, verify_cosignatures, write_verifier
+from schemas.directory import HubKeys
 from schemas.errors import DependencyUnavailable
 from schemas.keys import public_part
 from schemas.log_state import find_fork, read_log_state
@@ -188,8 +189,8 @@ def test_deliveries_are_unwitnessed_until_a_quorum_covers_them(tmp_path: Path) -
     half = make_receiving_half(tmp_path)
     asyncio.run(half.reader.take_in(make_incoming(make_delivery())))
     deliveries = WitnessedDeliveries(half.store)
-    log = NoteVerifier.from_text(write_verifier(SAMPLE_ORIGIN, public_part(seeded_log_jwk())))
-    deliveries.note_new(log, NOW)
+    hub = HubKeys(log_origin=SAMPLE_ORIGIN, log_verifier=write_verifier(SAMPLE_ORIGIN, public_part(seeded_log_jwk())))
+    deliveries.note_new(hub, NOW)
     assert half.inbox.read(DELIVERY, None).received.witnessed is False
     assert deliveries.list_coverable(Checkpoint(SAMPLE_ORIGIN, 0, bytes(32))) == []
     (waiting,) = deliveries.list_coverable(Checkpoint(SAMPLE_ORIGIN, 1 << 40, bytes(32)))
