@@ -49,21 +49,21 @@ def describe_new(
 
 async def add_account(config: HubConfig, new: NewUser) -> str:
     """Add an account and return its one-time link."""
-    async with _open(config) as (connection, journal):
+    async with open_accounts(config) as (connection, journal):
         secret = await users.add_user(connection, journal, new, by=_who(), now=datetime.now(UTC))
     return _link(config, secret)
 
 
 async def list_accounts(config: HubConfig) -> list[User]:
     """Return all accounts."""
-    async with _open(config) as (connection, _):
+    async with open_accounts(config) as (connection, _):
         return await users.list_users(connection)
 
 
 async def change_account_roles(config: HubConfig, name: str, roles: Sequence[str]) -> None:
     """Give an account these roles."""
     wanted = read_roles(roles)
-    async with _open(config) as (connection, journal):
+    async with open_accounts(config) as (connection, journal):
         user = await users.find_user(connection, name)
         await users.change_roles(
             connection, journal, user, wanted, by=_who(), now=datetime.now(UTC), expires_at=user.expires_at
@@ -72,21 +72,21 @@ async def change_account_roles(config: HubConfig, name: str, roles: Sequence[str
 
 async def disable_account(config: HubConfig, name: str) -> None:
     """Disable an account."""
-    async with _open(config) as (connection, journal):
+    async with open_accounts(config) as (connection, journal):
         user = await users.find_user(connection, name)
         await users.disable_user(connection, journal, user, by=_who(), now=datetime.now(UTC))
 
 
 async def reset_account(config: HubConfig, name: str) -> str:
     """Reset an account and return its new one-time link."""
-    async with _open(config) as (connection, journal):
+    async with open_accounts(config) as (connection, journal):
         user = await users.find_user(connection, name)
         secret = await users.reset_user(connection, journal, user, by=_who(), now=datetime.now(UTC))
     return _link(config, secret)
 
 
 @asynccontextmanager
-async def _open(config: HubConfig) -> AsyncIterator[tuple[asyncpg.pool.PoolConnectionProxy, Journal]]:
+async def open_accounts(config: HubConfig) -> AsyncIterator[tuple[asyncpg.pool.PoolConnectionProxy, Journal]]:
     """Give a connection of the console's role inside a transaction, and the journal."""
     log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
     pool = await open_pool(config.postgres.read_dsn("console"), name="safelane-console-users", most=1)

@@ -159,6 +159,21 @@ async def make_link(connection: Connection, user_id: UUID, now: datetime) -> str
     return secret
 
 
+async def activate_with_password(
+    connection: Connection, user_id: UUID, password_hash: str, sealed_secret: bytes, *, step: int, now: datetime
+) -> None:
+    """Make an account active with a password and one-time codes; ``step`` is the time step of the last code used."""
+    await connection.execute(
+        "UPDATE console_users SET state = 'active', password_hash = $2, code_secret = $3, code_step = $4, changed_at = $5"
+        " WHERE user_id = $1",
+        user_id,
+        password_hash,
+        sealed_secret,
+        step,
+        now,
+    )
+
+
 async def change_roles(
     connection: Connection,
     journal: Journal,

@@ -47,6 +47,7 @@ def up(
 
     Example: safelane up
     """
+    from deploy.local.console_people import add_demo_people, describe_console
     from deploy.local.guide import describe_running
     from deploy.local.local_partnership import LocalPartnership
     from deploy.local.sample_set import BUNDLED, PARTNERSHIP_FILE
@@ -56,7 +57,10 @@ def up(
         root.absolute() / "run", (partnership or BUNDLED / PARTNERSHIP_FILE).absolute(), root.absolute() / "received"
     )
     local.start(lambda line: console.print(f"  {line}"))
-    typer.echo(describe_running(local, root))
+    console.print("  Starting the console")
+    local.hub.start_console()
+    people = add_demo_people(local.hub.config, local.hub.root)
+    typer.echo(describe_running(local, root) + describe_console(local.hub.console_url, people))
 
 
 def down(root: Annotated[Path, typer.Option(help="Where `safelane up` keeps its data.")] = VAR / "up") -> None:

@@ -1,5 +1,7 @@
 """The hub's own files on the embedded stack: log key, database logins, certificates and ``hub.yaml``, made once and then used again."""
 
+import base64
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from schemas.checkpoint import write_verifier
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
 
 CONFIG_FILE = "hub.yaml"
-ROLES = ("worker", "api")
+ROLES = ("worker", "api", "console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ def write_hub_files(
     amqp = stack.amqp_settings("hub")
     administration = stack.administration_settings()
     port = int(read_or_make(folder / "port", str(find_free_port())))
+    read_or_make(folder / "console-secret.b64", base64.b64encode(secrets.token_bytes(32)).decode())
     public_url = f"https://localhost:{port}"
     document: dict[str, Any] = {
         "environment": "test",
@@ -61,6 +64,7 @@ def write_hub_files(
         "postgres": {
             "worker_dsn_file": "worker.dsn",
             "api_dsn_file": "api.dsn",
+            "console_dsn_file": "console.dsn",
             "owner_dsn_file": "owner.dsn",
         },
         "amqp": amqp.model_dump(mode="json"),
@@ -77,10 +81,25 @@ def write_hub_files(
             "administration": administration.model_dump(mode="json")
             | {"password": administration.password.get_secret_value()},
         },
+        "console": _describe_console(folder, stack),
     } | (settings or {})
     write_secret(folder / "owner.dsn", stack.addresses.postgres_dsn)
     write_secret(folder / CONFIG_FILE, yaml.safe_dump(document, sort_keys=False))
     return HubFiles(folder / CONFIG_FILE, public_url, log_origin, write_verifier(log_origin, public_part(log_key)))
+
+
+def _describe_console(folder: Path, stack: LocalStack) -> dict[str, Any]:
+    server = stack.pki.issue_server("console")
+    port = int(read_or_make(folder / "console.port", str(find_free_port())))
+    return {
+        "public_url": f"https://localhost:{port}",
+        "listen_host": "127.0.0.1",
+        "listen_port": port,
+        "certificate_file": str(server.cert_file),
+        "key_file": str(server.key_file),
+        "secret_file": "console-secret.b64",
+        "help_text": "This is a demonstration: see the text that `make up` printed.",
+    }
 
 
 def read_or_make(path: Path, text: str) -> str:

@@ -18,7 +18,7 @@ START_SECONDS = 60.0
 
 
 class HubSite:
-    """Configures the hub below ``root`` on a running stack, and starts and stops its API and its worker."""
+    """Configures the hub below ``root`` on a running stack, and starts and stops its API, its worker and its console."""
 
     def __init__(self, root: Path, stack: LocalStack, *, partnership: str, clock_file: Path | None) -> None:
         """Keep where things go; nothing is written or started."""
@@ -29,6 +29,7 @@ class HubSite:
         self.config_file = root / CONFIG_FILE
         self.api = _program("hub-api", root)
         self.worker = _program("hub-worker", root)
+        self.console = _program("hub-console", root)
 
     @property
     def config(self) -> HubConfig:
@@ -40,6 +41,12 @@ class HubSite:
         """The API's URL, as agencies call it."""
         api = self.config.api
         return api.public_url if api else ""
+
+    @property
+    def console_url(self) -> str:
+        """The console's URL, as people open it."""
+        console = self.config.console
+        return console.public_url if console else ""
 
     def configure(self, trust_file: Path) -> HubFiles:
         """Write configuration and keys, migrate the database, declare the queues; running it again changes nothing.
@@ -64,15 +71,28 @@ class HubSite:
         start_program(self.worker, "hub", "worker", "--config", str(self.config_file))
         self.api.await_ready(self._answers, seconds=START_SECONDS)
 
+    def start_console(self) -> None:
+        """Start the console and wait until it answers.
+
+        Raises:
+            StartFailed: it ended, or was not ready in a minute.
+        """
+        start_program(self.console, "hub", "console", "--config", str(self.config_file))
+        self.console.await_ready(lambda: self._reaches(self.console_url), seconds=START_SECONDS)
+
     def stop(self) -> None:
-        """Stop both programs."""
+        """Stop all programs."""
+        self.console.end()
         self.worker.end()
         self.api.end()
 
     def _answers(self) -> bool:
+        return self._reaches(self.url)
+
+    def _reaches(self, url: str) -> bool:
         try:
             context = httpx.create_ssl_context(verify=str(self._stack.pki.ca_file), trust_env=False)
-            return httpx.get(f"{self.url}/healthz", verify=context, timeout=2.0, trust_env=False).is_success
+            return httpx.get(f"{url}/healthz", verify=context, timeout=2.0, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

@@ -13,6 +13,7 @@ from broker.console.sessions import digest_secret
 from broker.console.signin.codes import draw_qr_code, find_step, group_secret, make_code_secret
 from broker.console.signin.finishing import finish_sign_in
 from broker.console.signin.passwords import LONGEST, SHORTEST, PasswordTooWeak, check_password
+from broker.console.users import activate_with_password
 from schemas.errors import NotFound
 
 pages = Pages("signin")
@@ -76,15 +77,7 @@ async def take_first_code(page: Page, secret: str) -> Response:
     sealed = page.context.sealer.seal(f"code {user_id}", proven["code_secret"].encode())
     async with page.transaction() as connection:
         await spend_link(connection, secret, page)
-        await connection.execute(
-            "UPDATE console_users SET state = 'active', password_hash = $2, code_secret = $3, code_step = $4, changed_at = $5"
-            " WHERE user_id = $1",
-            user_id,
-            proven["password_hash"],
-            sealed,
-            step,
-            page.now,
-        )
+        await activate_with_password(connection, user_id, proven["password_hash"], sealed, step=step, now=page.now)
         await page.context.journal.append_change(
             connection, user_id, user_id, "enrolled_password_code", invited["roles"]
         )

@@ -6,6 +6,7 @@ OpenID Connect Core 1.0 and Discovery 1.0; RFC 7636 (PKCE), RFC 9207 (issuer in 
 import asyncio
 import ssl
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,6 @@ from typing import Any, Final
 
 import httpx
 from authlib.integrations.base_client import OAuthError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
@@ -23,6 +23,10 @@ from joserfc.jws import JWSRegistry
 
 from broker.console.settings import OidcSettings
 from schemas.errors import ConfigInvalid, DependencyUnavailable, NotAuthenticated
+
+with warnings.catch_warnings():  # authlib would like the successor of httpx, which has yet to come to us
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 TIMEOUT_SECONDS: Final = 10.0

@@ -96,7 +96,7 @@ def test_data_network_reaches_nobody_outside() -> None:
 
 
 def test_compose_waits_for_migrations() -> None:
-    for name in ("hub-api", "hub-worker"):
+    for name in ("hub-api", "hub-console", "hub-worker"):
         wanted = COMPOSE["services"][name]["depends_on"]
         assert wanted == {"hub-init": {"condition": "service_completed_successfully"}}
 
@@ -151,6 +151,16 @@ def test_api_probes_ask_what_the_api_answers() -> None:
     assert {probe["path"] for probe in probes.values()} <= paths
     assert probes["livenessProbe"]["path"] == "/healthz"  # not /readyz: restarting does not bring PostgreSQL back
     assert probes["readinessProbe"]["path"] == "/readyz"
+    assert {probe["scheme"] for probe in probes.values()} == {"HTTPS"}
+
+
+def test_console_probes_ask_what_the_console_answers() -> None:
+    from broker.console.app import ground
+
+    (console,) = PODS["safelane-hub-console"]["containers"]
+    probes = {name: console[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert {probe["path"] for probe in probes.values()} <= {policy.path for policy in ground.policies}
+    assert probes["livenessProbe"]["path"] == "/healthz"
     assert {probe["scheme"] for probe in probes.values()} == {"HTTPS"}
 
 

@@ -1,0 +1,108 @@
+"""People of the local console, one for each role: ready to sign in, with secrets made on this machine and kept beside its other data.
+
+``python -m deploy.local.console_people auditor`` prints the one-time code of this half minute, in place of an authenticator app.
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_urlsafe
+
+import pyotp
+
+from broker.config import HubConfig, read_text
+from broker.console import users
+from broker.console.access import Role
+from broker.console.sealing import Sealer
+from broker.console.signin.codes import make_code_secret
+from broker.console.signin.passwords import PasswordHasher
+from broker.console.users import NewUser
+from deploy.console_accounts import open_accounts
+from deploy.local.files import write_secret
+from schemas.errors import ConfigInvalid, NotFound
+
+PEOPLE_FILE = "console-people.json"
+INSPECTION = timedelta(days=14)
+_USUAL_ROOT = Path("var") / "up" / "run" / "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPerson:
+    """Somebody who may sign in to the local console."""
+
+    name: str
+    role: str
+    password: str
+    code_secret: str
+
+
+def add_demo_people(config: HubConfig, folder: Path) -> list[DemoPerson]:
+    """Return one person for each role, having added those who are not there; passwords and secrets are kept in ``folder``."""
+    path = folder / PEOPLE_FILE
+    if path.exists():
+        people = [DemoPerson(**members) for members in json.loads(path.read_text(encoding="utf-8"))]
+    else:
+        people = [
+            DemoPerson(role.value.replace("_", "-"), role.value, token_urlsafe(12), make_code_secret()) for role in Role
+        ]
+        write_secret(path, json.dumps([asdict(person) for person in people]))
+    asyncio.run(_add_missing(config, people))
+    return people
+
+
+async def _add_missing(config: HubConfig, people: list[DemoPerson]) -> None:
+    console = config.console
+    if console is None:
+        raise ConfigInvalid("is not set", field="console")
+    sealer = Sealer.from_text(read_text(console.secret_file, "console.secret_file"))
+    hasher, now = PasswordHasher(), datetime.now(UTC)
+    for person in people:
+        async with open_accounts(config) as (connection, journal):
+            try:
+                await users.find_user(connection, person.name)
+                continue
+            except NotFound:
+                role = Role(person.role)
+                expires_at = now + INSPECTION if role is Role.INSPECTOR else None
+                display = f"Demo {person.name.replace('-', ' ')}"
+                new = NewUser(person.name, display, frozenset({role}), expires_at=expires_at)
+            await users.add_user(connection, journal, new, by="make-up", now=now)
+            user = await users.find_user(connection, person.name)
+            sealed = sealer.seal(f"code {user.user_id}", person.code_secret.encode())
+            await users.activate_with_password(
+                connection, user.user_id, await hasher.hash_password(person.password), sealed, step=0, now=now
+            )
+
+
+def describe_console(url: str, people: list[DemoPerson]) -> str:
+    """Return the part of the guide about the console."""
+    rows = "\n".join(f"  {person.name:12} {person.password}" for person in people)
+    return f"""
+The console is {url} (its certificate is this stack's own: your browser asks once). User names and passwords:
+{rows}
+It then asks for a one-time code: .venv/bin/python -m deploy.local.console_people auditor
+"""
+
+
+def read_code(name: str, folder: Path = _USUAL_ROOT) -> str:
+    """Return the one-time code of this half minute.
+
+    Raises:
+        ConfigInvalid: there is no such person.
+    """
+    path = folder / PEOPLE_FILE
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    secret = next((members["code_secret"] for members in found if members["name"] == name), None)
+    if secret is None:
+        raise ConfigInvalid("there is no such person: start with `make up`", field="name")
+    return pyotp.TOTP(secret).now()
+
+
+if __name__ == "__main__":
+    try:
+        print(read_code(sys.argv[1] if len(sys.argv) > 1 else "auditor"))
+    except ConfigInvalid as error:
+        sys.exit(str(error))
