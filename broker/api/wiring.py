@@ -30,6 +30,7 @@ from broker.registry import Registry
 from broker.registry.access import AccessTokens, forget_old_tokens
 from broker.registry.agency_queues import ProvisionAgencies
 from broker.registry.packs import InstalledPack, PackShelf
+from broker.reports.projection import ReportProjection
 from broker.store import open_pool
 from broker.store.pool import translate_errors
 from schemas.errors import ConfigInvalid, SafelaneError
@@ -119,7 +120,7 @@ async def keep_up(context: ApiContext) -> None:
 
 def list_projections() -> tuple[Projection, ...]:
     """Return every table that is made from the log: the API's process keeps them, and ``safelane audit reindex`` makes them again."""
-    return (EventIndex(),)
+    return (EventIndex(), ReportProjection())
 
 
 def read_trust_file(path: Path) -> TrustFile:

@@ -143,6 +143,19 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         False, ("by", "action"), "Somebody signed in asked the console for what their roles do not allow."
     ),
     "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
+    "sample_seeded": EventKind(
+        True,
+        ("sample_id", "seed", "from_on", "to_on", "strata", "size", "by"),
+        "An audit sample's seed was published, before anything was drawn by it.",
+    ),
+    "sample_drawn": EventKind(
+        True, ("sample_id", "population", "drawn", "sha256", "by"), "An audit sample was drawn by its published seed."
+    ),
+    "sample_graded": EventKind(
+        False,
+        ("sample_id", "number", "by", "grade", "theme", "action", "reaudit_on"),
+        "An auditor graded a referral of an audit sample.",
+    ),
     "checkpoint_gap": EventKind(True, ("from_size", "to_size", "code"), "Checkpoints were late or missing."),
     "epoch": EventKind(
         True,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli import audit_report
 from deploy.cli.personal_key import Hub, PassphraseFile, Trust
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     Source = AuditLink | LocalAudit
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command(epilog=audit_report.EPILOG)(audit_report.report)
 
 Key = Annotated[
     Path | None,

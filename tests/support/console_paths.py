@@ -37,10 +37,25 @@ def make_link(console: ConsoleSite) -> str:
     return secret
 
 
+def make_sample(console: ConsoleSite) -> str:
+    """Add an audit sample that is not drawn yet, and return its id."""
+    sample_id = f"sample_{secrets.token_hex(8)}"
+    console.execute(
+        "INSERT INTO audit_samples (sample_id, seed, first_on, last_on, strata, size, created_by, created_at)"
+        " VALUES ($1, $2, '2026-01-01', '2026-01-31', '{kind}', 10, 'ann', now())",
+        sample_id,
+        secrets.token_hex(32),
+    )
+    return sample_id
+
+
 EXAMPLES: Final[dict[str, Callable[[ConsoleSite], str]]] = {
     "digest": lambda _: "0" * 16,
     "name": lambda _: "safelane.css",
+    "report_id": lambda _: "clocks",
+    "sample_id": make_sample,
     "secret": make_link,
+    "table": lambda _: "clocks",
     "session_id": lambda _: str(uuid4()),
     "user_id": make_user,
 }

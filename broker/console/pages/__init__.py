@@ -34,7 +34,7 @@ import ``macros/``, and hold ``{{ form_token() }}`` in every form (``macros/form
 themselves: role matrix, accessibility and screenshots take example values from ``tests/support/console_paths.py``: add yours where a path has values.
 """
 
-from broker.console.pages import account, home, notes, users
+from broker.console.pages import account, audit_samples, home, notes, reports, users
 from broker.console.routing import Pages
 from broker.console.signin import joining, local, organisation
 
@@ -45,6 +45,8 @@ PAGES: tuple[Pages, ...] = (
     home.pages,
     users.pages,
     account.pages,
+    reports.pages,
+    audit_samples.pages,
     notes.pages,
 )
 """All groups; the navigation orders itself."""
