@@ -6,8 +6,8 @@ what belongs to an erased payload, in the transaction that erases it; counts sta
 
 from alembic import op
 
-revision = "0012_reports"
-down_revision = "0011_expiries"
+revision = "0013_reports"
+down_revision = "0012_tile_roots"
 
 FACTS = """
 CREATE TABLE report_referrals (
