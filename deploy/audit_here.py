@@ -54,8 +54,8 @@ class LocalAudit:
         """Return a referral's whole view."""
         return self._run(lambda a, who: a.show(who, searched_id), lambda view: view.to_json())
 
-    def decisions(self, searched_id: str) -> list[Decision]:
-        """Return the decisions of a referral, message or delivery as they were recorded."""
+    def decisions(self, searched_id: str) -> list[tuple[int, str, Decision]]:
+        """Return the decisions of a referral, message or delivery as they were recorded: number within the delivery, cause, record."""
         return self._run(lambda a, who: a.decisions(who, searched_id), lambda found: found)
 
     def export(self, asked: dict[str, Any], form: ExportFormat, write: Callable[[bytes], Any]) -> None:

@@ -14,6 +14,7 @@ from broker.decisions.simulate import RecordedInput, record_header
 from broker.log import LogWriter, NewEvent
 from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import translate_errors
+from broker.store.pool import Connection
 from deploy.authority.partnership import load_partnership
 from deploy.hub_status import open_operator
 from deploy.recorded_decisions import Rerun, read_recorded, run_again
@@ -121,13 +122,30 @@ async def rerun_decisions(
         NotFound: there is no such referral, message or delivery.
         StoreUnavailable: PostgreSQL does not answer.
     """
-    now = datetime.now(UTC)
-    log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
-    members = {"at": now.isoformat(), "by": by, "action": "rerun", "subject": searched_id or f"last {last}"}
     async with open_operator(config) as (pool, _):
         with translate_errors():
             async with pool.acquire(timeout=10) as connection:
-                async with connection.transaction():
-                    await log.append(connection, [NewEvent.salted("audit_read", members)], at=now)
+                await _log_look(connection, config, by, "rerun", searched_id or f"last {last}")
                 recorded, unreadable = await read_recorded(connection, searched_id=searched_id, last=last)
                 return await run_again(connection, recorded, open_shelf(config)), unreadable
+
+
+async def read_active(config: HubConfig) -> tuple[PolicyPack, Directory]:
+    """Return the pack in force at a hub, and its directory without the digest and matrix that a rehearsal need not meet.
+
+    Raises:
+        PolicyNotHeld: the pack in force is not here.
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    async with open_operator(config) as (_, registry):
+        snapshot = await registry.current()
+    pack = open_shelf(config).find_pack(snapshot)
+    return pack, snapshot.directory.model_copy(update={"policy_digest": "", "matrix": ()})
+
+
+async def _log_look(connection: Connection, config: HubConfig, by: str, action: str, subject: str) -> None:
+    now = datetime.now(UTC)
+    log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
+    members = {"at": now.isoformat(), "by": by, "action": action, "subject": subject}
+    async with connection.transaction():
+        await log.append(connection, [NewEvent.salted("audit_read", members)], at=now)

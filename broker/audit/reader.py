@@ -110,8 +110,10 @@ class AuditReader:
         async with self._connect() as connection:
             return await read_referral(connection, searched_id, agency=reader.agency)
 
-    async def decisions(self, reader: Reader, searched_id: str) -> list[Decision]:
-        """Return the first decisions of a referral, a message or one delivery, whole, as they were recorded: for who may see all of them.
+    async def decisions(self, reader: Reader, searched_id: str) -> list[tuple[int, str, Decision]]:
+        """Return the decisions of a referral, a message or one delivery, whole, as they were recorded: for who may see all of them.
+
+        Each with its number (0 for the first of its delivery) and what caused it.
 
         Raises:
             NotFound: there is none, or the reader did not send it.

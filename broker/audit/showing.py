@@ -103,8 +103,12 @@ async def read_referral(connection: Connection, searched_id: str, *, agency: str
     )
 
 
-async def read_decisions(connection: Connection, searched_id: str, *, agency: str | None) -> list[Decision]:
-    """Return the first decision records of a referral, a message or a delivery that ``agency`` sent. The caller has logged the look before.
+async def read_decisions(
+    connection: Connection, searched_id: str, *, agency: str | None
+) -> list[tuple[int, str, Decision]]:
+    """Return the decision records of a referral, a message or a delivery that ``agency`` sent: number (0 for the first of its delivery), cause, record.
+
+    The caller has logged the look before.
 
     Raises:
         NotFound: there is none.
@@ -112,13 +116,17 @@ async def read_decisions(connection: Connection, searched_id: str, *, agency: st
     found = await find_messages(connection, searched_id)
     ids = [row["message_id"] for row in found if agency in {None, row["sender"]}]
     rows = await connection.fetch(
-        "SELECT delivery_id, decision FROM deliveries WHERE message_id = ANY($1::uuid[]) ORDER BY message_id, number",
+        "SELECT message_id, number AS place, delivery_id, 0 AS number, '' AS cause, decision FROM deliveries"
+        " WHERE message_id = ANY($1::uuid[])"
+        " UNION ALL SELECT r.message_id, d.number, r.delivery_id, r.number, r.cause, r.decision FROM redecisions r"
+        " JOIN deliveries d USING (message_id, delivery_id) WHERE r.message_id = ANY($1::uuid[])"
+        " ORDER BY message_id, place, number",
         ids,
     )
     chosen = [row for row in rows if row["delivery_id"] == searched_id] or rows
     if not chosen:
         raise NotFound("no message, referral or delivery has this id", field="id")
-    return [Decision.model_validate_json(row["decision"]) for row in chosen]
+    return [(row["number"], row["cause"], Decision.model_validate_json(row["decision"])) for row in chosen]
 
 
 async def _find_revisions(connection: Connection, sender: str, referral_id: str) -> Sequence[Any]:

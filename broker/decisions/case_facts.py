@@ -19,7 +19,7 @@ from broker.decisions.facts import (
     DetrimentView,
 )
 from broker.decisions.header_facts import CHILD_SUBJECT
-from schemas.codes import Compartment, ConsentGiver, ConsentState
+from schemas.codes import AgeBand, Compartment, ConsentGiver, ConsentState
 from schemas.errors import Rejected
 from schemas.header import ConsentFacts, ConsentScope
 from schemas.validation import name_first_fault
@@ -101,8 +101,14 @@ def _build(data: Mapping[str, Any], engine: DecisionEngine) -> DecisionFacts:
         barred=_find_barred(header.get("statutory_bar"), to["agency"]),
         approved=_find_approved(header, engine),
         features=_find_features(data.get("feature_flags")) | _find_features(header.get("feature_flags")),
-        holds=frozenset(() if header.get("age_band") == "adult" else (CHILD_SUBJECT,)),
+        holds=frozenset((CHILD_SUBJECT,) if _is_about_a_child(header) else ()),
     )
+
+
+def _is_about_a_child(header: Mapping[str, Any]) -> bool:
+    """Return whether a case is about a child: unless it says that everybody it is about is an adult."""
+    bands = [subject.get("age_band") for subject in header.get("subjects") or ()] or [header.get("age_band")]
+    return any(band != AgeBand.ADULT for band in bands)
 
 
 def _view_consent(header: Mapping[str, Any], recipient: str, kind: str, now: datetime, observed_at: Any) -> ConsentView:

@@ -11,6 +11,7 @@ from schemas.codes import Compartment, ConsentGiver, ConsentState
 from schemas.header import ConsentFacts
 
 _STANDING = {ConsentState.GIVEN, ConsentState.WITHDRAWN, ConsentState.EXPIRED}
+_ANSWERED = _STANDING | {ConsentState.REFUSED}
 
 
 def view_consent(
@@ -72,13 +73,17 @@ def resolve_consents(header: ConsentFacts, registered: Sequence[ConsentFacts]) -
     """Return the consent that counts: the header's, then what the register recorded later, oldest first.
 
     The written rule: a later record by the same giver supersedes; a competent child's own refusal or withdrawal beats a parent's yes; a
-    child's later yes lifts the child's own refusal and nothing else.
+    child's later yes lifts the child's own refusal and nothing else; a child who is not shown to be competent decides nothing beside an adult
+    who has answered.
     """
     current = header
     for record in registered:
         own_child = record.giver is ConsentGiver.CHILD and (
             record.gillick_competent is True or (record.giver_age or 0) >= 16
         )
+        by_adult = current.giver not in {None, ConsentGiver.CHILD} and current.state in _ANSWERED
+        if record.giver is ConsentGiver.CHILD and not own_child and by_adult:
+            continue
         if (
             own_child
             and record.state in {ConsentState.REFUSED, ConsentState.WITHDRAWN}

@@ -98,6 +98,8 @@ class HeaderFacts:
             if moment is not None
         ]
         from_agency = directory.find_agency(sender, now)
+        if from_agency is not None and from_agency.revoked_at is not None:
+            self._instants.append(from_agency.revoked_at)
         self._shared: dict[str, Any] = {
             "kind": self._kind,
             "compartments": tuple([c.value for c in policy.compartments]),
@@ -140,7 +142,15 @@ class HeaderFacts:
             deliver_to=choice.deliver_to,
             agreement_id=agreement.id,
             subjects=_tie_subjects(header, delivery.agency),
-            valid_until=_find_earliest([*agreement.changes_at, *self._instants, *(t.expires_at for t in tokens)], now),
+            valid_until=_find_earliest(
+                [
+                    *agreement.changes_at,
+                    *self._instants,
+                    *(t.expires_at for t in tokens),
+                    recipient.revoked_at if recipient else None,
+                ],
+                now,
+            ),
             uses_token=live,
             recipient_known=_is_known(recipient, delivery),
             recipient_s16la=recipient is not None and recipient.s16la_body,

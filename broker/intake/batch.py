@@ -233,7 +233,7 @@ class Intake:
             except SafelaneError as error:
                 refusals.append(Refusal(candidate.incoming, error))
                 continue
-            referral_steps.build_referral(candidate, decisions, context, effects, known)
+            referral_steps.build_referral(candidate, decisions, mine, effects, known)
         stored = {row.message_id for row in effects.messages}
         accepted = [c.verified for c in fresh if c.message_id in stored]
         await tell_corrected(connection, accepted, effects, context.now)

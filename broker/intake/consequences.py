@@ -1,6 +1,7 @@
 """What follows from a decided referral besides its deliveries: tickets, used tokens, retrospective reviews, word to those whom it corrects."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,10 @@ from broker.intake.stored import list_tokens
 from broker.log import NewEvent
 from broker.store import registers as register_store
 from broker.store.pool import Connection
-from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome, Kind
+from schemas.codes import DeliveryOutcome, Kind
 from schemas.decision import Decision
 from schemas.envelope import VerifiedEnvelope
-from schemas.header import DeliveryRequest, RoutingHeader
+from schemas.header import DeliveryRequest
 
 CLAIM_TICKET = "CLAIM_TICKET"
 CORRECTED = "CORRECTED"
@@ -81,7 +82,7 @@ def note_consequences(
     for decision in decisions:
         if decision.retrospective_review:
             effects.writes.append(write_review(message_id, decision, manifest.sender, directory, context.now))
-    for scheme, ref in _find_used(header, decisions):
+    for scheme, ref in _find_used(verified, decisions, context):
         effects.used_tokens[manifest.sender, scheme, ref] = manifest.conversation
         values = {
             "sender": manifest.sender,
@@ -94,13 +95,18 @@ def note_consequences(
         effects.writes.append(lambda connection, values=values: _use_up(connection, values))  # type: ignore[misc]
 
 
-def _find_used(header: RoutingHeader, decisions: Sequence[Decision]) -> set[tuple[str, str]]:
-    """Return the disclosure tokens with which something about an offender went: each serves one matter, once."""
+def _find_used(verified: VerifiedEnvelope, decisions: Sequence[Decision], context: Any) -> set[tuple[str, str]]:
+    """Return the disclosure tokens without which less would have gone: each serves one matter, once. What a token opens, the policies say."""
+    header = verified.header
+    if not header.policy.tokens:
+        return set()
+    stated = frozenset((t.scheme, t.ref) for t in header.policy.tokens)
+    spent = replace(context.registers, used_tokens=context.registers.used_tokens | stated)
+    without = context.decider.decide_all(header, sender=verified.manifest.sender, registers=spent, now=context.now)
     served = {
-        d.recipient
-        for d in decisions
-        if (verdict := d.compartments.get(Compartment.C09)) is not None
-        and verdict.result in {CompartmentResult.FULL, CompartmentResult.SUMMARY, CompartmentResult.POINTER}
+        decision.recipient
+        for decision, bare in zip(decisions, without, strict=True)
+        if decision.permitted_forms() != bare.permitted_forms()
     }
     return {(t.scheme, t.ref) for t in header.policy.tokens if t.recipient in served}
 

@@ -8,6 +8,7 @@ import typer
 from deploy.cli import policy_packs
 
 if TYPE_CHECKING:
+    from broker.decisions import DecisionEngine
     from broker.decisions.cases import CaseResult
     from broker.decisions.simulate import Change
     from schemas.decision import Decision
@@ -37,9 +38,14 @@ policy_packs.add_commands(app)
 @app.command(epilog="Example: safelane policy check decision-cases.yaml --json")
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files of decision cases (YAML).")],
+    *,
     pack: Pack = None,
     local: Local = None,
     partnership: Partnership = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The hub's configuration: check the pack in force there, under its directory."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide every case and print each difference from what it expects, with its explanation. Exit code 1 if there is any."""
@@ -47,7 +53,10 @@ def check(
     from broker.decisions.cases import check_cases, load_cases
     from deploy.policy_rehearsal import choose_pack, read_partnership
 
-    engine = DecisionEngine(choose_pack(pack, local), read_partnership(partnership))
+    if config is not None:
+        engine = _open_active(config)
+    else:
+        engine = DecisionEngine(choose_pack(pack, local), read_partnership(partnership))
     results = [(path, result) for path in files for result in check_cases(engine, load_cases(path))]
     differing = [(path, result) for path, result in results if result.differences]
     if as_json:
@@ -85,10 +94,15 @@ def explain(
     """Tell decisions in plain sentences. Looking one up at the hub is an event of the log."""
     from broker.decisions.explain import explain_decision
 
-    decisions = _read_decisions(what) if what == "-" or Path(what).is_file() else _look_up(what, config, by)
-    for number, decision in enumerate(decisions):
-        if number:
+    if what == "-" or Path(what).is_file():
+        decisions = [(0, "", decision) for decision in _read_decisions(what)]
+    else:
+        decisions = _look_up(what, config, by)
+    for position, (number, cause, decision) in enumerate(decisions):
+        if position:
             typer.echo()
+        if number:
+            typer.secho(f"Decided again ({number}), because of: {cause.replace('_', ' ')}", bold=True)
         for line in explain_decision(decision):
             typer.echo(line)
 
@@ -240,7 +254,7 @@ def _read_decisions(what: str) -> "list[Decision]":
         raise Rejected(f"holds no decision record ({type(error).__name__})", field="FILE") from None
 
 
-def _look_up(searched_id: str, config: Path, by: str) -> "list[Decision]":
+def _look_up(searched_id: str, config: Path, by: str) -> "list[tuple[int, str, Decision]]":
     """Read the decisions of a referral, message or delivery from the hub's records; the log says who looked."""
     import getpass
 
@@ -248,6 +262,17 @@ def _look_up(searched_id: str, config: Path, by: str) -> "list[Decision]":
     from deploy.audit_here import LocalAudit
 
     return LocalAudit(load_config(config), by or getpass.getuser()).decisions(searched_id)
+
+
+def _open_active(config: Path) -> "DecisionEngine":
+    """Return the engine of the pack in force at a hub."""
+    import asyncio
+
+    from broker.config import load_config
+    from broker.decisions import DecisionEngine
+    from deploy.policy_rehearsal import read_active
+
+    return DecisionEngine(*asyncio.run(read_active(load_config(config))))
 
 
 def _case_to_json(path: Path, result: "CaseResult") -> dict[str, Any]:

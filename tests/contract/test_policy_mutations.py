@@ -123,6 +123,8 @@ def mutate(policy_id: str, how: str) -> str:
     policy = body["staticPolicies"][key]
     if how == "dropped":
         del body["staticPolicies"][key]
+    elif how.startswith("without condition "):
+        del policy["conditions"][int(how.rpartition(" ")[2])]
     elif how == "inverted":
         policy["effect"] = "forbid" if policy["effect"] == "permit" else "permit"
     else:
@@ -165,3 +167,18 @@ CONDITIONAL = [
 @pytest.mark.parametrize("policy_id", CONDITIONAL)
 def test_a_policy_without_its_conditions_is_noticed(policy_id: str) -> None:
     assert is_noticed(policy_id, "unconditional")
+
+
+CLAUSES = [
+    (p["annotations"]["id"], number)
+    for p in json.loads(cedarpy.policies_to_json_str(default_pack().policy_text))["staticPolicies"].values()
+    for number in range(len(p["conditions"]))
+    if len(p["conditions"]) > 1
+]
+"""Policies with a ``when`` and an ``unless``: each of the two matters."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("policy_id", "number"), CLAUSES)
+def test_a_policy_without_one_of_its_conditions_is_noticed(policy_id: str, number: int) -> None:
+    assert is_noticed(policy_id, f"without condition {number}")

@@ -10,7 +10,7 @@ import pytest
 from broker.decisions import DecisionEngine, DecisionFacts
 from broker.decisions.header_facts import build_facts
 from broker.decisions.registers import Registers
-from schemas.codes import Compartment
+from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
 from schemas.decision import SENT
 from schemas.header import ConflictOfInterest, ConsentFacts, PolicyFacts
 from tests.support.decisions import decide_drawn, is_no_wider, make_directory, make_engine
@@ -165,3 +165,25 @@ def test_an_unknown_mappa_status_is_a_third_party(engine: DecisionEngine) -> Non
         assert found is None or found.result not in SENT
         tried += found is not None
     assert tried > 20
+
+
+def test_nothing_that_policy_stops_is_dropped(engine: DecisionEngine) -> None:
+    """What a person must decide is marked for a queue; the rest is final; both with the rule, the reason and its authority, for the sender."""
+    seen: set[tuple[str, bool]] = set()
+    for drawn in draw_many(engine, 12, 600):
+        decision = decide_drawn(engine, drawn)
+        assert set(decision.compartments) == set(drawn.header.policy.compartments)
+        assert decision.row, decision.policy
+        assert decision.reason, decision.policy
+        for found in decision.compartments.values():
+            assert found.row, found.policy
+            assert found.reason, found.policy
+            assert found.authority, found.policy
+            if found.result is CompartmentResult.HELD or (
+                found.result not in SENT and engine.pack.wants_a_person(found.policy)
+            ):
+                assert decision.queue, found.policy
+        stopped = not any(c.result in SENT for c in decision.compartments.values())
+        assert stopped == (decision.outcome is not DeliveryOutcome.DELIVERED)
+        seen.add((decision.outcome.value, decision.queue))
+    assert seen >= {("held", True), ("withheld", True), ("withheld", False), ("rejected", False), ("delivered", True)}

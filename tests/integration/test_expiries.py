@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from broker.registry import versions
 from schemas.codes import ConsentGiver, ConsentState
 from schemas.header import ConsentFacts
 from schemas.objects import peek_object
 from tests.integration.test_clocks import SetClock
-from tests.integration.test_register_rules import EARLY_HELP, consent, early_help, say
+from tests.integration.test_register_rules import EARLY_HELP, ChangedDraft, consent, early_help, say
+from tests.support.authority import FoundedAuthority
 from tests.support.hub_agency import check_evidence
 from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
@@ -117,3 +119,18 @@ async def test_an_agreement_that_ends_is_announced_once_and_a_consent_replaces_i
             await world.wait_for("SELECT count(*) FROM consents", 2)
             assert await decide(world, early_help()) == "withheld"
             assert await decide(world, Draft(recipients=((CSC, "csc"),))) == "delivered"
+
+            # Another agreement in the next directory, and an agreement that ended: each counts from the next message.
+            authority = FoundedAuthority(world.folder / "authority")
+            partnership = authority.folder / "partnership.yaml"
+            partnership.write_text(partnership.read_text().replace("kinds: [CP_S47, CIN_S17", "kinds: [CIN_S17"))
+            signed = authority.sign()
+            await versions.insert_directory(world.owner, signed.body, signed.directory)
+            assert await decide(world, Draft(recipients=((CSC, "csc"),))) == "rejected"
+            welfare = ChangedDraft(kind="CIN_S17", recipients=((CSC, "csc"),), purpose="promote_welfare")
+            assert await decide(world, welfare) == "delivered"
+            clock.now = datetime(2028, 9, 30, tzinfo=UTC)  # DSA-01 ended the local day before
+            late = ChangedDraft(kind="CIN_S17", recipients=((CSC, "csc"),), purpose="promote_welfare")
+            assert await decide(world, late) == "rejected"
+            row = "SELECT decision -> 'alerts' FROM deliveries WHERE delivery_id = $1"
+            assert "agreement_expired" in await world.owner.fetchval(row, late.header().deliveries[0].delivery_id)

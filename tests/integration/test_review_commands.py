@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from typer.testing import CliRunner, Result
 
 from broker.api.settings import ApiSettings
@@ -119,6 +120,19 @@ async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhos
         await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "refused", other)
         await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "released", delivery)
         assert "0 in the queue." in (await desk.run("list")).output
+
+        settings = yaml.safe_load(world.config_file.read_text())
+        settings["api"] = {"public_url": url, "certificate_file": "unused", "key_file": "unused"}
+        world.config_file.write_text(yaml.safe_dump(settings))
+        on_hub = ("--config", str(world.config_file))
+        told = await asyncio.to_thread(CliRunner().invoke, app, ["policy", "explain", delivery, "--by", "ann", *on_hub])
+        assert "Decided again (1), because of: release" in told.output, (told.output, told.exception)
+        assert "The identity of a source, released by a named approver with a reason." in told.output
+        rerun = await asyncio.to_thread(CliRunner().invoke, app, ["policy", "rerun", "--by", "ann", *on_hub])
+        assert rerun.exit_code == 0, (rerun.output, rerun.exception)
+        cases = Path(__file__).parents[1] / "contract" / "further-decision-cases.yaml"
+        checked = await asyncio.to_thread(CliRunner().invoke, app, ["policy", "check", str(cases), *on_hub])
+        assert "148 of 148 cases as expected" in checked.output, (checked.output, checked.exception)
 
 
 async def test_a_person_audits_from_the_command_line(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> None:

@@ -159,3 +159,54 @@ def test_a_withdrawal_in_the_register_stops_the_purpose_and_is_emitted(engine: D
     decision = decide(engine, header, registers=Registers(version=2, consents=(gone,)))
     assert decision.outcome is DeliveryOutcome.WITHHELD
     assert decision.emits == ("CONSENT_WITHDRAWN",)
+
+
+CHILD_YES = ConsentFacts(state=ConsentState.GIVEN, giver=ConsentGiver.CHILD, giver_age=15, gillick_competent=True)
+CHILD_NO = CHILD_YES.model_copy(update={"state": ConsentState.REFUSED})
+UNASSESSED_YES = ConsentFacts(state=ConsentState.GIVEN, giver=ConsentGiver.CHILD, giver_age=12)
+UNASSESSED_NO = UNASSESSED_YES.model_copy(update={"state": ConsentState.REFUSED})
+PARENT_YES = ConsentFacts(state=ConsentState.GIVEN, giver=ConsentGiver.PARENT_PR_HOLDER)
+PARENT_NO = PARENT_YES.model_copy(update={"state": ConsentState.REFUSED})
+
+
+@pytest.mark.parametrize(
+    ("stated", "recorded", "delivered"),
+    [
+        (PARENT_YES, [PARENT_NO], False),  # a later record by the same giver supersedes
+        (PARENT_NO, [PARENT_YES], True),
+        (PARENT_YES, [CHILD_NO], False),  # a competent child's own decision beats a parent's
+        (PARENT_YES, [CHILD_NO, PARENT_YES], False),
+        (PARENT_NO, [CHILD_YES], True),
+        (PARENT_NO, [CHILD_YES, PARENT_NO], True),
+        (PARENT_YES, [CHILD_NO, CHILD_YES], True),
+        (CHILD_YES, [PARENT_NO], True),
+        (CHILD_NO, [PARENT_YES], False),
+        (PARENT_YES, [UNASSESSED_NO], True),  # a child who is not shown to be competent decides nothing beside an adult's answer
+        (PARENT_YES, [UNASSESSED_YES], True),
+        (PARENT_NO, [UNASSESSED_YES], False),
+        (ConsentFacts(), [UNASSESSED_YES], False),
+        (ConsentFacts(), [CHILD_YES.model_copy(update={"giver_age": 16, "gillick_competent": None})], True),
+        (PARENT_YES, [CHILD_NO.model_copy(update={"giver_age": 16, "gillick_competent": None})], False),
+    ],
+)  # fmt: skip
+def test_conflicting_consents_resolve_by_the_written_rule(
+    engine: DecisionEngine, stated: ConsentFacts, recorded: list[ConsentFacts], delivered: bool
+) -> None:
+    named = [c.model_copy(update={"assessor_named": c.gillick_competent is True}) for c in recorded]
+    first = stated.model_copy(update={"assessor_named": stated.gillick_competent is True})
+    consent = first.model_dump(mode="json", exclude_none=True)
+    header = make_header("CIN_S17", "earlyhelp.marchshire", "early_help", "early_help_service", consent=consent)
+    decision = decide(engine, header, registers=Registers(consents=tuple(named)))
+    assert (decision.outcome is DeliveryOutcome.DELIVERED) == delivered, decision.policy
+
+
+def test_a_revocation_ahead_ends_a_decision() -> None:
+    gone_at = NOW + timedelta(hours=1)
+    agencies = tuple(
+        a.model_copy(update={"revoked_at": gone_at}) if a.id == "csc.marchshire" else a
+        for a in make_directory().agencies
+    )
+    engine = make_engine(agencies=agencies)
+    header = make_header("CP_S47", "csc.marchshire", "csc", "safeguard_child")
+    assert decide(engine, header).valid_until == gone_at
+    assert decide(engine, header, gone_at).outcome is DeliveryOutcome.WITHHELD
