@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -32,7 +33,8 @@ POLICY_IDS = sorted(default_pack().policies)
 def corpus() -> list[Known]:
     """Return facts, what the whole pack decides on them and what that names: the shared cases and generated ones."""
     engine, random = make_engine(), Random(99)
-    facts = [build_case_facts(case.id, case.data, engine) for case in load_cases(SAMPLES / "decision-cases.yaml")]
+    files = (SAMPLES / "decision-cases.yaml", Path(__file__).with_name("further-decision-cases.yaml"))
+    facts = [build_case_facts(case.id, case.data, engine) for path in files for case in load_cases(path)]
     for _ in range(GENERATED):
         drawn = draw(random, engine.directory)
         facts.append(
