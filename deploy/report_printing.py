@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -12,6 +11,7 @@ from broker.config import load_config, read_log_key
 from broker.log import LogWriter, NewEvent
 from broker.reports.catalogue import REPORTS, find_report
 from broker.reports.csv_form import write_csv
+from broker.reports.json_form import to_json
 from broker.reports.making import ReportMaker
 from broker.reports.periods import ReportFilters, local_day
 from broker.reports.plots import draw_plot
@@ -71,40 +71,6 @@ def print_report(result: ReportResult, *, csv_table: str, svg_table: str, as_jso
         typer.echo(json.dumps(to_json(result), indent=1, ensure_ascii=False))
     else:
         _print_text(result)
-
-
-def to_json(result: ReportResult) -> dict[str, Any]:
-    """Return a report as JSON: what is shown, and values as numbers, seconds or ISO 8601."""
-    report = result.report
-    return {
-        "report": report.id,
-        "title": report.title,
-        "question": report.question,
-        "answer": report.answer.value,
-        "filters": result.filters.to_texts(),
-        "made_at": result.made_at.isoformat(),
-        "threshold": result.threshold,
-        "definitions": dict(report.definitions),
-        "cannot_say": dict(report.cannot_say),
-        "notes": list(result.notes),
-        "tables": [_table_to_json(table) for table in result.tables],
-    }
-
-
-def _table_to_json(table: ShownTable) -> dict[str, Any]:
-    return {
-        "name": table.name,
-        "title": table.title,
-        "note": table.note,
-        "columns": [{"name": c.name, "title": c.title, "sort": c.sort.value} for c in table.columns],
-        "rows": [[{"text": cell.text, "value": _plain(cell.value)} for cell in row] for row in table.rows],
-    }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def _find(result: ReportResult, name: str) -> ShownTable:

@@ -10,6 +10,7 @@ from broker.api import (
     log_routes,
     policy_routes,
     referral_routes,
+    report_routes,
     review_routes,
 )
 from broker.api.context import ApiContext
@@ -42,6 +43,7 @@ def create_app(context: ApiContext, *, request_seconds: float = REQUEST_SECONDS)
         referral_routes,
         review_routes,
         audit_routes,
+        report_routes,
         policy_routes,
         log_routes,
         health_routes,

@@ -42,12 +42,16 @@ ROUTES = {
     "/v1/audit/policies": "registers",
     "/v1/audit/checkpoints": "registers",
     "/v1/audit/views": "search",
+    "/v1/audit/reports": "reports",
+    "/v1/audit/reports/clocks?from=2026-01-01&to=2026-01-31": "reports",
+    "/v1/audit/reports/clocks/clocks.csv?from=2026-01-01&to=2026-01-31": "reports",
+    "/v1/audit/reports/clocks/clocks.svg?from=2026-01-01&to=2026-01-31": "reports",
 }
 MAY = {
-    "all.auditor": {"search", "export", "access", "overview", "registers"},
+    "all.auditor": {"search", "export", "access", "overview", "registers", "reports"},
     "csc.auditor": {"search", "export", "access", "overview", "registers"},
     "police.officer": {"search", "export", "access", "overview", "registers"},
-    "inspector": {"overview"},
+    "inspector": {"overview", "reports"},
     "operator": {"overview", "registers"},
     "approver": set(),
 }
@@ -217,3 +221,22 @@ async def test_a_revoked_right_to_log_shows_nothing(desk: AuditDesk) -> None:
             response = await desk.get(path, "all.auditor")
             assert response.status_code == 503, path
             assert set(response.json()) <= {"type", "title", "status", "code", "detail", "retryable", "field"}
+
+
+async def test_reports_are_the_same_as_json_csv_and_svg(desk: AuditDesk) -> None:
+    query = "from=2026-01-01&to=2026-01-31"
+    listed = (await desk.get("/v1/audit/reports", "inspector")).json()["reports"]
+    assert [report["number"] for report in listed] == list(range(1, 21))
+    report = (await desk.get(f"/v1/audit/reports/undelivered?{query}&hours=1", "inspector")).json()
+    assert report["asked"] == {"from": "2026-01-01", "to": "2026-01-31", "hours": "1"}
+    table = next(table for table in report["tables"] if table["name"] == "reached")
+    file = (await desk.get(f"/v1/audit/reports/undelivered/reached.csv?{query}&hours=1", "inspector")).text
+    rows = [[cell["text"] for cell in row] for row in table["rows"]]
+    assert list(csv.reader(file.splitlines()))[1:] == rows
+    assert len(rows) > 1
+    plot = await desk.get(f"/v1/audit/reports/undelivered/reached.svg?{query}", "inspector")
+    assert plot.headers["content-type"].startswith("image/svg+xml")
+    assert plot.text.startswith("<svg")
+    assert (await desk.get("/v1/audit/reports/undelivered?from=yesterday", "inspector")).status_code == 400
+    assert (await desk.get("/v1/audit/reports/nothing", "inspector")).status_code == 404
+    assert (await desk.get(f"/v1/audit/reports/clocks/nothing.csv?{query}", "inspector")).status_code == 404

@@ -72,5 +72,9 @@ def fill_path(policy: RoutePolicy, console: ConsoleSite) -> str:
 
 
 def list_pages() -> list[RoutePolicy]:
-    """Return every page that a person can open, public ones included."""
-    return [policy for policy in list_policies() if policy.method == "GET" and policy.path not in SKIPPED | ELSEWHERE]
+    """Return every page that a person can open, public ones included; files to download are no pages."""
+    return [
+        policy
+        for policy in list_policies()
+        if policy.method == "GET" and policy.path not in SKIPPED | ELSEWHERE and not policy.path.endswith(".csv")
+    ]

@@ -42,7 +42,8 @@ SELECT at, what, who, whom, kind, told FROM (
     WHERE recalled_at IS NOT NULL
   UNION ALL SELECT breached_at, 'clock ran out', recipient, '', kind, ARRAY[clock] FROM report_clocks JOIN chosen USING (message_id)
     WHERE breached_at IS NOT NULL
-) AS steps ORDER BY at, what, who, whom LIMIT $2
+) AS steps ORDER BY at, array_position(ARRAY['sent', 'held', 'withheld', 'rejected', 'undeliverable', 'released', 'received', 'opened', 'acted on',
+  'refused', 'recalled', 'clock ran out'], what), who, whom LIMIT $2
 """
 
 
