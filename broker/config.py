@@ -39,12 +39,15 @@ class PostgresSettings(ConfigModel):
     console_dsn_file: Path | None = Field(
         default=None, description="File with the DSN of the role safelane_console; absent where no console runs."
     )
+    eraser_dsn_file: Path | None = Field(
+        default=None, description="File with the DSN of the role safelane_eraser; only where `hub retention` runs."
+    )
     owner_dsn_file: Path | None = Field(
         default=None, description="File with the owner's DSN, for migrations alone; absent on machines that only serve."
     )
 
     def read_dsn(self, role: str) -> str:
-        """Return the DSN of ``role``: ``worker``, ``api``, ``console`` or ``owner``.
+        """Return the DSN of ``role``: ``worker``, ``api``, ``console``, ``eraser`` or ``owner``.
 
         Raises:
             ConfigInvalid: there is no such file, or it cannot be read.
@@ -84,6 +87,19 @@ class WorkerSettings(ConfigModel):
     relay_every_seconds: float = Field(default=1.0, gt=0, le=60, description="How often the outbox is looked at (s).")
 
 
+class RetentionSettings(ConfigModel):
+    """How long the hub keeps what it only carries. The content-free audit stays; legal holds stop the clock."""
+
+    ciphertext_after: timedelta = Field(
+        default=timedelta(days=30),
+        ge=timedelta(days=1),
+        description="Erase sealed bytes this long after the last recipient confirmed receipt.",
+    )
+    every: timedelta = Field(
+        default=timedelta(hours=1), ge=timedelta(seconds=10), description="How often `hub retention run --stay` looks."
+    )
+
+
 class HubConfig(ConfigModel):
     """Everything that the hub's programs need to know."""
 
@@ -104,6 +120,7 @@ class HubConfig(ConfigModel):
     postgres: PostgresSettings = Field(description="PostgreSQL.")
     amqp: AmqpSettings = Field(description="RabbitMQ, as the hub's own user.")
     log: LogSettings = Field(description="The message log.")
+    retention: RetentionSettings = Field(default=RetentionSettings(), description="How long sealed bytes are kept.")
     worker: WorkerSettings = Field(default=WorkerSettings(), description="The intake worker.")
     api: ApiSettings | None = Field(default=None, description="The HTTP API; absent on machines that only run workers.")
     console: ConsoleSettings | None = Field(default=None, description="The console; absent where none runs.")

@@ -135,6 +135,14 @@ class NotFound(Rejected):
     public_message = "There is no such record."
 
 
+class Erased(NotFound):
+    """It was here and its time is over, or it was erased on request: the log's commitment to it remains."""
+
+    code = "erased"
+    status = 410
+    public_message = "This was erased. The log still shows that it was here."
+
+
 class Conflict(Rejected):
     """It contradicts what is already stored (same id, other bytes)."""
 

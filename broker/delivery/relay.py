@@ -22,7 +22,7 @@ from broker.store import outbox
 from broker.store.outbox import OutboxRow
 from broker.store.pool import Connection, translate_errors
 from schemas.envelope import DeliveryParts, encode_delivery
-from schemas.errors import DependencyUnavailable, IntegrityBroken
+from schemas.errors import DependencyUnavailable, Erased, IntegrityBroken
 
 _log = structlog.get_logger(__name__)
 
@@ -115,6 +115,7 @@ async def cut_delivery(
     """Cut what the decision ``event_id`` released of a stored message; return it with the keyring addendum that goes with it, if one does.
 
     Raises:
+        Erased: the message was erased.
         IntegrityBroken: there is no such delivery, or the stored bytes are not those that were verified.
     """
     stored = await connection.fetchrow(
@@ -129,6 +130,8 @@ async def cut_delivery(
     if stored is None:
         raise IntegrityBroken("what is in the outbox has no delivery", field="outbox.delivery_id")
     addendum: bytes | None = stored["addendum"]
+    if stored["body"] is None:
+        raise Erased(field="message_id")
     parts = cut_stored_delivery(
         stored["body"],
         stored["body_sha256"],

@@ -9,7 +9,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 import structlog
@@ -25,6 +25,7 @@ from broker.intake.clocking import ClockLedger
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.consequences import tell_corrected
 from broker.intake.effects import Effects, build_parcels
+from broker.intake.notifying import tell
 from broker.intake.ports import DeciderSource, SnapshotSource, Times
 from broker.intake.reading import Candidate, read_referral
 from broker.intake.receipts import SignedCandidate
@@ -46,6 +47,8 @@ from schemas.objects.receipt import Receipt
 _log = structlog.get_logger(__name__)
 
 _MOST_RACES = 5
+ERASED = "ERASED"
+"""A repeat of what was erased on request: it had its one effect, and nobody can be shown again what it was."""
 _YIELD_EVERY = 8
 """Messages after which other tasks of the loop get a turn: confirms and heartbeats do not wait for a whole batch."""
 
@@ -237,7 +240,7 @@ class Intake:
         stored = {row.message_id for row in effects.messages}
         accepted = [c.verified for c in fresh if c.message_id in stored]
         await tell_corrected(connection, accepted, effects, context.now)
-        await self._repeat_notices(connection, repeats, effects)
+        await self._repeat_notices(connection, repeats, effects, context.now)
         refusals += await self._gather_signed(connection, readings.signed, effects, context)
         await clocks.write(connection, effects)
         seen = set(known.refused)
@@ -263,15 +266,22 @@ class Intake:
             [refusal.key for refusal in refusals],
         )
 
-    async def _repeat_notices(self, connection: Connection, repeats: Sequence[Repeat], effects: Effects) -> None:
-        """Tell the sender of a repeat again what became of the original: it may have missed it."""
+    async def _repeat_notices(
+        self, connection: Connection, repeats: Sequence[Repeat], effects: Effects, now: datetime
+    ) -> None:
+        """Tell the sender of a repeat again what became of the original: it may have missed it. Of what was erased, that it was."""
         if not repeats:
             return
         notices = await message_store.find_notices(connection, list({repeat.original for repeat in repeats}))
         for repeat in repeats:
             found = notices.pop(repeat.original, None)
-            if found is not None:
-                effects.repeat(repeat.candidate.verified.manifest.sender, *found)
+            if found is None:
+                continue
+            sender, (event_id, notice) = repeat.candidate.verified.manifest.sender, found
+            if notice is None:
+                tell(effects, sender, ERASED, repeat.original, None, now)
+            else:
+                effects.repeat(sender, event_id, notice)
 
     async def _gather_signed(
         self, connection: Connection, signed: Sequence[SignedCandidate], effects: Effects, context: DecisionContext
@@ -286,8 +296,9 @@ class Intake:
         refusals: list[Refusal] = []
         receipts: list[Receipt] = []
         for candidate in signed:
-            if candidate.digest in recorded:
-                effects.repeat(candidate.incoming.user_id or "", *recorded[candidate.digest])
+            event_id, notice = recorded.get(candidate.digest, (None, None))
+            if event_id is not None and notice is not None:
+                effects.repeat(candidate.incoming.user_id or "", event_id, notice)
             if candidate.digest in recorded or candidate.digest in seen:
                 continue
             seen.add(candidate.digest)

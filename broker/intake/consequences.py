@@ -73,12 +73,9 @@ def note_consequences(
     """Add to ``effects`` what follows from the decisions on a message as a whole. ``context`` is the batch's ``DecisionContext``."""
     header, manifest = verified.header, verified.manifest
     directory = context.snapshot.directory
-    if any(
-        d.outcome is DeliveryOutcome.HELD or d.queue or context.decider.rests_on_choice(d.purpose) for d in decisions
-    ):
-        tokens = list_tokens(header)
-        if tokens:
-            effects.subjects.append((message_id, tokens))
+    tokens = list_tokens(header)
+    if tokens:
+        effects.subjects.append((message_id, tokens))
     for decision in decisions:
         if decision.retrospective_review:
             effects.writes.append(write_review(message_id, decision, manifest.sender, directory, context.now))

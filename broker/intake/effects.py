@@ -52,7 +52,7 @@ class Effects:
     """Receipts that came before their predecessors."""
     refused_again: list[tuple[str | None, bytes]] = field(default_factory=list)
     subjects: list[tuple[UUID, list[str]]] = field(default_factory=list)
-    """Message and its subjects' tokens, where a later consent may concern it."""
+    """Message and its subjects' tokens: by them a later consent, a legal hold and a chronology find it."""
     writes: list[Write] = field(default_factory=list)
     """Rows of the registers; they go in after everything that they refer to."""
     register_change: int | None = None

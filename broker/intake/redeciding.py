@@ -31,7 +31,7 @@ from broker.store.registers import DueDecision, RedecisionRow
 from schemas.canonical import canonical_bytes, sha256_base64url
 from schemas.codes import CompartmentResult
 from schemas.decision import Decision
-from schemas.errors import DependencyUnavailable, IntegrityBroken
+from schemas.errors import DependencyUnavailable, Erased, IntegrityBroken
 from schemas.log_entry import SALT_BYTES
 from schemas.objects.events import DecidedEvent, commit_rest
 
@@ -117,9 +117,13 @@ class Redecider:
         real_now, now = self._times.real(), self._times.business()
         effects = Effects(now=real_now, lease_until=real_now)
         effects.register_change = await register_store.read_change(connection)
-        standing = await read_standing(
-            connection, due, snapshot, self._deciders, now=now, version=effects.register_change
-        )
+        try:
+            standing = await read_standing(
+                connection, due, snapshot, self._deciders, now=now, version=effects.register_change
+            )
+        except Erased:
+            effects.writes.append(lambda writer: register_store.finish_decision(writer, due))
+            return effects  # what is gone is not decided again
         choice = await choose_release(connection, standing, snapshot, real_now)
         effects.writes.append(lambda writer: register_store.finish_decision(writer, due))
         if choice.released or _differs(standing):
@@ -184,7 +188,7 @@ def build_redecision(
     Return the decided event's number.
     """
     event = _decided_event(standing, choice, now)
-    decided = effects.log(NewEvent.from_bytes("decided", event[0].to_bytes()))
+    decided = effects.log(NewEvent.from_bytes("decided", event[0].to_bytes(), message_id=str(standing.due.message_id)))
     row = RedecisionRow(
         event_id=effects.events[decided].event_id,
         message_id=standing.due.message_id,

@@ -185,7 +185,7 @@ def _build_delivery(
     obstacle = _find_obstacle(delivery, decision, chosen, context)
     released = () if obstacle else chosen
     release = build_release(verified, delivery, decision, released, context.now)
-    event = effects.log(NewEvent.from_bytes("decided", release.event))
+    event = effects.log(NewEvent.from_bytes("decided", release.event, message_id=verified.manifest.message_id))
     state = "undeliverable" if obstacle else _STATE_OF[decision.outcome]
     effects.deliveries.append(
         _delivery_row(

@@ -50,6 +50,7 @@ async def read_standing(
     """Read a delivery as it stands and decide it at ``now`` (business time) with the registers as they are.
 
     Raises:
+        Erased: the message was erased.
         IntegrityBroken: the stored message is not the one that was verified.
     """
     line = await register_store.read_delivery(connection, due.delivery_id, due.message_id)

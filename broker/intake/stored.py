@@ -10,7 +10,7 @@ from schemas.envelope import SectionDescriptor, parse_envelope
 from schemas.envelope.entries import read_openings
 from schemas.envelope.model import KeyringDescriptor, Manifest
 from schemas.envelope.verify import read_entries, read_header, read_manifest
-from schemas.errors import IntegrityBroken, NotFound, SafelaneError
+from schemas.errors import Erased, IntegrityBroken, NotFound, SafelaneError
 from schemas.header import DeliveryRequest, RoutingHeader
 from schemas.jose.jws import peek_payload
 
@@ -43,8 +43,11 @@ def read_stored(row: Any) -> StoredMessage:
     """Read a row of ``messages``.
 
     Raises:
+        Erased: its sealed bytes were erased.
         IntegrityBroken: the stored bytes are not those that were verified.
     """
+    if row["body"] is None:
+        raise Erased(field="message_id")
     if sha256(row["body"]).digest() != row["body_sha256"]:
         raise IntegrityBroken("a stored message is not the one that was verified", field="messages.body")
     try:

@@ -148,8 +148,8 @@ async def insert_payloads(connection: Connection, events: Sequence[NewEvent]) ->
     """Insert what the log commits to, before the sequencer's lock: payloads are found by event id, not by position."""
     await connection.copy_records_to_table(
         "log_payloads",
-        columns=("event_id", "event", "salt"),
-        records=[(event.event_id, event.event, event.salt) for event in events],
+        columns=("event_id", "event", "salt", "message_id"),
+        records=[(event.event_id, event.event, event.salt, event.message_id) for event in events],
     )
 
 

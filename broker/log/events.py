@@ -142,6 +142,17 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     "console_denied": EventKind(
         False, ("by", "action"), "Somebody signed in asked the console for what their roles do not allow."
     ),
+    "erased": EventKind(
+        False,
+        ("scope", "message_id", "quarantine_id", "entries", "reason_code", "by", "approvers"),
+        "Sealed bytes were erased after their time (scope ciphertext or quarantine), or on request all that was held of a message with the"
+        " payloads and salts of the named entries (scope everything). The commitments stay.",
+    ),
+    "legal_hold": EventKind(
+        False,
+        ("hold_id", "action", "scope", "subject", "reason_code", "by", "approvers"),
+        "A legal hold was placed or lifted: nothing under it is erased.",
+    ),
     "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
     "sample_seeded": EventKind(
         True,
@@ -196,11 +207,13 @@ class NewEvent:
     kind: str
     event: bytes = field(repr=False)
     salt: bytes | None = field(repr=False)
+    message_id: UUID | None = None
+    """The message that it is about: by it a matter's events are found, and erased."""
 
     @classmethod
     def salted(cls, kind: str, members: Mapping[str, Any]) -> Self:
         """Make an event about a person or referral: the log gets a commitment only."""
-        return cls.from_bytes(kind, write_event(kind, members))
+        return cls.from_bytes(kind, write_event(kind, members), message_id=members.get("message_id"))
 
     @classmethod
     def clear(cls, kind: str, members: Mapping[str, Any]) -> Self:
@@ -214,9 +227,10 @@ class NewEvent:
         return cls(new_event_id(), kind, write_event(kind, members), None)
 
     @classmethod
-    def from_bytes(cls, kind: str, event: bytes) -> Self:
-        """Make a salted event from canonical bytes that the contract defines (``DecidedEvent``)."""
-        return cls(new_event_id(), kind, event, token_bytes(SALT_BYTES))
+    def from_bytes(cls, kind: str, event: bytes, *, message_id: str | None) -> Self:
+        """Make a salted event from canonical bytes that the contract defines (``DecidedEvent``); ``message_id`` is the one in them."""
+        about = UUID(message_id) if message_id else None
+        return cls(new_event_id(), kind, event, token_bytes(SALT_BYTES), about)
 
     def entry(self) -> bytes:
         """Return the bytes that the log commits to."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from broker.log.fsck_entries import BATCH, FetchedRows, Stretch, check_leaves, check_payloads, fetch_rows
+from broker.log.fsck_erasures import check_erasures, count_emptied
 from broker.log.fsck_records import Signers, check_loose_records, check_records, read_signers
 from broker.log.rebuilding import NoteReader, RebuiltTree, read_vkey
 from broker.store.pool import Connection
@@ -122,6 +123,7 @@ class Fsck:
                 on_batch()
         await self._check_ends(total)
         await check_loose_records(self._connection, self.state.counts, self.state.note)
+        await check_erasures(self._connection, self.state.note)
         return self.state
 
     async def _check_batch(self, rows: FetchedRows) -> FetchedRows:
@@ -131,16 +133,20 @@ class Fsck:
             await asyncio.sleep(0)  # lets the query go out
             tiles: dict[tuple[int, int], tuple[bytes, bytes]] = {}
             events: list[tuple[Any, Mapping[str, Any]]] = []
+            absent: list[int] = []
             uncovered: tuple[int, Sequence[bytes]] = (0, ())
             for stretch in rows.stretches:
                 self._skip_gap(stretch.positions[0])
                 events += check_payloads(stretch, self.state.counts, self.state.note)
+                absent += [p for p, event in zip(stretch.positions, stretch.events, strict=True) if event is None]
                 uncovered = self._grow(stretch, rows.checkpoints, tiles)
         except BaseException:
             reading.cancel()
             await asyncio.wait([reading])
             raise
         following = await reading
+        if absent:
+            self.state.erased += await count_emptied(self._connection, absent, self.state.note)
         await self._check_tail(*uncovered)
         await self._check_tiles(tiles)
         await check_records(self._connection, events, self._signers, self.state.note)

@@ -151,8 +151,8 @@ async def read_body(connection: Connection, message_id: UUID) -> bytes | None:
     return body
 
 
-async def find_notices(connection: Connection, message_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, bytes]]:
-    """Return message id to (event, notice): what its sender was told."""
+async def find_notices(connection: Connection, message_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, bytes | None]]:
+    """Return message id to (event, notice): what its sender was told; no notice where all of it was erased."""
     rows = await connection.fetch(
         "SELECT message_id, event_id, notice FROM messages WHERE message_id = ANY($1::uuid[])", message_ids
     )

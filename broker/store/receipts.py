@@ -61,13 +61,16 @@ class OpenDelivery:
 async def find_deliveries(
     connection: Connection, keys: Sequence[tuple[UUID, str, str]]
 ) -> dict[tuple[UUID, str, str], OpenDelivery]:
-    """Return the decisions of these (message, delivery, decision leaf), first or later, each with its own chain of receipts."""
+    """Return the decisions of these (message, delivery, decision leaf), first or later, each with its own chain of receipts.
+
+    What was erased on request is not found: no receipt can join a chain that is gone.
+    """
     rows = await connection.fetch(
         "SELECT d.message_id, d.delivery_id, wanted.leaf, m.sender, d.recipient, m.referral_id, m.manifest_digest, c.entry, c.released,"
         " ARRAY(SELECT r.body FROM receipts r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id"
         " AND r.decision_leaf = wanted.leaf ORDER BY r.received_at, r.previous IS NOT NULL, r.state = 'actioned') AS chain"
         " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS wanted (message_id, delivery_id, leaf, leaf_sha256)"
-        " JOIN deliveries d USING (message_id, delivery_id) JOIN messages m USING (message_id)"
+        " JOIN deliveries d USING (message_id, delivery_id) JOIN messages m ON m.message_id = d.message_id AND m.notice IS NOT NULL"
         # The decision that the leaf names; where it names none, the first, so that the receipt is seen to bind something else.
         " CROSS JOIN LATERAL (SELECT l.released, e.entry FROM (SELECT d.event_id, d.released UNION ALL"
         " SELECT r.event_id, r.released FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id) l"
@@ -93,8 +96,8 @@ async def find_deliveries(
     }
 
 
-async def find_recorded(connection: Connection, digests: Sequence[str]) -> dict[str, tuple[UUID, bytes]]:
-    """Return digest to (event, notice) of receipts and objects that are recorded already."""
+async def find_recorded(connection: Connection, digests: Sequence[str]) -> dict[str, tuple[UUID, bytes | None]]:
+    """Return digest to (event, notice) of receipts and objects that are recorded already; no notice where it was erased."""
     rows = await connection.fetch(
         "SELECT receipt_digest AS digest, event_id, notice FROM receipts WHERE receipt_digest = ANY($1::text[])"
         " UNION ALL SELECT object_digest, event_id, notice FROM signed_objects WHERE object_digest = ANY($1::text[])",

@@ -63,7 +63,8 @@ async def insert_quarantine(connection: Connection, rows: Iterable[QuarantineRow
             "INSERT INTO quarantine (quarantine_id, user_id, claimed_id, type, queue, body_sha256, body, code, detail, field,"
             " security, first_at, last_at, event_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13)"
             " ON CONFLICT (user_id, body_sha256) DO UPDATE SET seen = quarantine.seen + 1, last_at = EXCLUDED.last_at,"
-            " code = EXCLUDED.code, detail = EXCLUDED.detail, field = EXCLUDED.field, state = 'open'"
+            " code = EXCLUDED.code, detail = EXCLUDED.detail, field = EXCLUDED.field, state = 'open',"
+            " body = coalesce(quarantine.body, EXCLUDED.body)"
             " RETURNING quarantine_id",
             row.quarantine_id,
             row.user_id,
@@ -119,7 +120,7 @@ async def take_quarantined(
     """Decide an open message of the quarantine and return it with its body, or none if it is not there or decided already."""
     return await connection.fetchrow(
         "UPDATE quarantine SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5"
-        " WHERE quarantine_id = $1 AND state = 'open'"
+        " WHERE quarantine_id = $1 AND state = 'open' AND (body IS NOT NULL OR $2 <> 'replaying')"
         " RETURNING quarantine_id, user_id, claimed_id, type, queue, body, code",
         quarantine_id,
         state,
@@ -132,7 +133,7 @@ async def take_quarantined(
 async def list_replaying(connection: Connection, most: int) -> Sequence[asyncpg.Record]:
     """Return messages that a person sent back to intake, with their bodies."""
     return await connection.fetch(
-        "SELECT quarantine_id, user_id, claimed_id, type, queue, body FROM quarantine WHERE state = 'replaying'"
+        "SELECT quarantine_id, user_id, claimed_id, type, queue, body FROM quarantine WHERE state = 'replaying' AND body IS NOT NULL"
         " ORDER BY decided_at LIMIT $1",
         most,
     )

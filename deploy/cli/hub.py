@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import console_users
+from deploy.cli import console_users, hub_retention
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(console_users.app, name="users")
+app.add_typer(hub_retention.retention, name="retention")
+app.add_typer(hub_retention.hold, name="hold")
 
 Config = Annotated[Path, typer.Option("--config", help="The hub's configuration file (YAML).")]
 

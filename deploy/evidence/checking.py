@@ -20,9 +20,10 @@ from schemas.checkpoint import (
 )
 from schemas.directory import Directory
 from schemas.envelope import parse_envelope, verify_envelope
+from schemas.envelope.model import REFERRAL_TYP
 from schemas.envelope.verify import read_manifest as read_manifest_facts
 from schemas.errors import MalformedMessage, SafelaneError
-from schemas.jose.jws import peek_payload
+from schemas.jose.jws import peek_payload, verify_jws
 from schemas.keys import VerifyingKeys, pair_verifying_keys
 from schemas.log_entry import commit_event
 from schemas.objects import digest_object, peek_object
@@ -76,6 +77,7 @@ class PackChecker:
         self._checkpoint: Checkpoint | None = None
         self._events: list[tuple[int, str, bytes]] = []
         self._manifests: dict[str, tuple[str, str]] = {}
+        self._erased: set[int] = set()
         self.verdict = Verdict()
 
     def check(self) -> Verdict:
@@ -91,6 +93,8 @@ class PackChecker:
             verdict.attempt("events", self._check_events)
         for name in self._list("envelopes/"):
             verdict.attempt(name, lambda name=name: self._check_envelope(name))  # type: ignore[misc]
+        for name in self._list("manifests/"):
+            verdict.attempt(name, lambda name=name: self._check_manifest(name))  # type: ignore[misc]
         verdict.attempt("decisions", self._check_decisions)
         verdict.attempt("notices", self._check_notices)
         verdict.attempt("receipts", self._check_receipts)
@@ -141,16 +145,34 @@ class PackChecker:
     def _check_events(self) -> str:
         log = NoteVerifier.from_text(self._newest().hub.log_verifier)
         for item in _read_list(self._files["events.json"]):
+            proof = read_proof(item["proof"])
+            if item["event"] is None:
+                entry = decode_base64url(item["entry"], field="entry")
+                if proof.index != item["position"] or verify_proof(proof, entry, log) != self._checkpoint:
+                    raise MalformedMessage("an entry is not in the log where the pack says", field="events.json")
+                self._erased.add(item["position"])
+                continue
             event = decode_base64url(item["event"], field="event")
             entry = event if item["salt"] is None else commit_event(event, decode_base64url(item["salt"], field="salt"))
-            proof = read_proof(item["proof"])
             if proof.index != item["position"] or verify_proof(proof, entry, log) != self._checkpoint:
                 raise MalformedMessage("an event is not in the log where the pack says", field="events.json")
             members = parse_object(event, max_bytes=_MAX, field="event")
             if members.get("event") != item["kind"]:
                 raise MalformedMessage("an event is of another kind", field="events.json")
             self._events.append((item["position"], item["kind"], event))
+        self._check_erased()
         return f"{len(self._events)} events are in that log, each at its place"
+
+    def _check_erased(self) -> None:
+        """An event may be missing only where another says that it was erased; its commitment is in the log all the same."""
+        said = {position: event for event in self._of_kind("erased") for position in event["entries"]}
+        if not self._erased <= said.keys():
+            raise MalformedMessage("an event is missing, and nothing says that it was erased", field="events.json")
+        for at, reason in sorted({(said[p]["at"], said[p]["reason_code"]) for p in self._erased}):
+            count = sum((said[p]["at"], said[p]["reason_code"]) == (at, reason) for p in self._erased)
+            self.verdict.open.append(
+                f"what {count} events said: erased on {at} ({reason}); their commitments are intact"
+            )
 
     def _of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [parse_object(event, max_bytes=_MAX, field="event") for _, found, event in self._events if found == kind]
@@ -173,6 +195,28 @@ class PackChecker:
         self._manifests[message_id] = (verified.manifest_digest, sender)
         return f"message {message_id} is what {sender} signed, and what the log says was accepted at {accepted['at']}"
 
+    def _check_manifest(self, name: str) -> str:
+        """The sealed bytes are gone; what the sender signed of them is left, and the log says when they were erased."""
+        message_id = name.removeprefix("manifests/").removesuffix(".json")
+        accepted = next(e for e in [*self._of_kind("accepted"), {}] if not e or e["message_id"] == message_id)
+        erased = [
+            e for e in self._of_kind("erased") if e.get("message_id") == message_id and e["scope"] == "ciphertext"
+        ]
+        if not accepted or not erased:
+            raise MalformedMessage("the log does not say that its sealed bytes were erased", field=name)
+        version = int(read_manifest(self._files)["directory_versions"][message_id])
+        jws = parse_object(self._files[name], max_bytes=_MAX, field=name)
+        payload = verify_jws(jws, _signing_keys(self._directories[version], accepted["sender"]), REFERRAL_TYP)
+        found = read_manifest_facts(payload)
+        signed = (found.message_id, found.sender, sha256_base64url(payload))
+        if signed != (message_id, accepted["sender"], accepted["manifest_digest"]):
+            raise MalformedMessage("the log accepted another envelope under this id", field=name)
+        self._manifests[message_id] = (accepted["manifest_digest"], accepted["sender"])
+        return (
+            f"message {message_id} is what {found.sender} signed, and what the log says was accepted at {accepted['at']};"
+            f" its sealed bytes were erased on {erased[0]['at']} ({erased[0]['reason_code']}), the commitment to them is intact"
+        )
+
     def _check_decisions(self) -> str:
         count = 0
         for _, kind, event in self._events:
@@ -193,7 +237,7 @@ class PackChecker:
                 raise MalformedMessage("the sender was told something else", field="notices")
             for decision in parse_object(data, max_bytes=_MAX, field="notice")["decisions"]:
                 told[accepted["message_id"], decision["delivery_id"]] = _reasons(decision)
-        listed = [item for item in _read_list(self._files["decisions.json"]) if item["cause"] is None]
+        listed = [i for i in _read_list(self._files["decisions.json"]) if i["cause"] is None and i["decision"]]
         if {(i["message_id"], i["delivery_id"]): _reasons(i["decision"]) for i in listed} != told:
             raise MalformedMessage("is not what the sender was told", field="decisions.json")
         return f"{len(told)} decisions with their rules and reasons are those that the senders were told"

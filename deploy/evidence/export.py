@@ -35,6 +35,7 @@ checkpoint.txt   the signed head of the message log, with the witnesses' cosigna
 events.json      each event with its salt and its proof under that checkpoint (C2SP tlog-proof)
 directory.json   the directory versions that name the keys, signed by the partnership's authority
 envelopes/       the referrals as sealed and signed by their senders
+manifests/       where the sealed bytes were erased after their time: what their senders signed, digests only
 notices/         what each sender was told of the decisions, which the log commits to
 receipts/        receipts as signed by their recipients
 decisions.json   each decision with rule, reason and authority, as the hub recorded it
@@ -57,7 +58,7 @@ async def export_evidence(
                 event = NewEvent.salted("export", {"at": now.isoformat(), "by": by, "subject": searched_id})
                 await log.append(connection, [event], at=now)
             messages = await connection.fetch(
-                "SELECT message_id, referral_id, sender, revision, kind, received_at, directory_version, event_id, body, notice"
+                "SELECT message_id, referral_id, sender, revision, kind, received_at, directory_version, event_id, body, manifest, notice"
                 " FROM messages WHERE referral_id = $1 OR message_id = $2 ORDER BY received_at, message_id LIMIT $3",
                 searched_id,
                 _read_uuid(searched_id),
@@ -99,7 +100,8 @@ async def _collect(
         sorted({row["directory_version"] for row in messages}),
     )
     directory = Directory.model_validate(peek_object(versions[-1]["body"]))
-    wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts)]
+    erased = await connection.fetch("SELECT event_id FROM erasures WHERE subject_id = ANY($1) ORDER BY erased_at", ids)
+    wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts, *erased)]
     note, events = await _prove(connection, wanted, directory)
     decisions = [_describe(row) for row in (*deliveries, *later)]
     files: Files = {
@@ -111,10 +113,13 @@ async def _collect(
             {"authority": list(authority), "versions": [json.loads(row["body"]) for row in versions]}
         ),
     }
-    files |= {f"envelopes/{row['message_id']}.json": row["body"] for row in messages}
-    files |= {f"notices/{row['message_id']}.json": row["notice"] for row in messages}
+    files |= {f"envelopes/{row['message_id']}.json": row["body"] for row in messages if row["body"]}
+    files |= {f"manifests/{row['message_id']}.json": row["manifest"] for row in messages if row["manifest"]}
+    files |= {f"notices/{row['message_id']}.json": row["notice"] for row in messages if row["notice"]}
     files |= {
-        f"receipts/{number:03d}-{row['receipt_digest']}.json": row["body"] for number, row in enumerate(receipts, 1)
+        f"receipts/{number:03d}-{row['receipt_digest']}.json": row["body"]
+        for number, row in enumerate(receipts, 1)
+        if row["body"]
     }
     files["summary.pdf"] = write_summary_pdf(searched_id, messages, decisions, receipts, note, now=now)
     told = {str(row["message_id"]): row["directory_version"] for row in messages}
@@ -124,7 +129,7 @@ async def _collect(
 async def _prove(connection: Any, event_ids: Sequence[UUID], directory: Directory) -> tuple[str, list[dict[str, Any]]]:
     """Return the checkpoint, and the events with proofs under it: the newest one with a quorum if that covers all, else the newest of all."""
     rows = await connection.fetch(
-        "SELECT e.position, e.kind, p.event, p.salt FROM log_entries e JOIN log_payloads p USING (event_id)"
+        "SELECT e.position, e.kind, e.entry, p.event, p.salt FROM log_entries e JOIN log_payloads p USING (event_id)"
         " WHERE e.event_id = ANY($1) ORDER BY e.position",
         event_ids,
     )
@@ -138,12 +143,21 @@ async def _prove(connection: Any, event_ids: Sequence[UUID], directory: Director
             {
                 "position": row["position"],
                 "kind": row["kind"],
-                "event": encode_base64url(row["event"]),
-                "salt": None if row["salt"] is None else encode_base64url(row["salt"]),
+                **_show_payload(row),
                 "proof": await prove_entry_under(connection, row["position"], size, note),
             }
         )
     return note, events
+
+
+def _show_payload(row: Any) -> dict[str, str | None]:
+    """Return an event with its salt; of one that was erased, the commitment that the log keeps."""
+    if row["event"] is None:
+        return {"event": None, "salt": None, "entry": encode_base64url(row["entry"])}
+    return {
+        "event": encode_base64url(row["event"]),
+        "salt": None if row["salt"] is None else encode_base64url(row["salt"]),
+    }
 
 
 def _describe(row: Any) -> dict[str, Any]:

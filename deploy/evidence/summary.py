@@ -54,6 +54,12 @@ def write_summary_pdf(
 
 def _describe_decision(told: dict[str, Any], receipts: Sequence[Any], styles: Any) -> list[Flowable]:
     decision = told["decision"]
+    if not decision:
+        return [
+            Paragraph(
+                f"Delivery {escape(told['delivery_id'])}: erased; the log keeps its commitment.", styles["BodyText"]
+            )
+        ]
     again = f", again because of {told['cause']}" if told["cause"] else ""
     heading = f"{decision['recipient']} ({decision['role']}, {decision['purpose']}): {decision['outcome']} by {decision['row']}{again}"
     lines = [

@@ -19,7 +19,7 @@ from schemas.checkpoint import write_verifier
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
 
 CONFIG_FILE = "hub.yaml"
-ROLES = ("worker", "api", "console")
+ROLES = ("worker", "api", "console", "eraser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def write_hub_files(
             "worker_dsn_file": "worker.dsn",
             "api_dsn_file": "api.dsn",
             "console_dsn_file": "console.dsn",
+            "eraser_dsn_file": "eraser.dsn",
             "owner_dsn_file": "owner.dsn",
         },
         "amqp": amqp.model_dump(mode="json"),

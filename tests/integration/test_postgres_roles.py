@@ -26,7 +26,7 @@ async def test_owner_without_privileges_migrates_and_programs_cannot_alter_the_l
         return f"postgresql://safelane_{role}:{PASSWORD}@127.0.0.1:{own_stack.postgres.port}/safelane"
 
     await upgrade_database(login("owner"))
-    for role in ("worker", "api", "console", "reader"):
+    for role in ("worker", "api", "console", "reader", "eraser"):
         await superuser.execute(f"ALTER ROLE safelane_{role} PASSWORD '{PASSWORD}'")
         connection = await asyncpg.connect(login(role))
         try:

@@ -232,7 +232,7 @@ async def open_hub_world(
     await upgrade_database(dsn)
     owner = await asyncpg.connect(dsn)
     try:
-        for role in ("safelane_worker", "safelane_api"):
+        for role in ("safelane_worker", "safelane_api", "safelane_eraser"):
             await set_role_password(owner, role)
         log_jwk = generate_ed25519_jwk(KeyUse.LOG)
         verifier = write_verifier(ORIGIN, public_part(log_jwk))
@@ -278,6 +278,7 @@ def write_hub_config(
     """Write the hub's configuration and secrets into ``folder``."""
     (folder / "worker.dsn").write_text(with_login(dsn, "safelane_worker"))
     (folder / "api.dsn").write_text(with_login(dsn, "safelane_api"))
+    (folder / "eraser.dsn").write_text(with_login(dsn, "safelane_eraser"))
     (folder / "log.jwk").write_text(json.dumps(log_jwk))
     settings = rabbit.amqp_settings("hub").model_dump(mode="json", exclude_none=True)
     timings = {"lease": "PT1S", "relay_every_seconds": 0.2, "offer_again_after": "PT10M"}
@@ -287,7 +288,11 @@ def write_hub_config(
             {
                 "environment": "test",
                 "trust_file": str(authority.folder / "trust.json"),
-                "postgres": {"worker_dsn_file": "worker.dsn", "api_dsn_file": "api.dsn"},
+                "postgres": {
+                    "worker_dsn_file": "worker.dsn",
+                    "api_dsn_file": "api.dsn",
+                    "eraser_dsn_file": "eraser.dsn",
+                },
                 "amqp": settings,
                 "log": {"origin": ORIGIN, "key_file": "log.jwk"},
                 "worker": timings | worker,

@@ -29,6 +29,10 @@ PODS = {
     document["metadata"]["name"]: document["spec"]["template"]["spec"]
     for document in MANIFESTS
     if document["kind"] in ("Deployment", "Job")
+} | {
+    document["metadata"]["name"]: document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    for document in MANIFESTS
+    if document["kind"] == "CronJob"
 }
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
@@ -96,7 +100,7 @@ def test_data_network_reaches_nobody_outside() -> None:
 
 
 def test_compose_waits_for_migrations() -> None:
-    for name in ("hub-api", "hub-console", "hub-worker"):
+    for name in ("hub-api", "hub-console", "hub-worker", "hub-retention"):
         wanted = COMPOSE["services"][name]["depends_on"]
         assert wanted == {"hub-init": {"condition": "service_completed_successfully"}}
 
@@ -177,12 +181,13 @@ def test_every_deployment_has_two_replicas_and_a_disruption_budget() -> None:
         assert str(deployment["spec"]["selector"]["matchLabels"]) in budgets
 
 
-def test_only_the_migration_sees_the_owners_secret() -> None:
+def test_only_the_migration_sees_the_owners_secret_and_only_retention_the_erasers() -> None:
     secrets = {
         name: {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
         for name, pod in PODS.items()
     }
     assert secrets.pop("safelane-hub-init") == {"safelane-hub-owner"}
+    assert secrets.pop("safelane-hub-retention") == {"safelane-hub-eraser"}
     assert set(map(frozenset, secrets.values())) == {frozenset({"safelane-hub"})}
 
 
@@ -251,7 +256,7 @@ def test_unit_is_hardened_and_runs_a_real_command(path: Path) -> None:
     unit.read_string(path.read_text())
     service = dict(unit["Service"])
     assert find_fault(re.sub(r"^\S+/safelane", "safelane", service["ExecStart"])) is None
-    assert service["User"] == "safelane"
+    assert service["User"] == ("safelane-eraser" if path.stem == "safelane-hub-retention" else "safelane")
     assert service["CapabilityBoundingSet"] == ""
     assert service["Restart"] == "always"
     assert service["RestartPreventExitStatus"] == "4"

@@ -1,0 +1,1 @@
+"""Retention: what is erased when its time is over or on request, and the legal holds that stop it."""
