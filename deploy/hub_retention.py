@@ -2,19 +2,24 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from broker.api.wiring import read_clock
 from broker.config import HubConfig, read_log_key
+from broker.intake.pairing import use_pair
 from broker.log import LogWriter
 from broker.retention import holds
 from broker.retention.erasing import ErasedCounts, Eraser
-from broker.store import open_pool
+from broker.store import open_pool, translate_errors
 from broker.store.erasing import RetainedCounts
+from broker.store.pool import Connection
 from deploy.clock import build_business_clock
 from deploy.hub_status import open_operator
+from schemas.errors import NotFound
+from schemas.objects.approval import ApprovalAction
 
 
 def open_log(config: HubConfig) -> LogWriter:
@@ -93,3 +98,51 @@ async def list_holds(config: HubConfig, *, in_force: bool) -> list[dict[str, Any
     """
     async with open_operator(config) as (pool, _):
         return await holds.list_holds(pool, in_force=in_force)
+
+
+async def erase_referral(config: HubConfig, referral_id: str, *, by: str) -> int:
+    """Erase all that is held of a referral on two people's approvals; return how many log entries lost their payload.
+
+    Raises:
+        TwoMustApprove: they have not both approved it.
+        NotFound, Conflict: there is no such referral, or it is held, under way or erased already.
+        StoreUnavailable: nothing was erased.
+    """
+    async with open_eraser(config) as eraser, open_operator(config) as (_, registry):
+        directory = (await registry.current()).directory
+
+        async def approve(connection: Connection) -> tuple[Sequence[str], str]:
+            pair = await use_pair(connection, directory, ApprovalAction.ERASE, referral_id, now=read_clock())
+            return pair.people, pair.reason_code
+
+        return await eraser.erase_referral(referral_id, by=by, approve=approve)
+
+
+async def lift_hold(config: HubConfig, hold_id: str, *, by: str) -> Sequence[str]:
+    """Lift a legal hold on two people's approvals; return who they are.
+
+    Raises:
+        TwoMustApprove: they have not both approved it.
+        NotFound: there is no such hold in force.
+        StoreUnavailable: nothing was lifted.
+    """
+    try:
+        wanted = UUID(hold_id)
+    except ValueError:
+        raise NotFound("there is no such hold", field="hold_id") from None
+    now = build_business_clock(config.clock_file, config.environment)()
+    async with open_operator(config) as (pool, registry):
+        directory = (await registry.current()).directory
+        with translate_errors():
+            async with pool.acquire(timeout=10) as connection, connection.transaction():
+                pair = await use_pair(connection, directory, ApprovalAction.LIFT_HOLD, hold_id, now=read_clock())
+                await holds.lift_hold(
+                    connection,
+                    open_log(config),
+                    wanted,
+                    by=by,
+                    approvers=list(pair.people),
+                    reason_code=pair.reason_code,
+                    now=now,
+                )
+    return pair.people

@@ -6,6 +6,7 @@ from typing import Any, cast
 from deploy.authority.hub_link import HubLink
 from deploy.authority.officers import Officer
 from deploy.authority.people import Approver
+from schemas.canonical import canonical_bytes
 
 
 class ReviewLink(HubLink):
@@ -40,6 +41,13 @@ class ReviewLink(HubLink):
         """Lodge a bundled policy pack; return its digest."""
         answer = self._call("POST", "/v1/policies", officer=_as_caller(approver), body=bundle)
         return str(answer["policy_digest"])
+
+    def read_chronology(self, approver: Approver, token: str) -> dict[str, Any]:
+        """Return who knew what of the child with this token; it uses up two people's approvals."""
+        found: dict[str, Any] = self._call(
+            "POST", "/v1/chronology", officer=_as_caller(approver), body=canonical_bytes({"token": token})
+        )
+        return found
 
 
 def _as_caller(approver: Approver) -> Officer:

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from broker.api import (
     audit_routes,
+    chronology_routes,
     directory_routes,
     enrolment_routes,
     health_routes,
@@ -45,6 +46,7 @@ def create_app(context: ApiContext, *, request_seconds: float = REQUEST_SECONDS)
         audit_routes,
         report_routes,
         policy_routes,
+        chronology_routes,
         log_routes,
         health_routes,
     ):

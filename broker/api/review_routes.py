@@ -16,6 +16,7 @@ from broker.intake.approving import build_approval, check_approval, read_members
 from broker.intake.collecting import collect_delivery
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
+from broker.intake.pairing import approve_as_one_of_two
 from broker.intake.people import PARTNERSHIP_ROLE, list_approver_roles
 from broker.log import NewEvent
 from broker.registry.access import Caller
@@ -25,7 +26,7 @@ from broker.store import reviewing
 from broker.store.pool import translate_errors
 from schemas.canonical import parse_object
 from schemas.errors import Conflict, DependencyUnavailable, MalformedMessage, NotFound, NotPermitted
-from schemas.objects.approval import ApprovalAction
+from schemas.objects.approval import PAIRED_ACTIONS, ApprovalAction
 from schemas.objects.signed import digest_object, peek_object
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
@@ -84,7 +85,7 @@ async def claim_review(message_id: str, delivery_id: str, context: Context, call
     openapi_extra=describe(answer={"object_digest": "…"}, status=201),
 )
 async def hand_in_approval(request: Request, context: Context, caller: PersonCaller) -> Response:
-    """Verify, register and log an approval (release, refuse, disclosure_token, lift_embargo, review_embargo, review_break_glass, activate_policy)."""
+    """Verify, register and log an approval (release, refuse, disclosure_token, lift_embargo, review_embargo, review_break_glass, activate_policy, and one of two for chronology, erase, lift_hold)."""
     body = await read_body(request, max_bytes=MAX_APPROVAL_BYTES)
     parse_object(body, max_bytes=MAX_APPROVAL_BYTES)
     person = _require_person(caller)
@@ -109,6 +110,10 @@ async def _take_approval(context: ApiContext, body: bytes, person: str) -> str:
                 return digest  # handed in again after a lost answer: one effect
             if peek_object(body).get("action") == ApprovalAction.ACTIVATE_POLICY:
                 return await approve_pack(
+                    context.pool, connection, context.log, body, snapshot, person=person, now=real_now
+                )
+            if peek_object(body).get("action") in PAIRED_ACTIONS:
+                return await approve_as_one_of_two(
                     context.pool, connection, context.log, body, snapshot, person=person, now=real_now
                 )
             taken = await check_approval(connection, body, snapshot, real_now=real_now)

@@ -142,6 +142,16 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     "console_denied": EventKind(
         False, ("by", "action"), "Somebody signed in asked the console for what their roles do not allow."
     ),
+    "approval": EventKind(
+        False,
+        ("action", "subject", "by", "reason_code", "object_digest"),
+        "One of two people approved an act that needs both: a chronology, erasing a referral, lifting a legal hold.",
+    ),
+    "chronology": EventKind(
+        False,
+        ("by", "approvers", "subject", "reason_code", "approvals"),
+        "Somebody read who knew what of one child, on two people's approvals; the subject is the token's digest.",
+    ),
     "erased": EventKind(
         False,
         ("scope", "message_id", "quarantine_id", "entries", "reason_code", "by", "approvers"),

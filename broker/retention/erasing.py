@@ -7,7 +7,7 @@ database's own functions, whatever this code does.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,8 @@ from schemas.errors import Conflict, DependencyUnavailable, NotFound
 
 _log = structlog.get_logger(__name__)
 
+Approve = Callable[[Connection], Awaitable[tuple[Sequence[str], str]]]
+"""Uses up the approvals of an erasure; returns the people who gave them and their reason code."""
 TIME_IS_OVER = "time_is_over"
 BY_TIME = "retention"
 MOST_AT_ONCE = 64
@@ -94,8 +96,10 @@ class Eraser:
             except TimeoutError:
                 continue
 
-    async def erase_referral(self, referral_id: str, *, by: str, approvers: Sequence[str], reason_code: str) -> int:
+    async def erase_referral(self, referral_id: str, *, by: str, approve: Approve) -> int:
         """Erase all that is held of a referral, payloads and salts of its events included; return how many log entries lost their payload.
+
+        ``approve`` is called in the transaction and returns who approved it and why, or raises.
 
         Its ids, states and instants stay, so that a repeat of it has no second effect. Consents of the same child are records of their own and stay.
 
@@ -108,10 +112,11 @@ class Eraser:
         with translate_errors():
             async with self._pool.acquire(timeout=10) as connection, connection.transaction():
                 ids = await _check_matter(connection, referral_id)
+                people, reason_code = await approve(connection)
                 erased = await erasing_store.erase_everything(connection, ids)
                 if erased.keys() != set(ids):
                     raise StillUnderWay("something of it changed meanwhile", field="referral")
-                members = {"scope": EVERYTHING, "reason_code": reason_code, "by": by, "approvers": list(approvers)}
+                members = {"scope": EVERYTHING, "reason_code": reason_code, "by": by, "approvers": list(people)}
                 await self._append(
                     connection, now, [(i, members | {"entries": positions}) for i, positions in erased.items()]
                 )

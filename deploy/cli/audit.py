@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.cli import audit_report
+from deploy.cli.chronology import chronology
 from deploy.cli.personal_key import Hub, PassphraseFile, Trust
 
 if TYPE_CHECKING:
@@ -198,6 +199,12 @@ def reindex(config: Config = Path("hub.yaml")) -> None:
     with show_progress("events") as report:
         size = LocalAudit(load_config(config), getpass.getuser()).reindex(report)
     typer.echo(f"Searches are complete up to position {size}.")
+
+
+app.command(
+    "chronology",
+    epilog="Example: safelane audit chronology child.token --key ann.key.json --hub https://hub.example.org:8443 --trust trust.json",
+)(chronology)
 
 
 def _open(key: Path | None, hub: str, trust: Path, passphrase_file: Path | None, here: tuple[Path, str]) -> "Source":

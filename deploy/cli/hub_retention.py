@@ -66,6 +66,23 @@ def status(config: Config = Path("hub.yaml")) -> None:
     typer.echo(f"quarantined, due   {found.quarantined}")
 
 
+@retention.command(epilog="Example: safelane hub retention erase ref_3kq9x2vw --by ann --config hub.yaml")
+def erase(
+    referral: Annotated[str, typer.Argument(help="The referral's id.")],
+    *,
+    by: Annotated[str, typer.Option(help="Who does it: your person id.")],
+    config: Config = Path("hub.yaml"),
+) -> None:
+    """Erase all that is held of one referral, payloads and salts too, once two people have agreed ('review agree erase'). It cannot be undone."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.hub_retention import erase_referral
+
+    entries = asyncio.run(erase_referral(load_config(config), referral, by=by))
+    typer.echo(f"Erased, with the payloads of {entries} log entries. Their commitments and every proof stay.")
+
+
 @hold.command(
     epilog="Example: safelane hub hold add --referral ref_3kq9x2vw --reason-code court_order --by ann --config hub.yaml"
 )
@@ -95,6 +112,23 @@ def add(
     scope = "referral" if referral else "subject"
     hold_id = asyncio.run(place_hold(load_config(config), scope=scope, subject=subject, reason_code=reason_code, by=by))
     typer.echo(f"Hold {hold_id} is in force.")
+
+
+@hold.command(epilog="Example: safelane hub hold lift 0b6f0c1e-… --by ann --config hub.yaml")
+def lift(
+    hold_id: Annotated[str, typer.Argument(help="The hold's id, as 'list' shows it.")],
+    *,
+    by: Annotated[str, typer.Option(help="Who does it: your person id.")],
+    config: Config = Path("hub.yaml"),
+) -> None:
+    """Lift a legal hold, once two people have agreed ('review agree lift_hold')."""
+    import asyncio
+
+    from broker.config import load_config
+    from deploy.hub_retention import lift_hold
+
+    people = asyncio.run(lift_hold(load_config(config), hold_id, by=by))
+    typer.echo(f"Lifted, as {' and '.join(people)} agreed.")
 
 
 @hold.command("list", epilog="Example: safelane hub hold list --all --config hub.yaml")

@@ -179,6 +179,43 @@ def close_review(
     _state("review_break_glass", delivery, (key, hub, trust, passphrase_file), reason_code)
 
 
+@app.command(
+    "agree",
+    epilog="Example: safelane review agree erase ref_3kq9x2vw --reason-code subject_request --key ann.key.json --hub … --trust …",
+)
+def agree(
+    action: Annotated[str, typer.Argument(help="chronology, erase or lift_hold.")],
+    subject: Annotated[
+        str, typer.Argument(help="erase: the referral's id; lift_hold: the hold's; chronology: a file with the token.")
+    ],
+    *,
+    reason_code: Reason,
+    key: KeyFile,
+    hub: Hub,
+    trust: Trust,
+    role: Annotated[str | None, typer.Option(help="Which of your roles approves it; default: your first.")] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Sign, as one of the two people that it takes. The hub sees a digest of what it is about; each signature serves once, within a day."""
+    from deploy.authority.people import sign_approval
+    from deploy.cli.hub_retention import read_token
+    from schemas.canonical import sha256_base64url
+
+    about = read_token(Path(subject)) if action == "chronology" else subject
+    approver, link = connect(key, hub, trust, passphrase_file)
+    with link:
+        approval = sign_approval(
+            approver,
+            now=datetime.now(UTC),
+            action=action,
+            subject_digest=sha256_base64url(about.encode()),
+            approver_role=role,
+            reason_code=reason_code,
+        )
+        digest = link.hand_in(approver, approval)
+    typer.echo(f"{action}: registered as {digest}. Another person must do the same.")
+
+
 def _state(
     action: str,
     delivery: str,

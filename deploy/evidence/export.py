@@ -13,13 +13,11 @@ from uuid import UUID
 import asyncpg
 
 from broker.log import LogWriter, NewEvent
-from broker.log.reading import prove_entry_under
-from broker.log.witnessing import read_cosigned, read_witnessed_checkpoint
+from broker.log.proving import ProvenEvent, prove_events
 from broker.store import translate_errors
 from deploy.evidence.pack import Files, seal_pack
 from deploy.evidence.summary import write_summary_pdf
 from schemas.canonical import canonical_bytes, encode_base64url
-from schemas.checkpoint import read_checkpoint
 from schemas.directory import Directory
 from schemas.errors import NotFound
 from schemas.objects import peek_object
@@ -102,7 +100,8 @@ async def _collect(
     directory = Directory.model_validate(peek_object(versions[-1]["body"]))
     erased = await connection.fetch("SELECT event_id FROM erasures WHERE subject_id = ANY($1) ORDER BY erased_at", ids)
     wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts, *erased)]
-    note, events = await _prove(connection, wanted, directory)
+    note, proven = await prove_events(connection, wanted, directory)
+    events = [_show_event(event) for event in proven]
     decisions = [_describe(row) for row in (*deliveries, *later)]
     files: Files = {
         "README.txt": README.encode(),
@@ -126,38 +125,13 @@ async def _collect(
     return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=told)
 
 
-async def _prove(connection: Any, event_ids: Sequence[UUID], directory: Directory) -> tuple[str, list[dict[str, Any]]]:
-    """Return the checkpoint, and the events with proofs under it: the newest one with a quorum if that covers all, else the newest of all."""
-    rows = await connection.fetch(
-        "SELECT e.position, e.kind, e.entry, p.event, p.salt FROM log_entries e JOIN log_payloads p USING (event_id)"
-        " WHERE e.event_id = ANY($1) ORDER BY e.position",
-        event_ids,
-    )
-    note = await read_witnessed_checkpoint(connection, directory)
-    if note is None or read_checkpoint(note).size <= rows[-1]["position"]:
-        note = await read_cosigned(connection, await connection.fetchval("SELECT max(size) FROM log_checkpoints"))
-    size = read_checkpoint(note).size
-    events = []
-    for row in rows:
-        events.append(
-            {
-                "position": row["position"],
-                "kind": row["kind"],
-                **_show_payload(row),
-                "proof": await prove_entry_under(connection, row["position"], size, note),
-            }
-        )
-    return note, events
-
-
-def _show_payload(row: Any) -> dict[str, str | None]:
-    """Return an event with its salt; of one that was erased, the commitment that the log keeps."""
-    if row["event"] is None:
-        return {"event": None, "salt": None, "entry": encode_base64url(row["entry"])}
-    return {
-        "event": encode_base64url(row["event"]),
-        "salt": None if row["salt"] is None else encode_base64url(row["salt"]),
-    }
+def _show_event(proven: ProvenEvent) -> dict[str, Any]:
+    """Return an event with its salt and proof; of one that was erased, the commitment that the log keeps."""
+    shown: dict[str, Any] = {"position": proven.position, "kind": proven.kind, "proof": proven.proof}
+    if proven.event is None:
+        return shown | {"event": None, "salt": None, "entry": encode_base64url(proven.entry)}
+    salt = None if proven.salt is None else encode_base64url(proven.salt)
+    return shown | {"event": encode_base64url(proven.event), "salt": salt}
 
 
 def _describe(row: Any) -> dict[str, Any]:

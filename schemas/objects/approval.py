@@ -21,6 +21,13 @@ class ApprovalAction(StrEnum):
     REVIEW_EMBARGO = "review_embargo"
     REVIEW_BREAK_GLASS = "review_break_glass"
     ACTIVATE_POLICY = "activate_policy"
+    CHRONOLOGY = "chronology"
+    ERASE = "erase"
+    LIFT_HOLD = "lift_hold"
+
+
+PAIRED_ACTIONS = frozenset({ApprovalAction.CHRONOLOGY, ApprovalAction.ERASE, ApprovalAction.LIFT_HOLD})
+"""Acts on something that is no message, each for two people together: who knew what of one child, erasing a referral, lifting a legal hold."""
 
 
 class Approval(SignedModel):
@@ -43,6 +50,8 @@ class Approval(SignedModel):
     scheme: Code | None = None
     """MAPPA, CSODS or DVDS for a disclosure token."""
     policy_digest: Digest | None = None
+    subject_digest: Digest | None = None
+    """SHA-256 of what a paired act is about: a subject's token, a referral's id, a hold's id."""
     reason_code: Code
     reason_digest: Digest | None = None
     """Salted digest of the words, which stay with the approver's agency."""
@@ -65,4 +74,6 @@ class Approval(SignedModel):
             raise ValueError("must name the scheme and the recipient")
         if self.action is ApprovalAction.ACTIVATE_POLICY and self.policy_digest is None:
             raise ValueError("must name the policy pack's digest")
+        if (self.action in PAIRED_ACTIONS) != (self.subject_digest is not None):
+            raise ValueError("must name what it is about by its digest, and only a paired act does")
         return self

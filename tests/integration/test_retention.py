@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from deploy.audit_trail import read_trail
 from typer.testing import CliRunner, Result
 
 from broker.config import read_log_key
@@ -20,7 +21,6 @@ from broker.retention.erasing import Eraser, StillUnderWay, UnderLegalHold
 from broker.retention.holds import place_hold
 from broker.store import open_pool
 from broker.store.pool import StoreUnavailable
-from deploy.audit_trail import read_trail
 from deploy.authority.signing import read_trust
 from deploy.cli import app
 from deploy.evidence.checking import PackChecker, Verdict
@@ -85,6 +85,15 @@ async def pool(world: HubWorld) -> AsyncIterator[asyncpg.Pool]:
 
 def writer(world: HubWorld) -> LogWriter:
     return LogWriter(ORIGIN, read_log_key(world.config.log.key_file))
+
+
+def agreed(reason_code: str) -> Any:
+    """Two people's agreement, as the pairing of approvals gives it (``test_chronology`` has the real one)."""
+
+    async def approve(_: Any) -> tuple[list[str], str]:
+        return ["ann", "bob"], reason_code
+
+    return approve
 
 
 def eraser(world: HubWorld, pool: asyncpg.Pool, *, days: float = 31) -> Eraser:
@@ -174,9 +183,7 @@ async def test_a_repeat_of_what_was_erased_has_no_second_effect_and_the_same_ans
         (again,) = await world.receive(POLICE, 1)
         told, _ = check_evidence(world, again.body)
         assert told == json.loads(notice)
-        await eraser(world, pool).erase_referral(
-            OTHER.referral_id, by="ann", approvers=["ann", "bob"], reason_code="subject_request"
-        )
+        await eraser(world, pool).erase_referral(OTHER.referral_id, by="ann", approve=agreed("subject_request"))
         await world.publish(POLICE, [world.seal(ToSchool(referral_id=OTHER.referral_id)).body])
         (again,) = await world.receive(POLICE, 1)
         told, _ = check_evidence(world, again.body)
@@ -193,9 +200,7 @@ async def test_erasing_a_referral_takes_payloads_and_salts_and_leaves_every_proo
         OLD.referral_id,
     )
     assert len(known) >= 3, "accepted, decided, receipt"
-    count = await eraser(world, pool).erase_referral(
-        OLD.referral_id, by="ann", approvers=["ann", "bob"], reason_code="subject_request"
-    )
+    count = await eraser(world, pool).erase_referral(OLD.referral_id, by="ann", approve=agreed("subject_request"))
     assert count == len(known)
     gone = await world.owner.fetch(
         "SELECT event, salt FROM log_payloads WHERE event_id = ANY($1::uuid[])", [row["event_id"] for row in known]
@@ -222,9 +227,7 @@ async def test_erasing_a_referral_takes_payloads_and_salts_and_leaves_every_proo
     assert other.broken == []
     assert len([line for line in other.open if "erased" in line]) == 0
     with pytest.raises(Conflict):
-        await eraser(world, pool).erase_referral(
-            OLD.referral_id, by="ann", approvers=["ann", "bob"], reason_code="again"
-        )
+        await eraser(world, pool).erase_referral(OLD.referral_id, by="ann", approve=agreed("again"))
 
 
 async def test_legal_holds_stop_time_and_requests_for_the_referral_and_for_the_child(
@@ -237,13 +240,9 @@ async def test_legal_holds_stop_time_and_requests_for_the_referral_and_for_the_c
         assert (await eraser(world, pool).erase_due()).messages == 1
         assert await bodies(world) == {OLD.referral_id, OPEN.referral_id}
         with pytest.raises(UnderLegalHold):
-            await eraser(world, pool).erase_referral(
-                OLD.referral_id, by="ann", approvers=["ann", "bob"], reason_code="request"
-            )
+            await eraser(world, pool).erase_referral(OLD.referral_id, by="ann", approve=agreed("request"))
         with pytest.raises(StillUnderWay):
-            await eraser(world, pool).erase_referral(
-                OPEN.referral_id, by="ann", approvers=["ann", "bob"], reason_code="request"
-            )
+            await eraser(world, pool).erase_referral(OPEN.referral_id, by="ann", approve=agreed("request"))
         # Whatever a program does, the database's own function passes over it.
         held = await world.owner.fetchval("SELECT message_id FROM messages WHERE referral_id = $1", OLD.referral_id)
         assert await pool.fetch("SELECT erase_everything($1::uuid[])", [held]) == []
@@ -311,7 +310,7 @@ async def test_what_is_taken_away_without_a_word_or_comes_back_is_found(world: H
         assert codes <= set(await findings(world)), statement
         await transaction.rollback()
     await eraser(world, pool).erase_due()
-    await eraser(world, pool).erase_referral(OLD.referral_id, by="ann", approvers=["ann", "bob"], reason_code="request")
+    await eraser(world, pool).erase_referral(OLD.referral_id, by="ann", approve=agreed("request"))
     assert await findings(world) == []
     restored = "UPDATE log_payloads SET event = $2, salt = $3 WHERE event_id = $1"
     forged = "INSERT INTO erasures VALUES ($1, 'ciphertext', now(), $2)"
@@ -333,9 +332,7 @@ async def test_without_the_log_nothing_is_erased(world: HubWorld, pool: asyncpg.
     with pytest.raises(StoreUnavailable):
         await eraser(world, pool).erase_due()
     with pytest.raises(StoreUnavailable):
-        await eraser(world, pool).erase_referral(
-            OLD.referral_id, by="ann", approvers=["ann", "bob"], reason_code="request"
-        )
+        await eraser(world, pool).erase_referral(OLD.referral_id, by="ann", approve=agreed("request"))
     assert len(await bodies(world)) == 3
     await world.owner.execute("GRANT INSERT ON log_entries TO safelane_eraser")
     assert (await eraser(world, pool).erase_due()).messages == 2
