@@ -87,6 +87,24 @@ class WorkerSettings(ConfigModel):
     relay_every_seconds: float = Field(default=1.0, gt=0, le=60, description="How often the outbox is looked at (s).")
 
 
+class TimestampSettings(ConfigModel):
+    """An authority outside that timestamps checkpoints (RFC 3161). Absent: nobody does. Nothing ever waits for it."""
+
+    url: str = Field(
+        pattern=r"^https?://\S+$", description="The authority's URL, which takes timestamp queries by POST."
+    )
+    ca_file: Path = Field(description="PEM certificates to which its answers must chain.")
+    every: timedelta = Field(
+        default=timedelta(hours=1), ge=timedelta(seconds=1), description="How often a checkpoint is timestamped."
+    )
+    late_after: timedelta = Field(
+        default=timedelta(hours=3),
+        gt=timedelta(0),
+        description="Raise an alarm when a checkpoint has waited this long.",
+    )
+    timeout_seconds: float = Field(default=10.0, gt=0, le=60, description="How long an answer may take (s).")
+
+
 class RetentionSettings(ConfigModel):
     """How long the hub keeps what it only carries. The content-free audit stays; legal holds stop the clock."""
 
@@ -120,6 +138,9 @@ class HubConfig(ConfigModel):
     postgres: PostgresSettings = Field(description="PostgreSQL.")
     amqp: AmqpSettings = Field(description="RabbitMQ, as the hub's own user.")
     log: LogSettings = Field(description="The message log.")
+    timestamps: TimestampSettings | None = Field(
+        default=None, description="Timestamps of checkpoints by an authority outside; absent: none."
+    )
     retention: RetentionSettings = Field(default=RetentionSettings(), description="How long sealed bytes are kept.")
     worker: WorkerSettings = Field(default=WorkerSettings(), description="The intake worker.")
     api: ApiSettings | None = Field(default=None, description="The HTTP API; absent on machines that only run workers.")

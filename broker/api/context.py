@@ -18,6 +18,7 @@ from broker.api.settings import ApiSettings
 from broker.audit import Projector
 from broker.audit.reader import AuditReader
 from broker.log import LogWriter
+from broker.log.timestamping import Timestamper
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, Caller
 from broker.registry.packs import PackShelf
@@ -41,6 +42,7 @@ class ApiContext:
     projector: Projector
     audit: AuditReader
     clock: Callable[[], datetime]
+    timestamper: Timestamper | None = None
     audit_rate: RateBound = field(default_factory=RateBound)
     """How often one person may ask the audit."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)

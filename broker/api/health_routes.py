@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from broker.api.answers import answer_json, describe
 from broker.api.context import Context
 from broker.audit import ProjectionState, read_projections
+from broker.log.timestamping import read_timestamp_state
 from broker.log.witnessing import read_witness_state
 from broker.registry import versions
 from broker.store.pool import translate_errors
@@ -58,6 +59,7 @@ async def get_metrics(context: Context) -> Response:
     context.metrics.unwitnessed.set(described.get("size", 0) - described.get("witnessed_size", 0))
     if "seconds_since_checkpoint" in described:
         context.metrics.checkpoint_age.set(described["seconds_since_checkpoint"])
+    context.metrics.timestamps_late.set(described.get("timestamps", {}).get("late_seconds", 0))
     for state in await _read_projections(context):
         context.metrics.projection_behind.labels(projection=state.name).set(state.behind)
         context.metrics.projection_lag.labels(projection=state.name).set(state.lag_seconds())
@@ -76,12 +78,13 @@ async def _read_projections(context: Context) -> list[ProjectionState]:
 
 
 async def _describe_log(context: Context) -> dict[str, Any]:
-    """Return how far the log and its witnesses are. Late cosignatures are told of here and never make the hub unready."""
+    """Return how far the log and its witnesses are. Late cosignatures and timestamps are told of here and never make the hub unready."""
     try:
         directory = (await context.registry.current()).directory
         with translate_errors():
             async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
                 state = await read_witness_state(connection, directory.witnesses.agencies, directory.witnesses.quorum)
+                stamps = await read_timestamp_state(connection) if context.timestamper else None
     except SafelaneError as error:
         return {"code": error.code}
     described: dict[str, Any] = {
@@ -93,4 +96,7 @@ async def _describe_log(context: Context) -> dict[str, Any]:
     }
     if state.newest_at is not None:
         described["seconds_since_checkpoint"] = round((context.clock() - state.newest_at).total_seconds())
+    if stamps is not None and context.timestamper is not None:
+        late = stamps.late_by(context.clock(), context.timestamper.late_after)
+        described["timestamps"] = {"size": stamps.stamped_size, "late_seconds": round(late.total_seconds())}
     return described

@@ -26,6 +26,11 @@ class ApiMetrics:
         self.checkpoint_age = Gauge(
             "safelane_log_checkpoint_age_seconds", "Age of the newest checkpoint", registry=self.registry
         )
+        self.timestamps_late = Gauge(
+            "safelane_log_timestamps_late_seconds",
+            "How long the oldest checkpoint without an outside timestamp is overdue; 0 in time or switched off",
+            registry=self.registry,
+        )
         self.projection_behind = Gauge(
             "safelane_audit_projection_behind_events",
             "Logged events that a search does not find yet",

@@ -26,6 +26,8 @@ from broker.decisions import Registers
 from broker.intake.register_view import read_registers
 from broker.log import LogWriter
 from broker.log.heartbeat import beat_if_idle
+from broker.log.lateness import CosignatureAlarm
+from broker.log.timestamping import TimestampAuthority, Timestamper
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, forget_old_tokens
 from broker.registry.agency_queues import ProvisionAgencies
@@ -33,8 +35,9 @@ from broker.registry.packs import InstalledPack, PackShelf
 from broker.reports.projection import ReportProjection
 from broker.store import open_pool
 from broker.store.pool import translate_errors
-from schemas.errors import ConfigInvalid, SafelaneError
+from schemas.errors import ConfigInvalid, MalformedMessage, SafelaneError
 from schemas.header import RoutingHeader
+from schemas.timestamp import read_roots
 from schemas.trust import TrustFile, parse_trust_file
 
 UPKEEP_SECONDS = 30.0
@@ -86,11 +89,14 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             projector=Projector(pool, list_projections()),
             audit=AuditReader(pool, AuditGate(pool, writer, read_clock), registry, read_clock, business_clock, shelf),
             clock=read_clock,
+            timestamper=open_timestamper(config, pool, writer),
         )
         with translate_errors():
             async with pool.acquire(timeout=10) as connection:
                 await shelf.lodge_installed(connection, read_clock())
         tasks = [asyncio.create_task(keep_up(context)), asyncio.create_task(context.projector.run())]
+        if context.timestamper is not None:
+            tasks.append(asyncio.create_task(context.timestamper.run()))
         try:
             yield create_app(context)
         finally:
@@ -104,18 +110,41 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
 
 
 async def keep_up(context: ApiContext) -> None:
-    """Every half minute: finish provisioning that was postponed, forget tokens that are over, let an idle log beat. Never ends by itself."""
+    """Every half minute: finish provisioning that was postponed, forget tokens that are over, let an idle log beat, watch the witnesses.
+
+    Never ends by itself.
+    """
+    witnesses = CosignatureAlarm(context.log)
     while True:
         try:
-            await context.provisioner.reconcile_quietly(await context.registry.current())
+            snapshot = await context.registry.current()
+            await context.provisioner.reconcile_quietly(snapshot)
             async with context.pool.acquire(timeout=10) as connection:
                 await forget_old_tokens(connection, context.clock())
                 await beat_if_idle(connection, context.log, now=context.clock())
+                await witnesses.check(connection, snapshot.directory.witnesses, now=context.clock())
         except SafelaneError as error:
             log.warning("upkeep_postponed", code=error.code)
         except (OSError, TimeoutError) as error:
             log.warning("upkeep_postponed", code=type(error).__name__)
         await asyncio.sleep(UPKEEP_SECONDS)
+
+
+def open_timestamper(config: HubConfig, pool: asyncpg.Pool, writer: LogWriter) -> Timestamper | None:
+    """Return what has checkpoints timestamped; none where no authority is configured.
+
+    Raises:
+        ConfigInvalid: the authority's certificates cannot be read.
+    """
+    settings = config.timestamps
+    if settings is None:
+        return None
+    try:
+        roots = read_roots(read_text(settings.ca_file, "timestamps.ca_file").encode())
+    except MalformedMessage:
+        raise ConfigInvalid("holds no certificate", field="timestamps.ca_file") from None
+    authority = TimestampAuthority(settings.url, roots, timeout_seconds=settings.timeout_seconds)
+    return Timestamper(pool, writer, authority, every=settings.every, late_after=settings.late_after, clock=read_clock)
 
 
 def list_projections() -> tuple[Projection, ...]:

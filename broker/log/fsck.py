@@ -273,7 +273,7 @@ class Fsck:
         )
         for row in beyond:
             self.state.note("tile-too-many", f"log_tiles {row['level']}/{row['number']}")
-        for table in ("log_proposals", "log_cosignatures"):
+        for table in ("log_proposals", "log_cosignatures", "log_timestamps"):
             for row in await self._connection.fetch(
                 f"SELECT DISTINCT size FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM log_checkpoints c WHERE c.size = t.size)"  # noqa: S608
             ):

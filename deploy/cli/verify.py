@@ -20,6 +20,9 @@ def verify(
     key: Annotated[
         str | None, typer.Option(help="The log's verifier key, as the signed directory has it (for a URL).")
     ] = None,
+    timestamp_ca: Annotated[
+        Path | None, typer.Option("--timestamp-ca", help="Certificates (PEM) of the authority that timestamps the log.")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare what two or more witnesses saw of the log.")
     ] = False,
@@ -32,10 +35,12 @@ def verify(
     from deploy.evidence.log_check import check_log, compare_states
     from deploy.evidence.pack import read_pack
     from schemas.errors import ConfigInvalid
+    from schemas.timestamp import read_roots
     from schemas.trust import parse_trust_file
 
     try:
         pinned = parse_trust_file(trust.read_bytes()) if trust else None
+        roots = read_roots(timestamp_ca.read_bytes()) if timestamp_ca else ()
     except OSError:
         raise ConfigInvalid("cannot be read", field="trust") from None
     never: tuple[str, ...] = ()
@@ -46,7 +51,7 @@ def verify(
     elif source[0].startswith("https://"):
         verdict = check_log(source[0], pinned.ca_pem if pinned else None, key)
     else:
-        verdict = PackChecker(read_pack(Path(source[0])), pinned.authority_keys() if pinned else None).check()
+        verdict = PackChecker(read_pack(Path(source[0])), pinned.authority_keys() if pinned else None, roots).check()
         never = NOT_PROVED
     _show(verdict, never)
     if verdict.exit_code:

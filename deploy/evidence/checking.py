@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.x509 import Certificate
+
 from deploy.evidence.pack import Files, read_manifest
 from schemas.canonical import canonical_bytes, decode_base64url, parse_json, parse_object, sha256_base64url
 from schemas.checkpoint import (
@@ -26,11 +28,13 @@ from schemas.errors import MalformedMessage, SafelaneError
 from schemas.jose.jws import peek_payload, verify_jws
 from schemas.keys import VerifyingKeys, pair_verifying_keys
 from schemas.log_entry import commit_event
+from schemas.merkle import verify_consistency
 from schemas.objects import digest_object, peek_object
 from schemas.objects.events import DecidedEvent
 from schemas.objects.receipt import Receipt, check_next_receipt
 from schemas.objects.registry import read_object
 from schemas.signed_directory import verify_directory
+from schemas.timestamp import verify_timestamp
 from schemas.witnesses import read_witness_keys
 
 _MAX = 256 * 1024 * 1024
@@ -68,10 +72,19 @@ class Verdict:
 
 
 class PackChecker:
-    """Checks one pack. ``authority``: the pinned keys, or none: then those in the pack are used, and the verdict says so."""
+    """Checks one pack. ``authority``: the pinned keys, or none: then those in the pack are used, and the verdict says so.
 
-    def __init__(self, files: Files, authority: Sequence[VerifyingKeys] | None) -> None:
+    ``timestamp_roots``: pinned certificates of the authority that timestamped the log.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        authority: Sequence[VerifyingKeys] | None,
+        timestamp_roots: Sequence[Certificate] = (),
+    ) -> None:
         self._files = files
+        self._timestamp_roots = tuple(timestamp_roots)
         self._authority = authority
         self._directories: dict[int, Directory] = {}
         self._checkpoint: Checkpoint | None = None
@@ -91,6 +104,8 @@ class PackChecker:
         if verdict.attempt("checkpoint", self._check_checkpoint):
             self._check_witnesses()
             verdict.attempt("events", self._check_events)
+            if "timestamp.json" in self._files:
+                self._check_timestamp()
         for name in self._list("envelopes/"):
             verdict.attempt(name, lambda name=name: self._check_envelope(name))  # type: ignore[misc]
         for name in self._list("manifests/"):
@@ -141,6 +156,28 @@ class PackChecker:
         self.verdict.proved.append(
             f"it was so no later than {since:%d %B %Y %H:%M:%S} UTC: cosigned by {len(found)} witnesses, {quorum} needed ({names})"
         )
+
+    def _check_timestamp(self) -> None:
+        if not self._timestamp_roots:
+            self.verdict.open.append("when an authority outside saw this log: give its certificate (--timestamp-ca)")
+        else:
+            self.verdict.attempt("timestamp", self._verify_timestamp)
+
+    def _verify_timestamp(self) -> str:
+        """A timestamp of a checkpoint of this log, which covers every event of the pack."""
+        held = parse_object(self._files["timestamp.json"], max_bytes=_MAX, field="timestamp.json")
+        stamped = verify_checkpoint(held["checkpoint"], NoteVerifier.from_text(self._newest().hub.log_verifier))
+        moment = verify_timestamp(
+            decode_base64url(held["token"], field="timestamp.token"), held["checkpoint"], self._timestamp_roots
+        )
+        places = {position for position, _, _ in self._events} | self._erased
+        if self._checkpoint is None or max(places, default=0) >= stamped.size:
+            raise MalformedMessage("the timestamped checkpoint does not cover every event", field="timestamp.json")
+        first, second = sorted((stamped, self._checkpoint), key=lambda c: c.size)
+        path = [decode_base64url(node, field="timestamp.consistency") for node in held["consistency"]]
+        if not verify_consistency(first.size, second.size, first.root, second.root, path):
+            raise MalformedMessage("the timestamped checkpoint is of another log", field="timestamp.json")
+        return f"it was so no later than {moment:%d %B %Y %H:%M:%S} UTC: timestamped by an authority outside (RFC 3161)"
 
     def _check_events(self) -> str:
         log = NoteVerifier.from_text(self._newest().hub.log_verifier)

@@ -14,10 +14,12 @@ import asyncpg
 
 from broker.log import LogWriter, NewEvent
 from broker.log.proving import ProvenEvent, prove_events
+from broker.log.reading import prove_growth
 from broker.store import translate_errors
 from deploy.evidence.pack import Files, seal_pack
 from deploy.evidence.summary import write_summary_pdf
 from schemas.canonical import canonical_bytes, encode_base64url
+from schemas.checkpoint import read_checkpoint
 from schemas.directory import Directory
 from schemas.errors import NotFound
 from schemas.objects import peek_object
@@ -30,6 +32,7 @@ safelane verify <this folder or zip> --trust trust.json
 checks it without any access to the hub; trust.json is the partnership's trust file, as its officers hand it out.
 pack.json        what the pack is about, and the digest of every file
 checkpoint.txt   the signed head of the message log, with the witnesses' cosignatures (C2SP tlog-checkpoint, tlog-cosignature)
+timestamp.json   where an authority outside timestamped the log: the checkpoint, its token (RFC 3161), and that both are one log
 events.json      each event with its salt and its proof under that checkpoint (C2SP tlog-proof)
 directory.json   the directory versions that name the keys, signed by the partnership's authority
 envelopes/       the referrals as sealed and signed by their senders
@@ -112,6 +115,9 @@ async def _collect(
             {"authority": list(authority), "versions": [json.loads(row["body"]) for row in versions]}
         ),
     }
+    stamp = await _find_timestamp(connection, proven[-1].position, note)
+    if stamp is not None:
+        files["timestamp.json"] = canonical_bytes(stamp)
     files |= {f"envelopes/{row['message_id']}.json": row["body"] for row in messages if row["body"]}
     files |= {f"manifests/{row['message_id']}.json": row["manifest"] for row in messages if row["manifest"]}
     files |= {f"notices/{row['message_id']}.json": row["notice"] for row in messages if row["notice"]}
@@ -123,6 +129,23 @@ async def _collect(
     files["summary.pdf"] = write_summary_pdf(searched_id, messages, decisions, receipts, note, now=now)
     told = {str(row["message_id"]): row["directory_version"] for row in messages}
     return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=told)
+
+
+async def _find_timestamp(connection: Any, position: int, note: str) -> dict[str, Any] | None:
+    """Return the first timestamped checkpoint that covers ``position``, with the proof that it and ``note`` are of one log; none if there is none."""
+    row = await connection.fetchrow(
+        "SELECT t.size, t.token, c.note FROM log_timestamps t JOIN log_checkpoints c USING (size) WHERE t.size > $1 ORDER BY t.size LIMIT 1",
+        position,
+    )
+    if row is None:
+        return None
+    first, second = sorted((int(row["size"]), read_checkpoint(note).size))
+    growth = await prove_growth(connection, first, second)
+    return {
+        "checkpoint": row["note"],
+        "token": encode_base64url(row["token"]),
+        "consistency": [encode_base64url(node) for node in growth],
+    }
 
 
 def _show_event(proven: ProvenEvent) -> dict[str, Any]:

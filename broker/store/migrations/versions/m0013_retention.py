@@ -7,13 +7,8 @@ so every proof stays good; ``erasures`` names the event that says so.
 
 from alembic import op
 
-<<<<<<<< HEAD:broker/store/migrations/versions/m0013_retention.py
 revision = "0013_retention"
 down_revision = "0012_tile_roots"
-========
-revision = "0012_retention"
-down_revision = "0011_expiries"
->>>>>>>> b92e78f (Number retention's migrations after the expiries'):broker/store/migrations/versions/m0012_retention.py
 
 ROLE = """
 DO $$
