@@ -98,7 +98,7 @@ class ClockView:
 
 @dataclass(frozen=True, slots=True)
 class StatementView:
-    """A signed statement about the message: an approval, a recall or its deletion."""
+    """A statement about the message: an approval, a recall or its deletion, each signed; or the hub's that it was erased, and how much of it."""
 
     type: str
     action: str

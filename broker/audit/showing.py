@@ -64,6 +64,7 @@ SELECT message_id, 'approval' AS type, action, approver AS by, reason_code, rece
 UNION ALL SELECT message_id, 'recall', 'recall', '', reason_code, received_at, NULL FROM recalls WHERE message_id = ANY($1::uuid[])
 UNION ALL SELECT r.message_id, 'deletion', 'deleted', d.agency, coalesce(d.exceptions_code, ''), d.received_at, d.agency
   FROM deletions d JOIN recalls r USING (recall_id) WHERE r.message_id = ANY($1::uuid[])
+UNION ALL SELECT subject_id, 'erased', scope, 'the hub', 'commitment intact', erased_at, NULL FROM erasures WHERE subject_id = ANY($1::uuid[])
 ORDER BY received_at
 """
 _QUERIES: Final = (_MESSAGES, _DELIVERIES, _LATER, _RECEIPTS, _HOLDS, _CLOCKS, _STATEMENTS)
@@ -117,9 +118,9 @@ async def read_decisions(
     ids = [row["message_id"] for row in found if agency in {None, row["sender"]}]
     rows = await connection.fetch(
         "SELECT message_id, number AS place, delivery_id, 0 AS number, '' AS cause, decision FROM deliveries"
-        " WHERE message_id = ANY($1::uuid[])"
+        " WHERE message_id = ANY($1::uuid[]) AND decision <> '{}'"
         " UNION ALL SELECT r.message_id, d.number, r.delivery_id, r.number, r.cause, r.decision FROM redecisions r"
-        " JOIN deliveries d USING (message_id, delivery_id) WHERE r.message_id = ANY($1::uuid[])"
+        " JOIN deliveries d USING (message_id, delivery_id) WHERE r.message_id = ANY($1::uuid[]) AND r.decision <> '{}'"
         " ORDER BY message_id, place, number",
         ids,
     )

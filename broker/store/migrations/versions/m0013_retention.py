@@ -158,7 +158,7 @@ GRANT EXECUTE ON FUNCTION erase_ciphertext, erase_quarantined, erase_everything,
   TO safelane_eraser;
 GRANT SELECT, INSERT ON log_entries, log_payloads, log_checkpoints, log_tiles, erasures TO safelane_eraser;
 GRANT SELECT ON legal_holds TO safelane_eraser;
-GRANT SELECT ON erasures, legal_holds TO safelane_worker, safelane_api, safelane_reader;
+GRANT SELECT ON erasures, legal_holds TO safelane_worker, safelane_api, safelane_reader, safelane_console;
 GRANT INSERT, UPDATE (lifted_at, lifted_event) ON legal_holds TO safelane_api;
 GRANT SELECT (manifest) ON messages TO safelane_worker;
 """

@@ -16,7 +16,7 @@ CREATE TABLE log_timestamps (
 
 GRANTS = """
 GRANT SELECT, INSERT ON log_timestamps TO safelane_api;
-GRANT SELECT ON log_timestamps TO safelane_worker, safelane_reader;
+GRANT SELECT ON log_timestamps TO safelane_worker, safelane_reader, safelane_console;
 """
 
 
