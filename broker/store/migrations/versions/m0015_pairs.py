@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0014_pairs"
-down_revision = "0013_retention"
+revision = "0015_pairs"
+down_revision = "0014_retention"
 
 TABLES = """
 ALTER TABLE approvals ADD COLUMN subject_digest text;

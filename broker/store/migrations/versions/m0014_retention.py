@@ -7,8 +7,8 @@ so every proof stays good; ``erasures`` names the event that says so.
 
 from alembic import op
 
-revision = "0013_retention"
-down_revision = "0012_tile_roots"
+revision = "0014_retention"
+down_revision = "0013_reports"
 
 ROLE = """
 DO $$

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0015_timestamps"
-down_revision = "0014_pairs"
+revision = "0016_timestamps"
+down_revision = "0015_pairs"
 
 TABLES = """
 CREATE TABLE log_timestamps (
