@@ -17,6 +17,7 @@ from broker.console.settings import ConsoleSettings
 from broker.console.wiring import open_console
 from broker.store import upgrade_database
 from deploy.clock import build_business_clock
+from deploy.console_services import build_console_services
 from schemas.errors import ConfigInvalid
 
 KEEP_ALIVE_SECONDS = 15
@@ -74,7 +75,7 @@ async def serve_console(config: HubConfig, *, on_listening: Callable[[str], None
     if settings is None:
         raise ConfigInvalid("is not set", field="console")
     business_clock = build_business_clock(config.clock_file, config.environment)
-    async with open_console(config, business_clock) as application:
+    async with open_console(config, business_clock, build_console_services(config)) as application:
         await _serve(application, settings, "console", on_listening)
 
 

@@ -8,15 +8,11 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from broker.api.answers import answer_json, describe
-from broker.api.context import AgencyCaller, ApiContext, Context, PersonCaller
+from broker.api.context import AgencyCaller, Context, PersonCaller
 from broker.api.guard import KIB, read_body
-from broker.delivery.ports import observe_nothing
-from broker.intake.activating import approve_pack
-from broker.intake.approving import build_approval, check_approval, read_members
+from broker.intake.approving import read_members
 from broker.intake.collecting import collect_delivery
-from broker.intake.committing import RacedByAnother, commit_effects
-from broker.intake.effects import Effects
-from broker.intake.pairing import approve_as_one_of_two
+from broker.intake.handing_in import HandingIn
 from broker.intake.people import PARTNERSHIP_ROLE, list_approver_roles
 from broker.log import NewEvent
 from broker.registry.access import Caller
@@ -25,15 +21,12 @@ from broker.store import registers as register_store
 from broker.store import reviewing
 from broker.store.pool import translate_errors
 from schemas.canonical import parse_object
-from schemas.errors import Conflict, DependencyUnavailable, MalformedMessage, NotFound, NotPermitted
-from schemas.objects.approval import PAIRED_ACTIONS, ApprovalAction
-from schemas.objects.signed import digest_object, peek_object
+from schemas.errors import Conflict, MalformedMessage, NotFound, NotPermitted
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
 
 MAX_APPROVAL_BYTES = 64 * KIB
 MAX_COLLECTED_BYTES = 32 * 1024 * KIB
-_MOST_RACES = 5
 
 log = structlog.get_logger("safelane.api")
 
@@ -89,44 +82,9 @@ async def hand_in_approval(request: Request, context: Context, caller: PersonCal
     body = await read_body(request, max_bytes=MAX_APPROVAL_BYTES)
     parse_object(body, max_bytes=MAX_APPROVAL_BYTES)
     person = _require_person(caller)
-    for _ in range(_MOST_RACES):
-        try:
-            digest = await _take_approval(context, body, person)
-        except RacedByAnother:
-            continue
-        return answer_json({"object_digest": digest}, status=201)
-    raise DependencyUnavailable("the registers move too fast", field="postgresql")
-
-
-async def _take_approval(context: ApiContext, body: bytes, person: str) -> str:
-    real_now, now = context.clock(), context.planner.clock()
-    with translate_errors():
-        snapshot = await context.registry.current()
-        async with context.pool.acquire(timeout=10) as connection:
-            digest = digest_object(body)
-            if await connection.fetchval(
-                "SELECT 1 FROM approvals WHERE object_digest = $1 AND approver = $2", digest, person
-            ):
-                return digest  # handed in again after a lost answer: one effect
-            if peek_object(body).get("action") == ApprovalAction.ACTIVATE_POLICY:
-                return await approve_pack(
-                    context.pool, connection, context.log, body, snapshot, person=person, now=real_now
-                )
-            if peek_object(body).get("action") in PAIRED_ACTIONS:
-                return await approve_as_one_of_two(
-                    context.pool, connection, context.log, body, snapshot, person=person, now=real_now
-                )
-            taken = await check_approval(connection, body, snapshot, real_now=real_now)
-            if taken.person.id != person:
-                raise NotPermitted("is signed by somebody else", field="approval.approver")
-            effects = Effects(now=real_now, lease_until=real_now)
-            sender = await connection.fetchval("SELECT sender FROM messages WHERE message_id = $1", taken.message_id)
-            build_approval(taken, effects, sender=sender, now=now)
-            await commit_effects(
-                context.pool, connection, context.log, effects, snapshot=snapshot, observe=observe_nothing
-            )
-    log.info("approval_registered", action=taken.approval.action.value)
-    return taken.digest
+    handing_in = HandingIn(context.pool, context.log, context.registry)
+    digest = await handing_in.take(body, person, real_now=context.clock(), now=context.planner.clock())
+    return answer_json({"object_digest": digest}, status=201)
 
 
 @router.post(

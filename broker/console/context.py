@@ -6,28 +6,32 @@ from datetime import datetime
 
 import asyncpg
 
+from broker.audit.gate import AuditGate
 from broker.console.assets import Assets
 from broker.console.attempts import Attempts
 from broker.console.journal import Journal
 from broker.console.rendering import Renderer
 from broker.console.sealing import Sealer
+from broker.console.services import NO_SERVICES, ConsoleServices
 from broker.console.sessions import SessionLimits
 from broker.console.settings import ConsoleSettings
 from broker.console.signin.oidc import Provider
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
 from broker.registry import Registry
+from broker.registry.packs import PackShelf
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleContext:
-    """The parts. ``clock`` is the real clock (sessions, codes, events); ``business_clock`` that of deadlines."""
+    """The parts. ``clock`` is the real clock (sessions, codes, events); ``business_clock`` that of deadlines. ``gate`` names what was searched."""
 
     settings: ConsoleSettings
     pool: asyncpg.Pool
     registry: Registry
     log: LogWriter
     journal: Journal
+    gate: AuditGate
     sealer: Sealer
     attempts: Attempts
     limits: SessionLimits
@@ -37,3 +41,6 @@ class ConsoleContext:
     renderer: Renderer
     clock: Callable[[], datetime]
     business_clock: Callable[[], datetime]
+    shelf: PackShelf
+    hub_url: str = ""
+    services: ConsoleServices = NO_SERVICES

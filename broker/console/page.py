@@ -239,7 +239,9 @@ async def admit(request: Request, policy: "RoutePolicy") -> PageContext:
     if policy.confirmed and page.user.confirmed_at + context.limits.confirmed_for <= page.now:
         raise ConfirmationNeeded
     if policy.action is not None:
-        await context.journal.record_read(page.user.user_id, policy.action, policy.subject(request))
+        subject = policy.subject(request)
+        named = subject if isinstance(subject, str) else await subject
+        await context.journal.record_read(page.user.user_id, policy.action, named)
     return page
 
 

@@ -4,7 +4,7 @@
 the little that needs no session. The application refuses to start with a route that came in another way.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from broker.console.access import CONFIRMED, Capability
 from broker.console.page import PageContext, admit
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-Subject = Callable[[Request], str]
+Subject = Callable[[Request], str | Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RoutePolicy:
         capability: what the viewer's roles must allow; none for a public route.
         action: the code of the read event; none where nothing is read (forms' targets log what they change).
         confirmed: whether a fresh second factor is needed.
-        subject: what the read event says of the request; by default the values in its path.
+        subject: what the read event says of the request; by default the values in its path. It may look up which of them are known.
     """
 
     method: str

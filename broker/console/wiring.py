@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 
+from broker.audit.gate import AuditGate
 from broker.config import HubConfig, read_log_key, read_text
 from broker.console.app import create_app
 from broker.console.assets import load_assets
@@ -17,6 +18,7 @@ from broker.console.context import ConsoleContext
 from broker.console.journal import Journal
 from broker.console.rendering import Renderer
 from broker.console.sealing import Sealer
+from broker.console.services import NO_SERVICES, ConsoleServices
 from broker.console.sessions import SessionLimits, forget_old_sessions
 from broker.console.settings import ConsoleSettings
 from broker.console.signin.oidc import Provider
@@ -24,6 +26,7 @@ from broker.console.signin.organisation import ANSWER_PATH
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
 from broker.registry import Registry
+from broker.registry.packs import InstalledPack, PackShelf
 from broker.store.pool import open_pool, translate_errors
 from schemas.errors import ConfigInvalid, SafelaneError
 from schemas.trust import parse_trust_file
@@ -36,8 +39,10 @@ log = structlog.get_logger("safelane.console")
 
 
 @asynccontextmanager
-async def open_console(config: HubConfig, business_clock: Clock) -> AsyncIterator[FastAPI]:
-    """Open connections, yield the application, and close everything again.
+async def open_console(
+    config: HubConfig, business_clock: Clock, services: ConsoleServices = NO_SERVICES
+) -> AsyncIterator[FastAPI]:
+    """Open connections, yield the application, and close everything again. ``services`` are what other roles do for it.
 
     Raises:
         ConfigInvalid: the configuration has no console part, or a file that it names is wrong.
@@ -52,7 +57,17 @@ async def open_console(config: HubConfig, business_clock: Clock) -> AsyncIterato
     try:
         trust = parse_trust_file(read_text(config.trust_file, "trust_file").encode())
         registry = Registry(pool, trust.authority_keys(), read_clock, authority_jwks=trust.authority)
-        context = build_context(settings, registry, writer, sealer, clock=read_clock, business_clock=business_clock)
+        context = build_context(
+            settings,
+            registry,
+            writer,
+            sealer,
+            PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack)),
+            clock=read_clock,
+            business_clock=business_clock,
+            hub_url=config.api.public_url if config.api else "",
+            services=services,
+        )
         upkeep = asyncio.create_task(keep_up(context))
         try:
             yield create_app(context)
@@ -68,9 +83,12 @@ def build_context(
     registry: Registry,
     writer: LogWriter,
     sealer: Sealer,
+    shelf: PackShelf,
     *,
     clock: Clock,
     business_clock: Clock,
+    hub_url: str,
+    services: ConsoleServices,
 ) -> ConsoleContext:
     """Return what the pages work with.
 
@@ -84,6 +102,7 @@ def build_context(
         registry=registry,
         log=writer,
         journal=Journal(registry.pool, writer, clock),
+        gate=AuditGate(registry.pool, writer, clock),
         sealer=sealer,
         attempts=Attempts(sealer),
         limits=SessionLimits(settings.session_idle, settings.session_longest, settings.confirmed_for),
@@ -93,6 +112,9 @@ def build_context(
         renderer=Renderer(assets, partnership=settings.partnership),
         clock=clock,
         business_clock=business_clock,
+        shelf=shelf,
+        hub_url=hub_url,
+        services=services,
     )
 
 

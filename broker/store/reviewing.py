@@ -39,6 +39,29 @@ async def list_queue(
     )
 
 
+async def find_review(
+    connection: Connection, message_id: UUID, delivery_id: str, *, owner: str | None
+) -> asyncpg.Record | None:
+    """Return a hold or retrospective review, the one that is open first; none if there is none of this owner's."""
+    return await connection.fetchrow(
+        f"SELECT * FROM ({_QUEUE}) q WHERE message_id = $1 AND delivery_id IS NOT DISTINCT FROM $2"  # noqa: S608 (constant)
+        " AND ($3::text IS NULL OR owner = $3) ORDER BY (state = 'open') DESC, created_at DESC LIMIT 1",
+        message_id,
+        delivery_id,
+        owner,
+    )
+
+
+async def list_decisions(connection: Connection, message_id: UUID, delivery_id: str) -> Sequence[asyncpg.Record]:
+    """Return the signed approvals on a delivery, oldest first."""
+    return await connection.fetch(
+        "SELECT approval_id, action, approver, approver_agency, approver_role, compartments, reason_code, received_at, expires_at"
+        " FROM approvals WHERE message_id = $1 AND (delivery_id = $2 OR delivery_id IS NULL) ORDER BY received_at",
+        message_id,
+        delivery_id,
+    )
+
+
 async def claim_hold(
     connection: Connection, message_id: UUID, delivery_id: str, *, owner: str | None, by: str, at: datetime
 ) -> bool:

@@ -130,6 +130,32 @@ async def take_quarantined(
     )
 
 
+async def decide_quarantined(
+    connection: Connection, quarantine_id: UUID, *, state: str, by: str, at: datetime, reason: str
+) -> bool:
+    """Decide an open message of the quarantine without reading it; return whether it was there and open."""
+    done = await connection.execute(
+        "UPDATE quarantine SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5"
+        " WHERE quarantine_id = $1 AND state = 'open'",
+        quarantine_id,
+        state,
+        by,
+        at,
+        reason,
+    )
+    return bool(done == "UPDATE 1")
+
+
+async def find_quarantined(connection: Connection, quarantine_id: UUID, *, agency: str | None) -> asyncpg.Record | None:
+    """Return one quarantined message without its body, or none; if ``agency`` is given, only what came in its name."""
+    return await connection.fetchrow(
+        "SELECT quarantine_id, user_id, claimed_id, type, queue, code, detail, field, security, seen, first_at, last_at, state,"
+        " decided_by, decided_at, decision_reason FROM quarantine WHERE quarantine_id = $1 AND ($2::text IS NULL OR user_id = $2)",
+        quarantine_id,
+        agency,
+    )
+
+
 async def list_replaying(connection: Connection, most: int) -> Sequence[asyncpg.Record]:
     """Return messages that a person sent back to intake, with their bodies."""
     return await connection.fetch(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.cli.personal_key import Hub, KeyFile, PassphraseFile, Reason, Trust, connect
+from deploy.cli.review_signing import sign
 
 if TYPE_CHECKING:
     from deploy.authority.people import Approver
@@ -21,6 +22,9 @@ Headings = Annotated[
         "--compartment", help="Release this heading (C12 …) only; repeat for more. Without it: all that is held."
     ),
 ]
+
+
+app.command("sign", epilog='Example: safelane review sign --key ann.key.json \'{"action": "refuse", …}\'')(sign)
 
 
 @app.callback()

@@ -27,6 +27,15 @@ def seal_pack(files: Files, **facts: Any) -> Files:
     return {**files, MANIFEST: canonical_bytes(members) + b"\n"}
 
 
+def zip_pack(files: Files) -> bytes:
+    """Return a pack as the bytes of a zip."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
 def write_pack(files: Files, out: Path) -> None:
     """Write a pack to ``out``: a zip if it is named so, else a new folder.
 
@@ -37,11 +46,7 @@ def write_pack(files: Files, out: Path) -> None:
         raise ConfigInvalid("exists already", field="out")
     try:
         if out.suffix == ".zip":
-            buffer = io.BytesIO()
-            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, data in files.items():
-                    archive.writestr(name, data)
-            out.write_bytes(buffer.getvalue())
+            out.write_bytes(zip_pack(files))
             return
         for name, data in files.items():
             path = out / name

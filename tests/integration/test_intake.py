@@ -97,9 +97,9 @@ async def test_the_same_bytes_again_have_one_effect_and_are_told_again(world: Hu
         await world.publish(POLICE, [body, body])
         notices = await world.receive(POLICE, 1)
         await world.publish(POLICE, [body])
-        notices += await world.receive(POLICE, 2, seconds=2)
+        notices += await world.receive(POLICE, 2, seconds=2, again=True)
         assert len(notices) >= 2
-        deliveries = await world.receive(CSC, 2, seconds=1.5)
+        deliveries = await world.receive(CSC, 2, seconds=1.5, again=True)
     assert len(deliveries) == 1
     assert {check_notice(world, notice.body)["outcome"] for notice in notices} == {"accepted"}
     assert len({notice.body for notice in notices}) == 1

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -25,22 +25,29 @@ import pyotp
 import pytest
 import yaml
 
+from broker.audit import Projector
+from broker.audit.event_index import EventIndex
 from broker.console.access import Role
 from broker.console.sealing import Sealer
 from broker.console.sessions import SessionLimits, begin_session, digest_secret
 from broker.console.signin.codes import make_code_secret
 from broker.console.signin.passwords import PasswordHasher
 from broker.console.visits import SESSION_COOKIE
+from broker.log import LogWriter
 from broker.registry import versions
+from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import upgrade_database
+from broker.store.reviews import QuarantineRow, insert_quarantine
 from deploy.console_assets import ensure_console_assets
 from deploy.local.pki import Pki
 from deploy.local.processes import ServerProcess, find_free_port
 from deploy.local.stack import LocalStack
 from schemas.checkpoint import LogVerifier, write_verifier
+from schemas.directory import HubKeys
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
 from tests.support.authority import FoundedAuthority
 from tests.support.hub_api import set_role_password, with_login
+from tests.support.logged_referrals import County, LoggedReferral, store_rows
 from tests.support.servers import run_sql
 
 ROOT: Final = Path(__file__).parents[2]
@@ -79,6 +86,17 @@ class ConsoleSite:
     log: LogVerifier
     sealer: Sealer
     people: dict[str, Seeded] = field(default_factory=dict)
+    referrals: list[LoggedReferral] = field(default_factory=list)
+
+    def project(self) -> None:
+        """Make what was logged searchable, as the API's projector does."""
+
+        async def catch_up() -> None:
+            async with asyncpg.create_pool(self.dsn, min_size=1, max_size=2) as pool:
+                await Projector(pool, [EventIndex()]).catch_up()
+
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            aside.submit(asyncio.run, catch_up()).result(timeout=60)
 
     def run(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
         async def connected() -> Any:
@@ -181,9 +199,10 @@ async def _insert_person(
     return Seeded(user_id, name, password, secret, role, agency)
 
 
-async def found_directory(dsn: str, folder: Path) -> Path:
-    """Found an authority, put its first directory into the database, and return the trust file."""
+async def found_directory(dsn: str, folder: Path, log_jwk: dict[str, Any]) -> Path:
+    """Found an authority, put its first directory into the database, and return the trust file. The directory names the log's key."""
     authority = FoundedAuthority.found(folder)
+    authority.change(hub=HubKeys(log_origin=LOG_ORIGIN, log_verifier=write_verifier(LOG_ORIGIN, public_part(log_jwk))))
     signed = authority.sign()
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
@@ -193,14 +212,65 @@ async def found_directory(dsn: str, folder: Path) -> Path:
     return authority.folder / "trust.json"
 
 
+async def log_referrals(connection: asyncpg.Connection, log: LogWriter, count: int = 40) -> list[LoggedReferral]:
+    """Store referrals of a made-up county, log their events as the hub does, and make them searchable."""
+    found = list(County(seed=5).referrals(count))
+    await store_rows(connection, found)
+    events = [event for referral in found for event, _ in referral.events]
+    async with connection.transaction():
+        await log.append(connection, events, at=datetime.now(UTC))
+    await PackShelf(InstalledPack.load(None, None)).lodge_installed(connection, datetime.now(UTC))
+    return found
+
+
+async def quarantine_message(connection: asyncpg.Connection) -> UUID:
+    """Put a message into quarantine and return its id."""
+    quarantine_id = UUID(bytes=secrets.token_bytes(16), version=4)
+    row = QuarantineRow(
+        quarantine_id, AGENCY, "claimed-1", "referral", "safelane.intake.high", secrets.token_bytes(32), b"{}",
+        "signature-invalid", "the signature does not verify", None, security=True, at=datetime.now(UTC), event_id=uuid4(),
+    )  # fmt: skip
+    await insert_quarantine(connection, [row])
+    return quarantine_id
+
+
+async def record_consent(connection: asyncpg.Connection) -> str:
+    """Store an entry of a consent, and return the consent's id."""
+    consent_id, digest = f"con-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    await connection.execute(
+        "INSERT INTO signed_objects (object_digest, notice, type, sender, received_at, event_id, body)"
+        " VALUES ($1, '', 'consent', $2, $3, $4, '')",
+        digest,
+        AGENCY,
+        now,
+        uuid4(),
+    )
+    record = {
+        "giver": "child",
+        "capacity": "gillick",
+        "assessor": "p-20",
+        "scope": {"purposes": ["early_help_service"]},
+    }
+    await connection.execute(
+        "INSERT INTO consents (object_digest, consent_id, recorded_by, state, record, tokens, received_at)"
+        " VALUES ($1, $2, $3, 'given', $4, '{}', $5)",
+        digest,
+        consent_id,
+        AGENCY,
+        json.dumps(record),
+        now,
+    )
+    return consent_id
+
+
 def write_console_config(
-    folder: Path, dsn: str, pki: Pki, trust_file: Path, **console: Any
+    folder: Path, dsn: str, pki: Pki, trust_file: Path, jwk: dict[str, Any], **console: Any
 ) -> tuple[Path, str, Sealer, LogVerifier]:
     """Write a hub configuration whose console part works; return its file, the address, the sealer and the log's verifier."""
     folder.mkdir(parents=True, exist_ok=True)
     server = pki.issue_server("console")
     secret = secrets.token_bytes(32)
-    jwk = generate_ed25519_jwk(KeyUse.LOG)
     port = find_free_port()
     url = f"https://localhost:{port}"
     (folder / "console.secret").write_text(base64.b64encode(secret).decode())
@@ -267,9 +337,10 @@ def console(postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> I
     with ThreadPoolExecutor(max_workers=1) as aside:
         aside.submit(asyncio.run, prepare()).result(timeout=120)
     pki = Pki(folder / "pki")
+    log_jwk = generate_ed25519_jwk(KeyUse.LOG)
     with ThreadPoolExecutor(max_workers=1) as aside:
-        trust_file = aside.submit(asyncio.run, found_directory(dsn, folder)).result(timeout=120)
-    config_file, url, sealer, log = write_console_config(folder, dsn, pki, trust_file)
+        trust_file = aside.submit(asyncio.run, found_directory(dsn, folder, log_jwk)).result(timeout=120)
+    config_file, url, sealer, log = write_console_config(folder, dsn, pki, trust_file, log_jwk)
     process = start_console(config_file, url, folder, pki.ca_file)
     site = ConsoleSite(
         url=url,
@@ -288,6 +359,9 @@ def console(postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> I
         site.add_person("operator", Role.OPERATOR)
         site.add_person("inspector", Role.INSPECTOR, days=14)
         site.add_person("agency-auditor", Role.AUDITOR, agency=AGENCY)
+        writer = LogWriter(LOG_ORIGIN, log_jwk)
+        site.referrals = site.run(lambda connection: log_referrals(connection, writer))
+        site.project()
         yield site
     finally:
         process.end()

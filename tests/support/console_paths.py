@@ -10,10 +10,12 @@ from broker.console.access import Role
 from broker.console.app import list_policies
 from broker.console.routing import RoutePolicy
 from broker.console.sessions import digest_secret
-from tests.support.console import ConsoleSite
+from tests.support.console import AGENCY, ConsoleSite, quarantine_message, record_consent
 
 SKIPPED: Final = frozenset({"/overview/stream", "/static/{digest}/{name:path}", "/healthz", "/readyz"})
 """Not pages: streams, files, probes. They have tests of their own."""
+FILES: Final = frozenset({"/log/proofs/{position}/file"})
+"""Files to download, beside those that end in .csv or .zip: the role matrix tries them, a browser does not open them."""
 
 ELSEWHERE: Final = frozenset({"/", *(p.path for p in list_policies() if "organisation" in p.path)})
 """They send people on to other pages, or to the identity provider, which this console has not."""
@@ -49,11 +51,26 @@ def make_sample(console: ConsoleSite) -> str:
     return sample_id
 
 
+def find_hold(console: ConsoleSite, column: str) -> str:
+    """Return a part of the key of the first open hold."""
+    query = f"SELECT {column} FROM holds WHERE state = 'open' ORDER BY message_id LIMIT 1"  # noqa: S608 (two constants)
+    return str(console.value(query))
+
+
 EXAMPLES: Final[dict[str, Callable[[ConsoleSite], str]]] = {
+    "agency_id": lambda _: AGENCY,
+    "agreement_id": lambda _: "DSA-01",
+    "consent_id": lambda console: str(console.run(record_consent)),
+    "delivery_id": lambda console: find_hold(console, "delivery_id"),
     "digest": lambda _: "0" * 16,
     "name": lambda _: "safelane.css",
     "report_id": lambda _: "clocks",
     "sample_id": make_sample,
+    "message_id": lambda console: find_hold(console, "message_id"),
+    "policy_digest": lambda console: str(console.value("SELECT policy_digest FROM policy_packs LIMIT 1")),
+    "position": lambda _: "7",
+    "quarantine_id": lambda console: str(console.run(quarantine_message)),
+    "searched_id": lambda console: console.referrals[0].referral_id,
     "secret": make_link,
     "table": lambda _: "clocks",
     "session_id": lambda _: str(uuid4()),
@@ -73,8 +90,6 @@ def fill_path(policy: RoutePolicy, console: ConsoleSite) -> str:
 
 def list_pages() -> list[RoutePolicy]:
     """Return every page that a person can open, public ones included; files to download are no pages."""
-    return [
-        policy
-        for policy in list_policies()
-        if policy.method == "GET" and policy.path not in SKIPPED | ELSEWHERE and not policy.path.endswith(".csv")
-    ]
+    away = SKIPPED | ELSEWHERE | FILES
+    found = [policy for policy in list_policies() if policy.method == "GET" and policy.path not in away]
+    return [policy for policy in found if not policy.path.endswith((".csv", ".zip"))]

@@ -148,8 +148,9 @@ class HubWorld:
     kits: dict[str, AgencyKit]
     queues: dict[str, str]
     log: LogVerifier
-    taken: set[tuple[str, str]] = field(default_factory=set)
-    """What ``receive`` has returned: RabbitMQ gives it again where the connection closed before the acknowledgement was written."""
+    taken: set[tuple[str, str, bytes]] = field(default_factory=set)
+    """What ``receive`` has returned: RabbitMQ gives it again where the connection closed before the acknowledgement was written, and the hub offers
+    it again where its own lease ran out on a loaded machine."""
 
     def encryption_keys(self) -> dict[str, Jwk]:
         return {agency: public_part(kit.encryption_jwk) for agency, kit in self.kits.items()}
@@ -179,8 +180,11 @@ class HubWorld:
         finally:
             await publisher.close()
 
-    async def receive(self, agency: str, count: int, *, seconds: float = 15.0) -> list[Incoming]:
-        """Take ``count`` messages from the agency's own queue, as the agency, and acknowledge them."""
+    async def receive(self, agency: str, count: int, *, seconds: float = 15.0, again: bool = False) -> list[Incoming]:
+        """Take ``count`` messages from the agency's own queue, as the agency, and acknowledge them.
+
+        Delivery is at least once: what was returned before is passed over, unless ``again`` asks for it.
+        """
         consumer = BatchConsumer(self.rabbit.amqp_settings(agency), [self.queues[agency]], prefetch=64)
         found: list[Incoming] = []
         loop = asyncio.get_running_loop()
@@ -188,8 +192,8 @@ class HubWorld:
         try:
             while len(found) < count and loop.time() < deadline:
                 batch = await consumer.next_batch(max_messages=64, within=0.3)
-                fresh = [m for m in batch.messages if not (m.redelivered and (agency, m.delivery_id) in self.taken)]
-                self.taken |= {(agency, m.delivery_id) for m in fresh}
+                fresh = [m for m in batch.messages if again or (agency, m.delivery_id, m.body) not in self.taken]
+                self.taken |= {(agency, m.delivery_id, m.body) for m in fresh}
                 found += fresh
                 await batch.ack()
             await asyncio.sleep(0.05)  # the acknowledgement must be written before the connection closes

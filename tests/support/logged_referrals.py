@@ -268,6 +268,13 @@ class County:
 
 async def store_referrals(owner: asyncpg.Connection, referrals: Sequence[LoggedReferral]) -> None:
     """Store the rows, and the events after the log's last; entries, not tiles: nobody proves them."""
+    async with owner.transaction():
+        await store_rows(owner, referrals)
+        await log_events(owner, [event for r in referrals for event in r.events])
+
+
+async def store_rows(owner: asyncpg.Connection, referrals: Sequence[LoggedReferral]) -> None:
+    """Store the rows of everything but the log."""
     copies = (
         ("messages", MESSAGE_COLUMNS, [r.message for r in referrals]),
         ("deliveries", DELIVERY_COLUMNS, [row for r in referrals for row in r.deliveries]),
@@ -279,7 +286,6 @@ async def store_referrals(owner: asyncpg.Connection, referrals: Sequence[LoggedR
     async with owner.transaction():
         for table, columns, records in copies:
             await owner.copy_records_to_table(table, columns=columns, records=records)
-        await log_events(owner, [event for r in referrals for event in r.events])
 
 
 async def log_events(connection: Connection, events: Sequence[tuple[NewEvent, datetime]]) -> None:

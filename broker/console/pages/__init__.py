@@ -34,7 +34,24 @@ import ``macros/``, and hold ``{{ form_token() }}`` in every form (``macros/form
 themselves: role matrix, accessibility and screenshots take example values from ``tests/support/console_paths.py``: add yours where a path has values.
 """
 
-from broker.console.pages import account, audit_samples, home, notes, reports, users
+from broker.console.pages import (
+    access,
+    account,
+    agencies,
+    agreements,
+    audit_samples,
+    consents,
+    home,
+    integrity,
+    log,
+    notes,
+    policies,
+    quarantine,
+    referrals,
+    reports,
+    reviews,
+    users,
+)
 from broker.console.routing import Pages
 from broker.console.signin import joining, local, organisation
 
@@ -43,6 +60,16 @@ PAGES: tuple[Pages, ...] = (
     joining.pages,
     organisation.pages,
     home.pages,
+    log.pages,
+    referrals.pages,
+    reviews.pages,
+    consents.pages,
+    agreements.pages,
+    policies.pages,
+    agencies.pages,
+    quarantine.pages,
+    integrity.pages,
+    access.pages,
     users.pages,
     account.pages,
     reports.pages,

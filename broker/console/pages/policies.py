@@ -1,0 +1,154 @@
+"""Policy packs: what is in force in the words that people are told, what a lodged pack would change, a rehearsal of it, and the approvals that it needs.
+
+Two people approve with their own keys, and the officers' next directory takes the pack into use: nobody activates a policy by a click.
+"""
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Response
+
+from broker.console.access import Capability
+from broker.console.page import Page, PageContext
+from broker.console.routing import Pages
+from broker.console.services import Rehearsal
+from broker.decisions.bundle import load_stored, write_digest
+from broker.decisions.pack import PolicyPack
+from broker.intake.activating import PackState, read_packs
+from broker.intake.handing_in import HandingIn
+from broker.store.policies import read_pack
+from schemas.canonical import canonical_bytes
+from schemas.errors import NotFound, NotPermitted, SafelaneError
+
+REHEARSED: Final = 200
+REHEARSAL_SECONDS: Final = 60.0
+MAX_SIGNED: Final = 64 * 1024
+
+pages = Pages("policies", navigation=("Policies", "/policies", Capability.READ_POLICIES, 60))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """One rule that two packs have differently: added, removed or changed, with what it says now and would say."""
+
+    id: str
+    change: str
+    before: str
+    after: str
+
+
+@pages.read("/policies", capability=Capability.READ_POLICIES, action="policies")
+async def show_packs(page: Page) -> Response:
+    """List the packs that are lodged, the one in force first."""
+    return await page.render("list.html", packs=await _list(page))
+
+
+@pages.read("/policies/{policy_digest}", capability=Capability.READ_POLICIES, action="policy_read")
+async def show_pack(page: Page, policy_digest: str) -> Response:
+    """Show a pack's rules and text, what it changes against the one in force, and who approved it."""
+    return await _show(page, policy_digest)
+
+
+@pages.act("/policies/{policy_digest}/rehearse", capability=Capability.SIMULATE_POLICIES)
+async def rehearse(page: Page, policy_digest: str) -> Response:
+    """Decide the last decisions again by this pack, and show what would change, for whom."""
+    rehearse_with = page.context.services.rehearse
+    if rehearse_with is None:
+        raise NotFound("rehearsals are made on the hub's machine: safelane policy simulate", field="policy_digest")
+    _, body = await _read(page, policy_digest)
+    async with page.transaction() as connection:
+        await page.context.journal.append(
+            connection, "audit_read", by=str(page.user.user_id), action="policy_rehearsed", subject=policy_digest
+        )
+    page.extend_time(REHEARSAL_SECONDS)
+    return await _show(page, policy_digest, rehearsal=await rehearse_with(body, REHEARSED))
+
+
+@pages.act("/policies/{policy_digest}/hand-in", capability=Capability.CHANGE_POLICIES)
+async def approve(page: Page, policy_digest: str) -> Response:
+    """Take in a signed approval of this pack."""
+    person = page.user.person_id
+    if person is None:
+        raise NotPermitted("your account names no person of the directory, so you cannot approve: ask an operator")
+    await _read(page, policy_digest)
+    signed = page.form.text("signed", required="Paste what safelane review sign printed", most=MAX_SIGNED)
+    if not page.form.errors:
+        context = page.context
+        try:
+            body = canonical_bytes(json.loads(signed))
+            handing_in = HandingIn(context.pool, context.log, context.registry)
+            await handing_in.take(body, person, real_now=context.clock(), now=context.business_clock())
+        except ValueError:
+            page.form.fail("signed", "This is not what safelane review sign prints. Paste all of it")
+        except SafelaneError as error:
+            page.form.fail("signed", f"It was not taken: {error.detail or error.public_message}")
+    if page.form.errors:
+        return await _show(page, policy_digest)
+    return await page.redirect(f"/policies/{policy_digest}", notice="Your signed approval is registered and logged.")
+
+
+async def _show(page: PageContext, policy_digest: str, *, rehearsal: Rehearsal | None = None) -> Response:
+    pack, body = await _read(page, policy_digest)
+    packs = await _list(page)
+    state = next(found for found in packs if found.policy_digest == policy_digest)
+    current = page.context.shelf.find_pack(await page.context.registry.current())
+    members = {"action": "activate_policy", "policy_digest": write_digest(policy_digest), "reason_code": "reason_given"}
+    return await page.render(
+        "one.html",
+        pack=pack,
+        state=state,
+        rules=sorted(pack.policies.values(), key=lambda policy: (policy.row, policy.id)),
+        changes=compare_packs(current, pack),
+        difference=_write_difference(current, pack),
+        files=_list_files(body),
+        document=canonical_bytes(members).decode(),
+        rehearsal=rehearsal,
+        may_rehearse=page.user.may(Capability.SIMULATE_POLICIES),
+        can_rehearse=page.context.services.rehearse is not None,
+        may_approve=page.user.may(Capability.CHANGE_POLICIES) and not state.in_force,
+        most=REHEARSED,
+    )
+
+
+def compare_packs(before: PolicyPack, after: PolicyPack) -> list[RuleChange]:
+    """Return the rules that differ between two packs by what they tell people, in the order of their ids."""
+    changes = []
+    for name in sorted(set(before.policies) | set(after.policies)):
+        old, new = before.policies.get(name), after.policies.get(name)
+        if old == new:
+            continue
+        change = "Added" if old is None else "Removed" if new is None else "Changed"
+        changes.append(RuleChange(name, change, old.reason if old else "", new.reason if new else ""))
+    return changes
+
+
+def _write_difference(before: PolicyPack, after: PolicyPack) -> str:
+    lines = difflib.unified_diff(
+        before.policy_text.splitlines(), after.policy_text.splitlines(), "in force", "this pack", lineterm="", n=2
+    )
+    return "\n".join(lines)
+
+
+def _list_files(body: bytes) -> list[tuple[str, str]]:
+    bundle: dict[str, Any] = json.loads(body)
+    return [
+        (f"{part}/{name}", text)
+        for part in ("national", "local")
+        for name, text in sorted((bundle[part] or {}).items())
+    ]
+
+
+async def _read(page: PageContext, policy_digest: str) -> tuple[PolicyPack, bytes]:
+    async with page.connection() as connection:
+        body = await read_pack(connection, policy_digest)
+    if body is None:
+        raise NotFound("there is no such policy pack", field="policy_digest")
+    return load_stored(body, policy_digest), body
+
+
+async def _list(page: PageContext) -> list[PackState]:
+    context = page.context
+    async with page.connection() as connection:
+        return await read_packs(connection, await context.registry.current(), context.shelf, context.clock())

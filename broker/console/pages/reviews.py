@@ -1,0 +1,181 @@
+"""The review queue: what policy holds, who has it, until when. A decision is signed with the approver's own key on their own machine, and handed in here.
+
+The console never has that key: it prepares what is to be signed, and takes in what ``safelane review sign`` made of it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import Response
+
+from broker.console.access import Capability
+from broker.console.page import Page, PageContext
+from broker.console.routing import Pages
+from broker.intake.approving import read_members
+from broker.intake.handing_in import HandingIn
+from broker.store import reviewing
+from schemas.canonical import canonical_bytes
+from schemas.codes import Compartment
+from schemas.errors import Conflict, NotFound, NotPermitted, SafelaneError
+
+STATES: Final = ("open", "released", "refused", "done", "all")
+REASONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "release": {
+        "need_to_know": "They need to know it",
+        "panel_decided": "A panel decided",
+        "court_order": "A court ordered it",
+        "reason_given": "Another reason, which my agency has recorded",
+    },
+    "refuse": {
+        "not_necessary": "It is not necessary",
+        "not_agreed": "It was not agreed",
+        "source_at_risk": "It would put the source at risk",
+        "reason_given": "Another reason, which my agency has recorded",
+    },
+    "review_break_glass": {
+        "justified": "Breaking the glass was justified",
+        "not_justified": "Breaking the glass was not justified",
+    },
+}
+"""What may be decided, and the reasons that may be given for it, by code (``schemas.clear_codes.Reason``)."""
+MAX_SIGNED: Final = 64 * 1024
+
+pages = Pages("reviews", navigation=("Reviews", "/reviews", Capability.READ_REVIEWS, 30))
+
+
+@pages.read("/reviews", capability=Capability.READ_REVIEWS, action="reviews")
+async def show_queue(page: Page) -> Response:
+    """Show what waits, the most urgent first."""
+    asked = page.request.query_params.get("state", "open")
+    state = asked if asked in STATES else "open"
+    async with page.connection() as connection:
+        rows = await reviewing.list_queue(connection, owner=page.user.agency, state=None if state == "all" else state)
+    return await page.render("queue.html", rows=rows, state=state, states=STATES, now_at=page.context.business_clock())
+
+
+@pages.read("/reviews/{message_id}/{delivery_id}", capability=Capability.READ_REVIEWS, action="review_read")
+async def show_review(page: Page, message_id: UUID, delivery_id: str) -> Response:
+    """Show one hold: what is held and by which rule, who approved what so far, and what the viewer can do."""
+    return await _show(page, message_id, delivery_id)
+
+
+@pages.act("/reviews/{message_id}/{delivery_id}/claim", capability=Capability.DECIDE_REVIEWS)
+async def claim(page: Page, message_id: UUID, delivery_id: str) -> Response:
+    """Take a hold on oneself.
+
+    Raises:
+        NotPermitted: the account is no person of the directory.
+        Conflict: it is decided, or somebody else has it.
+    """
+    person = _require_person(page)
+    now = page.context.business_clock()
+    async with page.transaction() as connection:
+        if not await reviewing.claim_hold(
+            connection, message_id, delivery_id, owner=page.user.agency, by=person, at=now
+        ):
+            raise Conflict("it is decided, or somebody else has claimed it", field="delivery_id")
+        await page.context.journal.append(
+            connection,
+            "review",
+            message_id=str(message_id),
+            delivery_id=delivery_id,
+            action="claimed",
+            by=person,
+        )
+    return await page.redirect(
+        f"/reviews/{message_id}/{delivery_id}", notice="It is yours. Nobody else decides it now."
+    )
+
+
+@pages.act("/reviews/{message_id}/{delivery_id}/prepare", capability=Capability.DECIDE_REVIEWS)
+async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
+    """Prepare what the approver is to sign, and show how."""
+    _require_person(page)
+    form = page.form
+    row, approvals = await _read(page, message_id, delivery_id)
+    action = next(iter(form.choices("action", REASONS, required="Choose what you decide")), "")
+    reason = next(
+        iter(form.choices("reason_code", REASONS.get(action, {}), required="Choose a reason that fits your decision")),
+        "",
+    )
+    chosen = form.choices("compartments", list(Compartment))
+    if form.errors:
+        return await _show(page, message_id, delivery_id)
+    members: dict[str, Any] = {
+        "action": action,
+        "message_id": str(message_id),
+        "manifest_digest": row["manifest_digest"],
+        "delivery_id": delivery_id,
+        "reason_code": reason,
+    }
+    if action == "release":
+        members["compartments"] = chosen
+        first = next((a["approval_id"] for a in approvals if a["action"] == "release"), None)
+        members |= {"joins": first} if first else {}
+    return await page.render(
+        "sign.html", row=row, members=members, document=canonical_bytes(members).decode(), reasons=REASONS
+    )
+
+
+@pages.act("/reviews/{message_id}/{delivery_id}/hand-in", capability=Capability.DECIDE_REVIEWS)
+async def hand_in(page: Page, message_id: UUID, delivery_id: str) -> Response:
+    """Take in a signed approval: it is verified, registered, logged, and the delivery decided again."""
+    person = _require_person(page)
+    signed = page.form.text("signed", required="Paste what safelane review sign printed", most=MAX_SIGNED)
+    await _read(page, message_id, delivery_id)
+    if not page.form.errors:
+        context = page.context
+        try:
+            handing_in = HandingIn(context.pool, context.log, context.registry)
+            body = canonical_bytes(json.loads(signed))
+            await handing_in.take(body, person, real_now=context.clock(), now=context.business_clock())
+        except ValueError:
+            page.form.fail("signed", "This is not what safelane review sign prints. Paste all of it")
+        except SafelaneError as error:
+            page.form.fail("signed", f"It was not taken: {error.detail or error.public_message}")
+    if page.form.errors:
+        return await _show(page, message_id, delivery_id)
+    return await page.redirect(
+        f"/reviews/{message_id}/{delivery_id}", notice="Your signed decision is registered and logged."
+    )
+
+
+async def _show(page: PageContext, message_id: UUID, delivery_id: str) -> Response:
+    row, approvals = await _read(page, message_id, delivery_id)
+    decision = read_members(row["decision"]) if row["decision"] else {}
+    held = {
+        code: verdict
+        for code, verdict in decision.get("compartments", {}).items()
+        if verdict["result"] in {"held", "withheld"}
+    }
+    may_decide = page.user.may(Capability.DECIDE_REVIEWS) and row["state"] == "open"
+    return await page.render(
+        "one.html",
+        row=row,
+        held=held,
+        approvals=approvals,
+        actions=["release", "refuse"] if row["review"] == "hold" else ["review_break_glass"],
+        reasons=REASONS,
+        may_decide=may_decide,
+        now_at=page.context.business_clock(),
+    )
+
+
+async def _read(
+    page: PageContext, message_id: UUID, delivery_id: str
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """Return a hold or review and the approvals that it has; what is another agency's is not here for this viewer."""
+    async with page.connection() as connection:
+        row = await reviewing.find_review(connection, message_id, delivery_id, owner=page.user.agency)
+        if row is None:
+            raise NotFound("there is no such review", field="delivery_id")
+        approvals = await reviewing.list_decisions(connection, message_id, delivery_id)
+    return dict(row), [dict(approval) for approval in approvals]
+
+
+def _require_person(page: PageContext) -> str:
+    if page.user.person_id is None:
+        raise NotPermitted("your account names no person of the directory, so you cannot approve: ask an operator")
+    return page.user.person_id
