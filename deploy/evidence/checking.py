@@ -15,6 +15,7 @@ from schemas.canonical import canonical_bytes, decode_base64url, parse_json, par
 from schemas.checkpoint import (
     Checkpoint,
     NoteVerifier,
+    read_checkpoint,
     read_proof,
     verify_checkpoint,
     verify_cosignatures,
@@ -141,6 +142,13 @@ class PackChecker:
     def _check_checkpoint(self) -> str:
         note = self._files["checkpoint.txt"].decode()
         self._checkpoint = verify_checkpoint(note, NoteVerifier.from_text(self._newest().hub.log_verifier))
+        hub = self._newest().hub
+        if hub.earlier:
+            lost = read_checkpoint(hub.starting_checkpoint).size - hub.earlier[-1].kept_size
+            self.verdict.proved.append(
+                f"the log is in epoch {hub.epoch}: the authority signed that {hub.earlier[-1].kept_size} entries were kept of"
+                f" the epoch before and {lost} that witnesses had seen were lost"
+            )
         return f"log {self._checkpoint.origin}: {self._checkpoint.size} entries, signed by its key"
 
     def _check_witnesses(self) -> None:
