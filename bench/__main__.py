@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 
-from bench import fsck_rate, log_proofs
+from bench import audit, fsck_rate, log_proofs
 from bench.processor_time import ServersTime
 from bench.servers import write_result
 from broker.amqp.frames import Outgoing
@@ -42,7 +42,7 @@ RUNS = ("plain_relay", "relay", "hub")
 PARTS = ("program", "rabbitmq", "postgres")
 """Where processor time goes: the relay or hub worker itself, and the servers."""
 _CHUNK = 200
-MEASUREMENTS = ("relay", "fsck", "log_proofs")
+MEASUREMENTS = ("relay", "fsck", "log_proofs", "audit")
 
 
 async def run(rounds: int, count: int, profile: str | None) -> dict[str, Any]:
@@ -208,6 +208,8 @@ def main() -> None:
         fsck_rate.main()
     if options.only in {None, "log_proofs"}:
         log_proofs.main()
+    if options.only in {None, "audit"}:
+        audit.main()
     print(f"written to {ROOT / 'result.json'}")
 
 

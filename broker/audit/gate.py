@@ -97,8 +97,9 @@ async def _name_search(connection: Connection, search: SearchFilter) -> str:
         "person": (search.person,),
     }
     words = [(name, word) for name, chosen in asked.items() for word in chosen if word is not None]
-    known = await _find_known(connection, [word for _, word in words]) if words else frozenset()
-    parts += [f"{name}={word if word in known or word in _CODES else digest_text(word)}" for name, word in words]
+    typed = [word for _, word in words if word not in _CODES]
+    known = _CODES | (await _find_known(connection, typed) if typed else frozenset())
+    parts += [f"{name}={word if word in known else digest_text(word)}" for name, word in words]
     if search.id is not None:
         parts.append(f"id={await _name_id(connection, search.id)}")
     if search.token is not None:

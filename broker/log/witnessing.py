@@ -123,7 +123,8 @@ async def read_witness_state(connection: Connection, witnesses: Sequence[str], q
         max(1, quorum),
     )
     seen = await connection.fetch(
-        "SELECT witness, max(received_at) AS at FROM log_cosignatures WHERE witness = ANY($1::text[]) GROUP BY witness",
+        "SELECT w.witness, c.received_at AS at FROM unnest($1::text[]) AS w (witness) CROSS JOIN LATERAL"
+        " (SELECT received_at FROM log_cosignatures WHERE witness = w.witness ORDER BY size DESC LIMIT 1) c",
         list(witnesses),
     )
     return WitnessState(
