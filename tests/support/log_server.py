@@ -25,6 +25,7 @@ class ServedLog:
     jwk: Jwk = field(default_factory=lambda: generate_ed25519_jwk(KeyUse.LOG))
     witnessed: int = 0
     lines: dict[int, dict[str, str]] = field(default_factory=dict)
+    origin: str = ORIGIN
     missing: tuple[str, ...] = ()
     """Parts of paths that are answered with 404."""
 
@@ -37,7 +38,7 @@ class ServedLog:
 
     def note(self, size: int | None = None) -> str:
         size = len(self.entries) if size is None else size
-        return sign_checkpoint(Checkpoint(ORIGIN, size, compute_root(self.leaves()[:size])), self.jwk)
+        return sign_checkpoint(Checkpoint(self.origin, size, compute_root(self.leaves()[:size])), self.jwk)
 
     def cosigned(self, size: int) -> str:
         return self.note(size) + "".join(line for _, line in sorted(self.lines.get(size, {}).items()))
@@ -73,9 +74,11 @@ class LoggingHub(StubHub):
     log: ServedLog = field(default_factory=ServedLog)
     witnesses: tuple[str, ...] = ()
     quorum: int = 0
+    keys: HubKeys | None = None
+    """What the authority signed of a log in a later epoch; without it, this log's first."""
 
     def directory(self, **rest: Any) -> Directory:
-        keys = HubKeys(log_origin=ORIGIN, log_verifier=write_verifier(ORIGIN, public_part(self.log.jwk)))
+        keys = self.keys or HubKeys(log_origin=ORIGIN, log_verifier=write_verifier(ORIGIN, public_part(self.log.jwk)))
         policy = WitnessPolicy(agencies=self.witnesses, quorum=self.quorum)
         return super().directory(**rest).model_copy(update={"hub": keys, "witnesses": policy})
 
