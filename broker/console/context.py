@@ -16,6 +16,7 @@ from broker.console.services import NO_SERVICES, ConsoleServices
 from broker.console.sessions import SessionLimits
 from broker.console.settings import ConsoleSettings
 from broker.console.signin.oidc import Provider
+from broker.console.signin.passkeys import Passkeys
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
 from broker.registry import Registry
@@ -36,6 +37,7 @@ class ConsoleContext:
     attempts: Attempts
     limits: SessionLimits
     passwords: PasswordHasher
+    passkeys: Passkeys
     provider: Provider | None
     assets: Assets
     renderer: Renderer

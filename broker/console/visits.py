@@ -88,11 +88,11 @@ def remove_cookie(response: Response, name: str) -> None:
     response.set_cookie(name, "", max_age=0, path="/", secure=True, httponly=True, samesite="strict")
 
 
-async def use_up(connection: Connection, visit: Visit, now: datetime) -> bool:
-    """Mark a visit as used; return whether it was not before."""
+async def use_up(connection: Connection, spent: str, now: datetime) -> bool:
+    """Mark what works once (a visit's id, a challenge) as used; return whether it was not before."""
     done = await connection.execute(
         "INSERT INTO console_used_visits (visit_sha256, used_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        hashlib.sha256(visit.visit_id.encode()).digest(),
+        hashlib.sha256(spent.encode()).digest(),
         now,
     )
     return bool(done == "INSERT 0 1")

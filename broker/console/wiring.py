@@ -23,6 +23,7 @@ from broker.console.sessions import SessionLimits, forget_old_sessions
 from broker.console.settings import ConsoleSettings
 from broker.console.signin.oidc import Provider
 from broker.console.signin.organisation import ANSWER_PATH
+from broker.console.signin.passkeys import Passkeys
 from broker.console.signin.passwords import PasswordHasher
 from broker.log import LogWriter
 from broker.registry import Registry
@@ -107,6 +108,7 @@ def build_context(
         attempts=Attempts(sealer),
         limits=SessionLimits(settings.session_idle, settings.session_longest, settings.confirmed_for),
         passwords=PasswordHasher(),
+        passkeys=Passkeys(settings.public_url),
         provider=build_provider(settings),
         assets=assets,
         renderer=Renderer(assets, partnership=settings.partnership),

@@ -1,4 +1,4 @@
-"""The distribution's Chromium, headless, started once a session: real pages, real keyboard, and axe on what is shown."""
+"""The distribution's Chromium, headless: real pages, real keyboard, and axe on what is shown."""
 
 import base64
 import hashlib
@@ -87,9 +87,12 @@ def _fail_on_refusal(message: Any) -> None:
         pytest.fail(f"the browser refused something: {message.text}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(console: ConsoleSite) -> Iterator[Browser]:
-    """Chromium, which trusts this console's certificate and no other."""
+    """Chromium, which trusts this console's certificate and no other.
+
+    Started for each module: Playwright keeps this thread's event loop for itself while it runs, and the next module's tests may need one.
+    """
     certificate = x509.load_pem_x509_certificate(console.certificate_file.read_bytes())
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     digest = base64.b64encode(hashlib.sha256(key).digest()).decode()

@@ -17,8 +17,10 @@ SKIPPED: Final = frozenset({"/overview/stream", "/static/{digest}/{name:path}", 
 FILES: Final = frozenset({"/log/proofs/{position}/file"})
 """Files to download, beside those that end in .csv or .zip: the role matrix tries them, a browser does not open them."""
 
-ELSEWHERE: Final = frozenset({"/", *(p.path for p in list_policies() if "organisation" in p.path)})
-"""They send people on to other pages, or to the identity provider, which this console has not."""
+ELSEWHERE: Final = frozenset(
+    {"/", "/account/confirm/passkey", *(p.path for p in list_policies() if "organisation" in p.path)}
+)
+"""They send people on to other pages, or to what these accounts have not: an identity provider, a passkey."""
 
 
 def make_user(console: ConsoleSite) -> str:
@@ -30,7 +32,10 @@ def make_link(console: ConsoleSite) -> str:
     """Invite somebody and return the secret of the one-time link."""
     secret = secrets.token_urlsafe(32)
     person = console.add_person(f"new-{uuid4().hex[:8]}", Role.AUDITOR)
-    console.execute("UPDATE console_users SET state = 'invited' WHERE user_id = $1", person.user_id)
+    console.execute(
+        "UPDATE console_users SET state = 'invited', password_hash = NULL, code_secret = NULL WHERE user_id = $1",
+        person.user_id,
+    )
     console.execute(
         "INSERT INTO console_links (secret_sha256, user_id, created_at, expires_at) VALUES ($1, $2, now(), now() + interval '1 day')",
         digest_secret(secret),
@@ -62,6 +67,7 @@ EXAMPLES: Final[dict[str, Callable[[ConsoleSite], str]]] = {
     "agreement_id": lambda _: "DSA-01",
     "consent_id": lambda console: str(console.run(record_consent)),
     "delivery_id": lambda console: find_hold(console, "delivery_id"),
+    "credential": lambda _: "00" * 16,
     "digest": lambda _: "0" * 16,
     "name": lambda _: "safelane.css",
     "report_id": lambda _: "clocks",

@@ -53,12 +53,13 @@ from broker.console.pages import (
     users,
 )
 from broker.console.routing import Pages
-from broker.console.signin import joining, local, organisation
+from broker.console.signin import joining, local, organisation, passkey_pages
 
 PAGES: tuple[Pages, ...] = (
     local.pages,
     joining.pages,
     organisation.pages,
+    passkey_pages.pages,
     home.pages,
     log.pages,
     referrals.pages,

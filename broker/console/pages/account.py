@@ -21,7 +21,13 @@ async def show_account(page: Page) -> Response:
     async with page.connection() as connection:
         user = await read_user(connection, viewer.user_id)
         sessions = await list_sessions(connection, viewer.user_id, page.context.limits, page.now)
-    return await page.render("account.html", user=user, sessions=sessions, limits=page.context.limits)
+        passkeys = await connection.fetch(
+            "SELECT credential_id, label, used_at FROM console_passkeys WHERE user_id = $1 ORDER BY created_at",
+            viewer.user_id,
+        )
+    return await page.render(
+        "account.html", user=user, sessions=sessions, passkeys=passkeys, limits=page.context.limits
+    )
 
 
 @pages.act("/account/sessions/{session_id}/end", capability=Capability.OWN_ACCOUNT)

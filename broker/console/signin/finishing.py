@@ -19,7 +19,7 @@ async def finish_sign_in(page: PageContext, user_id: UUID, name: str, *, method:
     before = await page.recognise()
     browser = describe_browser(page.request.headers.get("user-agent", ""))
     async with page.transaction() as connection:
-        if not await use_up(connection, visit, page.now):
+        if not await use_up(connection, visit.visit_id, page.now):
             raise FormOutOfDate
         if before is not None:
             await end_session(connection, before.user_id, before.session_id, page.now)

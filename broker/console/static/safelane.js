@@ -5,6 +5,29 @@ document.body.classList.add("js-enabled");
 if ("noModule" in HTMLScriptElement.prototype) document.body.classList.add("govuk-frontend-supported");
 initAll();
 
+// A passkey: the browser's own dialogue, then the form goes as any other.
+for (const form of document.querySelectorAll("form[data-passkey]")) {
+  const note = document.querySelector("[data-passkey-note]");
+  form.addEventListener("submit", async (event) => {
+    if (form.elements.credential.value) return;
+    event.preventDefault();
+    note.textContent = "";
+    try {
+      const create = form.dataset.passkey === "create";
+      const options = JSON.parse(form.dataset.options);
+      const credential = create
+        ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) })
+        : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+      form.elements.credential.value = JSON.stringify(credential.toJSON());
+      form.submit();
+    } catch (error) {
+      note.textContent = error instanceof DOMException
+        ? "Your device did not give a passkey. Try again, or sign in another way."
+        : "This browser cannot use passkeys. Sign in another way.";
+    }
+  });
+}
+
 // A page that only waits for one click goes on by itself.
 for (const form of document.querySelectorAll("form[data-submit]")) form.requestSubmit();
 
