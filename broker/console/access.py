@@ -30,12 +30,9 @@ class Capability(StrEnum):
     READ_REVIEWS = "reviews.read"
     DECIDE_REVIEWS = "reviews.decide"
     READ_CONSENTS = "consents.read"
-    RECORD_CONSENTS = "consents.record"
     READ_AGREEMENTS = "agreements.read"
-    MANAGE_AGREEMENTS = "agreements.manage"
     READ_AGENCIES = "agencies.read"
     MANAGE_AGENCIES = "agencies.manage"
-    CHANGE_KEYS = "keys.change"
     READ_QUARANTINE = "quarantine.read"
     DECIDE_QUARANTINE = "quarantine.decide"
     READ_POLICIES = "policies.read"
@@ -79,8 +76,6 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
     | {
         Capability.EXPORT_EVIDENCE,
         Capability.DECIDE_REVIEWS,
-        Capability.RECORD_CONSENTS,
-        Capability.MANAGE_AGREEMENTS,
         Capability.SIMULATE_POLICIES,
         Capability.CHANGE_POLICIES,
         Capability.DRAW_SAMPLES,
@@ -92,7 +87,6 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
             Capability.VERIFY_LOG,
             Capability.READ_AGENCIES,
             Capability.MANAGE_AGENCIES,
-            Capability.CHANGE_KEYS,
             Capability.READ_QUARANTINE,
             Capability.DECIDE_QUARANTINE,
             Capability.READ_USERS,
@@ -106,7 +100,6 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
 CONFIRMED: Final = frozenset(
     {
         Capability.DECIDE_REVIEWS,
-        Capability.CHANGE_KEYS,
         Capability.CHANGE_POLICIES,
         Capability.MANAGE_USERS,
     }

@@ -130,11 +130,15 @@ class ConsoleSite:
     def log_size(self) -> int:
         return self.value("SELECT coalesce(max(size), 0) FROM log_checkpoints")
 
-    def add_person(self, name: str, role: Role, *, agency: str | None = None, days: int | None = None) -> Seeded:
-        """Add an active account with a password and one-time codes."""
+    def add_person(
+        self, name: str, role: Role, *, agency: str | None = None, days: int | None = None, person_id: str | None = None
+    ) -> Seeded:
+        """Add an active account with a password and one-time codes; ``person_id`` is who they are in the directory."""
         person = self.run(
             lambda connection: _insert_person(connection, self.sealer, name, role, agency=agency, days=days)
         )
+        if person_id is not None:
+            self.execute("UPDATE console_users SET person_id = $2 WHERE user_id = $1", person.user_id, person_id)
         self.people[name] = person
         return person
 
@@ -355,7 +359,7 @@ def console(postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> I
     )
     try:
         site.add_person("auditor", Role.AUDITOR)
-        site.add_person("ig-officer", Role.IG_OFFICER)
+        site.add_person("ig-officer", Role.IG_OFFICER, person_id="ann")
         site.add_person("operator", Role.OPERATOR)
         site.add_person("inspector", Role.INSPECTOR, days=14)
         site.add_person("agency-auditor", Role.AUDITOR, agency=AGENCY)
