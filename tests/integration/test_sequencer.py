@@ -20,6 +20,7 @@ from broker.store import open_pool, translate_errors, upgrade_database
 from broker.store.pool import StoreUnavailable
 from deploy.authority.signing import read_trust
 from schemas.checkpoint import LogVerifier, verify_checkpoint, write_verifier
+from schemas.errors import ConfigInvalid, IntegrityBroken
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
 from schemas.merkle import compute_root
 from tests.support.hub_api import set_role_password, with_login
@@ -122,6 +123,34 @@ async def test_a_deadlock_ends_one_transaction_and_leaves_one_story(pool: asyncp
     assert await assert_one_story(pool) == 2
     await append(pool)
     assert await assert_one_story(pool) == 3
+
+
+async def test_what_was_signed_and_rolled_back_is_in_no_story(pool: asyncpg.Pool) -> None:
+    """The signature is made before COMMIT: a rollback leaves a signed head of that size that nobody may ever see."""
+    await append(pool, 2)
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        forgotten = (await LOG.append(connection, new_events(3), at=now())).note
+        await transaction.rollback()
+    kept = await append(pool, 3)
+    assert verify_checkpoint(forgotten, VERIFIER).size == verify_checkpoint(kept, VERIFIER).size == 5
+    assert forgotten != kept
+    assert [row["note"] for row in await pool.fetch("SELECT note FROM log_checkpoints WHERE size = 5")] == [kept]
+    assert await assert_one_story(pool) == 5
+
+
+async def test_only_the_epoch_that_was_opened_may_write(pool: asyncpg.Pool) -> None:
+    await append(pool, 2)
+    for epoch, error in ((2, ConfigInvalid), (0, IntegrityBroken)):
+        writer = LogWriter(ORIGIN, JWK, epoch=epoch)
+        async with pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            with pytest.raises(error, match="open-epoch" if epoch else "later epoch"):
+                await writer.append(connection, new_events(1), at=now())
+            await transaction.rollback()
+    assert await assert_one_story(pool) == 2
 
 
 async def test_who_waits_for_the_lock_gives_up_and_comes_again(pool: asyncpg.Pool) -> None:
