@@ -11,13 +11,16 @@ from fastapi import FastAPI
 
 from broker.amqp.topology import declare_topology
 from broker.api.settings import ApiSettings
-from broker.api.wiring import open_api
-from broker.config import HubConfig
+from broker.api.wiring import open_api, read_clock
+from broker.config import HubConfig, read_log_key
 from broker.console.settings import ConsoleSettings
 from broker.console.wiring import open_console
-from broker.store import upgrade_database
+from broker.log import LogWriter
+from broker.log.configuration import note_configuration
+from broker.store import open_pool, translate_errors, upgrade_database
 from deploy.clock import build_business_clock
 from deploy.console_services import build_console_services
+from schemas.canonical import sha256_base64url
 from schemas.errors import ConfigInvalid
 
 KEEP_ALIVE_SECONDS = 15
@@ -54,6 +57,7 @@ async def serve_api(config: HubConfig, *, on_listening: Callable[[str], None]) -
     if settings is None:
         raise ConfigInvalid("is not set", field="api")
     business_clock = build_business_clock(config.clock_file, config.environment)
+    await log_configuration(config)
     async with open_api(config, business_clock) as application:
         await _serve(application, settings, "api", on_listening)
 
@@ -77,6 +81,25 @@ async def serve_console(config: HubConfig, *, on_listening: Callable[[str], None
     business_clock = build_business_clock(config.clock_file, config.environment)
     async with open_console(config, business_clock, build_console_services(config)) as application:
         await _serve(application, settings, "console", on_listening)
+
+
+async def log_configuration(config: HubConfig) -> bool:
+    """Log the digest of the configuration if it is another than the last one logged; return whether it is.
+
+    Secrets are no part of it: they are in files of their own, or masked.
+
+    Raises:
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    digest = sha256_base64url(config.model_dump_json().encode())
+    log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
+    pool = await open_pool(config.postgres.read_dsn("api"), name="safelane-start", most=1)
+    try:
+        with translate_errors():
+            async with pool.acquire(timeout=10) as connection:
+                return await note_configuration(connection, log, digest, by="hub serve", now=read_clock())
+    finally:
+        await pool.close()
 
 
 def run_worker(config: HubConfig) -> int:
