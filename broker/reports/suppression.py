@@ -110,57 +110,80 @@ class _Network:
         return False
 
 
+class _Sums:
+    """The sums of a table, and how many of the counts of each are suppressed."""
+
+    def __init__(self, table: Table, counts: Mapping[Place, int]) -> None:
+        """List the sums within rows, and down columns where the last row is a total."""
+        names = list(dict.fromkeys(name for _, name in counts))
+        self.places: list[list[Place]] = [
+            [(row, name) for name in (total, *parts)] for row in range(len(table.rows)) for total, parts in table.across
+        ]
+        if table.total_row:
+            self.places += [[(row, name) for row in range(len(table.rows))] for name in names]
+        self.of: dict[Place, list[int]] = {place: [] for place in counts}
+        for number, places in enumerate(self.places):
+            for place in places:
+                self.of[place].append(number)
+        self._taken = [0] * len(self.places)
+        self.alone: set[int] = set()
+        """Sums in which one count alone is suppressed: it follows from the others."""
+
+    def take(self, place: Place) -> None:
+        """Note that a count is suppressed."""
+        for number in self.of[place]:
+            self._taken[number] += 1
+            if self._taken[number] == 1:
+                self.alone.add(number)
+            else:
+                self.alone.discard(number)
+
+    def closes(self, place: Place) -> bool:
+        """Tell whether every sum of a count, of at least two, has something suppressed already."""
+        return sum(1 for number in self.of[place] if self._taken[number]) > 1
+
+
 def _suppress(table: Table, threshold: int, forced: set[Place]) -> dict[Place, bool]:
     """Return the places of the counts that are not shown, and whether it is said of each that it is below the threshold."""
     if not table.protected:
         return {}
     counts = _read_counts(table)
-    network = _Network()
+    network, sums = _Network(), _Sums(table, counts)
     waiting = deque(sorted(place for place, n in counts.items() if 0 < n < threshold or place in forced))
     for place in waiting:
         network.add(_make_cell(table, place, counts[place], threshold))
+        sums.take(place)
     while waiting:
         place = waiting.popleft()
         while not network.can_move(place):
-            choice = min(_list_choices(table, place, counts, network), default=None)
+            choice = min(_list_choices(table, place, counts, network, sums), default=None)
             if choice is not None:
                 network.add(_make_cell(table, choice[-1], counts[choice[-1]], threshold))
+                sums.take(choice[-1])
                 waiting.append(choice[-1])
-            elif not network.hide_bound(_list_beside(table, place)):
+            elif not network.hide_bound(_list_beside(table, place, sums)):
                 break  # it has no sum: nothing could give it away
     return {place: cell.bounded for place, cell in network.cells.items()}
 
 
 def _list_choices(
-    table: Table, place: Place, counts: Mapping[Place, int], network: _Network
+    table: Table, place: Place, counts: Mapping[Place, int], network: _Network, sums: _Sums
 ) -> Iterator[tuple[bool, bool, bool, int, Place]]:
     """Yield what could be suppressed so that a count can move; never a nought.
 
     First where a suppressed count is alone in a sum, and there what closes a circle with others; parts before totals, then the smallest.
     """
-    sums = {frozenset(places) for cell in network.cells for places in _list_sums(table, cell)}
-    alone = {places for places in sums if len(places & network.cells.keys()) == 1}
-    own = {frozenset(places) for places in _list_sums(table, place)}
-    for places in alone | own:
-        for other in places:
+    for number in sums.alone.union(sums.of[place]):
+        for other in sums.places[number]:
             if other not in network.cells and counts[other] > 0:
-                closes = sum(1 for s in _list_sums(table, other) if not network.cells.keys().isdisjoint(s)) > 1
-                yield places not in alone, not closes, _is_total(table, other), counts[other], other
+                is_total = _is_total(table, other)
+                yield number not in sums.alone, not sums.closes(other), is_total, counts[other], other
 
 
-def _list_beside(table: Table, place: Place) -> list[tuple[bool, Place]]:
+def _list_beside(table: Table, place: Place, sums: _Sums) -> list[tuple[bool, Place]]:
     """Return the counts that are in a sum with one, itself included, each with whether it is a total."""
-    places = {place}.union(*_list_sums(table, place))
+    places = {place}.union(*(sums.places[number] for number in sums.of[place]))
     return sorted((_is_total(table, other), other) for other in places)
-
-
-def _list_sums(table: Table, place: Place) -> list[set[Place]]:
-    """Return the sums that a count is part of: within its row, and down its column."""
-    row, column = place
-    sums = [{(row, name) for name in (total, *parts)} for total, parts in table.across if column in {total, *parts}]
-    if table.total_row:
-        sums.append({(number, column) for number in range(len(table.rows))})
-    return sums
 
 
 def _is_total(table: Table, place: Place) -> bool:
