@@ -1,7 +1,7 @@
 """What a proof costs in a log of ten million entries beside one of ten thousand: from the database, and from tiles over HTTP.
 
 ``python -m bench.log_proofs [SMALL LARGE]``. Issue: at most twice as much. Each proof is verified; its verification is within the time.
-Filling the large log takes some four minutes on two quiet cores; 4 GB of disk for the while.
+Filling the large log took twenty minutes at a load average of 15 to 20 on two cores; some GB of disk for the while.
 """
 
 import random

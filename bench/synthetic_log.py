@@ -1,6 +1,6 @@
 """A log of any size in bounded time: entries, tiles and checkpoints that are right in every hash and signature, copied in without the sequencer.
 
-Ten million entries take some four minutes on two quiet cores. Entries are salted commitments, as most of a real log's are; whether what they
+Ten million entries took twenty minutes at a load average of 15 to 20 on two cores. Entries are salted commitments, as most of a real log's are; whether what they
 commit to is stored as well is the caller's choice (proofs need none of it, ``fsck`` all of it). Chunks of 65,536 leaves are hashed level by level.
 """
 
