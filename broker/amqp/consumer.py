@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
+from pamqp.commands import Basic
 
 from broker.amqp.connection import (
     LINK_ERRORS,
@@ -64,29 +67,36 @@ class Incoming:
 
 
 class _ConsumeChannel:
-    """A channel of aio-pika's with what it has delivered, in order, and what is not settled yet."""
+    """A channel of aio-pika's with what it has delivered, in order, and what is not settled yet.
 
-    def __init__(self, channel: AbstractChannel) -> None:
-        self.channel = channel
+    Messages are taken one level below aio-pika, which would make an object and two tasks of each (``docs/decisions/0005``).
+    """
+
+    def __init__(self, channel: AbstractChannel, underlay: Channel) -> None:
+        self.channel = channel  # aio-pika closes the channel of an object that nobody holds
+        self.underlay = underlay
         self.queues: dict[str, str] = {}
         self.inbox: deque[Incoming] = deque()
-        self.unsettled: dict[int, AbstractIncomingMessage] = {}
+        self.unsettled: dict[int, None] = {}
+        """Delivery tags, oldest first."""
         self.arrived = asyncio.Event()
         self._is_given_up = False
 
     @classmethod
     async def open(cls, connection: AbstractConnection, queues: Sequence[str], prefetch: int) -> "_ConsumeChannel":
         """Consume ``queues`` on a new channel; raise ``BrokerUnavailable`` or one of ``LINK_ERRORS`` when a queue is not there."""
-        consuming = cls(await open_channel(connection, confirms=False))
-        channel = consuming.channel
+        channel = await open_channel(connection, confirms=False)
+        underlay = await channel.get_underlay_channel()
+        if not isinstance(underlay, Channel):
+            raise BrokerUnavailable("aio-pika stands on another channel than the one that we know")
+        consuming = cls(channel, underlay)
         channel.close_callbacks.add(consuming._on_close)
-        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(consuming.give_up)
+        underlay.on_consumer_cancel_callbacks.add(consuming.give_up)
         await channel.set_qos(prefetch_count=prefetch, timeout=10)
         for number, name in enumerate(queues):
             tag = f"safelane.{number}"
             consuming.queues[tag] = name
-            queue = await channel.get_queue(name, ensure=False)  # an agency may read its queue, not declare it
-            await queue.consume(consuming._on_message, consumer_tag=tag, timeout=10)
+            await underlay.basic_consume(name, consuming._on_message, consumer_tag=tag, timeout=10)
         return consuming
 
     @property
@@ -94,24 +104,28 @@ class _ConsumeChannel:
         """Whether nothing more comes from here, and nothing can be settled."""
         return self._is_given_up or self.channel.is_closed
 
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        tag, count = message.delivery_tag or 0, message.headers.get("x-delivery-count", 0)
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        delivery, properties = message.delivery, message.header.properties
+        if not isinstance(delivery, Basic.Deliver):
+            return
+        tag, headers = delivery.delivery_tag or 0, properties.headers or {}
+        count = headers.get("x-delivery-count", 0)
         self.inbox.append(
             Incoming(
                 tag=tag,
-                queue=self.queues.get(message.consumer_tag or "", ""),
+                queue=self.queues.get(delivery.consumer_tag or "", ""),
                 body=message.body,
-                delivery_id=message.message_id or "",
-                user_id=message.user_id or None,
-                type=message.type,
-                redelivered=bool(message.redelivered),
+                delivery_id=properties.message_id or "",
+                user_id=properties.user_id or None,
+                type=properties.message_type,
+                redelivered=bool(delivery.redelivered),
                 delivery_count=count if isinstance(count, int) else 0,
-                routing_key=message.routing_key or "",
-                exchange=message.exchange or "",
-                headers=message.headers,
+                routing_key=delivery.routing_key or "",
+                exchange=delivery.exchange or "",
+                headers=headers,
             )
         )
-        self.unsettled[tag] = message
+        self.unsettled[tag] = None
         self.arrived.set()
 
     def give_up(self, *_: Any) -> None:
@@ -150,14 +164,17 @@ class IncomingBatch:
             if tag not in settled:
                 break
             settled.discard(tag)
-            last = channel.unsettled.pop(tag)
-        single = [channel.unsettled.pop(tag) for tag in sorted(settled) if tag in channel.unsettled]
+            del channel.unsettled[tag]
+            last = tag
+        single = [tag for tag in sorted(settled) if tag in channel.unsettled]
+        for tag in single:
+            del channel.unsettled[tag]
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 if last is not None:
-                    await last.ack(multiple=True)
-                for message in single:
-                    await message.ack()
+                    await channel.underlay.basic_ack(last, multiple=True)
+                for tag in single:
+                    await channel.underlay.basic_ack(tag)
         except LINK_ERRORS as error:
             channel.give_up()
             _log.warning("amqp.ack-failed", error=type(error).__name__, messages=len(tags))
@@ -172,9 +189,9 @@ class IncomingBatch:
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 for message in messages:
-                    taken = channel.unsettled.pop(message.tag, None)
-                    if taken is not None:
-                        await taken.nack(requeue=requeue)
+                    if message.tag in channel.unsettled:
+                        del channel.unsettled[message.tag]
+                        await channel.underlay.basic_nack(message.tag, requeue=requeue)
         except LINK_ERRORS as error:
             channel.give_up()
             _log.warning("amqp.reject-failed", error=type(error).__name__)
