@@ -1,12 +1,14 @@
 """``make bench``: the hub beside an ordinary relay, interleaved in one run on one machine; the result goes to ``var/bench/result.json``.
 
-``ratio`` compares like with like: the relay moves the very same sealed referrals to three queues, and checks, decides, redacts and logs nothing.
-``ratio_to_plain_content`` compares with a relay of the bare 6 kB of content, unsealed: what sealing and proving cost altogether.
+``ratio`` compares like with like: the relay moves sealed referrals of the same sort to three queues, and checks, decides, redacts and logs nothing.
+``ratio_to_plain_content`` compares with a relay of the bare 6 kB of content, unsealed: what sealing and proving cost altogether. Each is given for one
+process of `safelane hub worker`, and (``ratio_all_cores``) for one a core, as `worker.processes` has it on a machine of its own; the relay is one process.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -38,7 +40,8 @@ ROOT = Path("var/bench")
 CONTENT_BYTES = 6144
 SECTIONS = 8
 RECIPIENTS = 3
-RUNS = ("plain_relay", "relay", "hub")
+RUNS = ("plain_relay", "relay", "hub", "hub_all_cores")
+CORES = len(os.sched_getaffinity(0))
 PARTS = ("program", "rabbitmq", "postgres")
 """Where processor time goes: the relay or hub worker itself, and the servers."""
 _CHUNK = 200
@@ -79,16 +82,15 @@ async def _measure(world: HubWorld, stack: LocalStack, rounds: int, count: int, 
     cpu: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in RUNS}
     sealed_bytes = 0
     for number in range(rounds):
-        bodies = [world.seal(Draft(text_bytes=CONTENT_BYTES // SECTIONS)).body for _ in range(count)]
-        sealed_bytes = len(bodies[0])
         for name in RUNS:
+            bodies = [world.seal(Draft(text_bytes=CONTENT_BYTES // SECTIONS)).body for _ in range(count)]
+            sealed_bytes = len(bodies[0])
             result = await _run_one(name, world, plain, bodies, stack=stack, profile=profile)
+            await _purge(world, [queue.name for queue in plain] + list(world.queues.values()))
             rates[name].append(count / result["seconds"])
             for part in PARTS:
                 cpu[name][part].append(1000 * result[part] / count)
         print(f"round {number + 1}: " + ", ".join(_describe(name, rates[name], cpu[name]) for name in RUNS), flush=True)
-        await _purge(world, [queue.name for queue in plain] + list(world.queues.values()))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "at": datetime.now(UTC).isoformat(),
         "rounds": rounds,
@@ -97,14 +99,28 @@ async def _measure(world: HubWorld, stack: LocalStack, rounds: int, count: int, 
         "sections": SECTIONS,
         "recipients": RECIPIENTS,
         "sealed_bytes": sealed_bytes,
+        "cores": CORES,
+        "load_average": os.getloadavg()[0],
         "log_entries": await world.owner.fetchval("SELECT count(*) FROM log_entries"),
         "per_second": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
         "cpu_ms_a_referral": {
             name: {part: round(statistics.median(values), 3) for part, values in parts.items()}
             for name, parts in cpu.items()
         },
-        "ratio": round(medians["hub"] / medians["relay"], 3),
-        "ratio_to_plain_content": round(medians["hub"] / medians["plain_relay"], 3),
+        "ratio": _compare(rates, "hub", "relay"),
+        "ratio_to_plain_content": _compare(rates, "hub", "plain_relay"),
+        "ratio_all_cores": _compare(rates, "hub_all_cores", "relay"),
+        "ratio_all_cores_to_plain_content": _compare(rates, "hub_all_cores", "plain_relay"),
+    }
+
+
+def _compare(rates: dict[str, list[float]], one: str, other: str) -> dict[str, float]:
+    """Return the ratio of the medians, and the least and the greatest ratio within a round."""
+    within = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
+    return {
+        "median": round(statistics.median(rates[one]) / statistics.median(rates[other]), 3),
+        "least": round(min(within), 3),
+        "greatest": round(max(within), 3),
     }
 
 
@@ -113,7 +129,7 @@ async def _run_one(
 ) -> dict[str, float]:
     """Load the queue, run the program, and return its seconds and the processor seconds of each part of the machine."""
     count = len(bodies)
-    if name == "hub":
+    if name.startswith("hub"):
         await _preload(world, POLICE, bodies, INTAKE_EXCHANGE, intake_routing_key(POLICE, "referral"))
     else:
         load = [token_bytes(CONTENT_BYTES)] * count if name == "plain_relay" else bodies
@@ -122,7 +138,10 @@ async def _run_one(
     if running.rabbitmq_pid is None or running.postgres_pid is None:
         raise RuntimeError("a server has ended")
     servers = ServersTime({"rabbitmq": running.rabbitmq_pid, "postgres": running.postgres_pid})
-    result = await (_run_worker(world, count, profile) if name == "hub" else _run_relay(world, plain, count))
+    if name.startswith("hub"):
+        result = await _run_worker(world, count, CORES if name == "hub_all_cores" else 1, profile)
+    else:
+        result = await _run_relay(world, plain, count)
     return {"seconds": result["seconds"], "program": result["cpu_seconds"], **servers.read()}
 
 
@@ -164,10 +183,9 @@ async def _run_relay(world: HubWorld, queues: list[Queue], count: int) -> dict[s
     return await _run_program(["bench.relay"], json.dumps(settings).encode() + b"\n")
 
 
-async def _run_worker(world: HubWorld, count: int, profile: str | None) -> dict[str, float]:
-    return await _run_program(
-        ["bench.worker", str(world.config_file), str(count), *([profile] if profile else [])], b""
-    )
+async def _run_worker(world: HubWorld, count: int, processes: int, profile: str | None) -> dict[str, float]:
+    arguments = [str(world.config_file), str(count), str(processes), *([profile] if profile else [])]
+    return await _run_program(["bench.worker", *arguments], b"")
 
 
 async def _run_program(arguments: list[str], data: bytes) -> dict[str, float]:
@@ -191,6 +209,15 @@ async def _purge(world: HubWorld, queues: list[str]) -> None:
     await close_quietly(connection)
 
 
+def _print_ratios(result: dict[str, Any]) -> None:
+    for name, against in (("", "a relay of the same messages"), ("_to_plain_content", "a relay of bare content")):
+        one, every = result[f"ratio{name}"], result[f"ratio_all_cores{name}"]
+        print(
+            f"beside {against}: one process {one['median']} (rounds {one['least']} to {one['greatest']}), "
+            f"one process a core ({CORES}) {every['median']} (rounds {every['least']} to {every['greatest']})"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--only", choices=MEASUREMENTS, help="one measurement (make bench ONLY=…)")
@@ -201,9 +228,7 @@ def main() -> None:
     if options.only in {None, "relay"}:
         result = asyncio.run(run(options.rounds, options.count, options.profile))
         write_result(None, result)
-        print(
-            f"ratio {result['ratio']} to a relay of the same messages, {result['ratio_to_plain_content']} to one of bare content"
-        )
+        _print_ratios(result)
     if options.only in {None, "fsck"}:
         fsck_rate.main()
     if options.only in {None, "log_proofs"}:
