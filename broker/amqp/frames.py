@@ -46,8 +46,9 @@ class Outgoing:
     sent_at_epoch: int = 0
 
 
-def marshal_publish(message: Outgoing, *, channel: int, frame_max: int) -> bytes:
-    """Return the method, header and body frames of ``message`` as one byte string; raise ``TooLarge`` for a name over 255 bytes."""
+def marshal_publish(message: Outgoing, *, channel: int, frame_max: int) -> list[bytes]:
+    """Return the method, header and body frames of ``message``, in pieces to be joined with those of others; raise ``TooLarge`` for a name over
+    255 bytes."""
     method = (
         struct.pack(">HHH", _BASIC_CLASS, _PUBLISH_METHOD, 0)
         + _short_string(message.exchange)
@@ -80,7 +81,7 @@ def marshal_publish(message: Outgoing, *, channel: int, frame_max: int) -> bytes
     for start in range(0, len(message.body), room):
         piece = message.body[start : start + room]
         parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
-    return b"".join(parts)
+    return parts
 
 
 def _short_string(text: str) -> bytes:

@@ -46,7 +46,7 @@ def test_frames_equal_those_of_the_library(
             for n in range(0, len(body), frame_max - 8)
         )
     )
-    assert marshal_publish(message, channel=channel, frame_max=frame_max) == expected
+    assert b"".join(marshal_publish(message, channel=channel, frame_max=frame_max)) == expected
 
 
 @pytest.mark.parametrize("field", ["exchange", "routing_key", "delivery_id", "type", "user_id"])
