@@ -163,7 +163,9 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         ("hold_id", "action", "scope", "subject", "reason_code", "by", "approvers"),
         "A legal hold was placed or lifted: nothing under it is erased.",
     ),
-    "export": EventKind(False, ("by", "subject"), "An evidence pack was made."),
+    "export": EventKind(
+        False, ("by", "action", "subject"), "An evidence pack was made, or what a search finds was taken as a file."
+    ),
     "sample_seeded": EventKind(
         True,
         ("sample_id", "seed", "from_on", "to_on", "strata", "size", "by"),

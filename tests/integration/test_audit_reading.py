@@ -2,18 +2,25 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
+from bench.audit import SampleRegistry
 from broker.audit.exporting import ExportFormat
 from broker.audit.filters import SearchFilter
+from broker.audit.gate import AuditGate
 from broker.audit.scope import Reader
 from broker.audit.searching import FoundEvent
+from broker.log import LogWriter
+from broker.store import open_pool
 from broker.store.pool import StoreUnavailable
 from schemas.errors import MalformedMessage, NotFound, NotPermitted
+from schemas.keys import KeyUse, generate_ed25519_jwk
 from tests.support.audited import Audited, make_reader, open_audited
+from tests.support.hub_api import LOG_ORIGIN, set_role_password, with_login
 from tests.support.logged_referrals import START, County, LoggedReferral
 
 EVERYTHING = make_reader("partnership_auditor")
@@ -203,6 +210,22 @@ async def test_a_recipient_sees_its_own_delivery_and_a_sender_everything(audited
     assert whole.messages[0].position is not None
 
 
+async def test_a_recipient_is_given_the_reason_that_it_was_told_and_no_other(audited: Audited) -> None:
+    for rule, reason, authority in (
+        ("D4", "It is shared to keep a child safe.", ""),
+        ("D5", "Row D5 applies.", "An Act"),
+    ):
+        delivery = next(d for r in audited.referrals for d in r.deliveries if d[7] == rule)
+        part = await audited.reader.show(make_reader("auditor", agency=delivery[3]), delivery[1])
+        (decision,) = part.messages[0].deliveries[0].decisions
+        assert (decision.reason, decision.authority) == (reason, authority)
+        assert decision.row == ("" if rule == "D4" else "D5")
+        assert all((c.row, c.reason, c.authority) == ("", "", "") for c in decision.cells)
+        whole = await audited.reader.show(EVERYTHING, delivery[1])
+        (own,) = [d for d in whole.messages[0].deliveries if d.delivery_id == delivery[1]]
+        assert (own.decisions[0].row, own.decisions[0].reason) == (rule, f"Row {rule} applies.")
+
+
 async def test_what_is_held_from_an_agency_does_not_exist_for_it(audited: Audited) -> None:
     referral, delivery = decided(audited, "held", "csc.marchshire")
     if any(d[6] == "delivered" and d[3] == "csc.marchshire" for d in referral.deliveries):
@@ -269,3 +292,27 @@ async def test_saved_searches_are_ones_own(audited: Audited) -> None:
             await reader.save_view(CSC, name, SearchFilter())
     await reader.delete_view(CSC, "held today")
     assert await reader.list_views(CSC) == []
+
+
+async def test_the_consoles_own_role_may_do_every_read(audited: Audited, database: str) -> None:
+    await set_role_password(audited.owner, "safelane_console")
+    pool = await open_pool(with_login(database, "safelane_console"), name="test-console", most=2)
+    try:
+        gate = AuditGate(pool, LogWriter(LOG_ORIGIN, generate_ed25519_jwk(KeyUse.LOG)), audited.reader.clock)
+        reader = replace(audited.reader, pool=pool, gate=gate, registry=SampleRegistry(["csc.marchshire"]))
+        referral = audited.referrals[0]
+        assert (await reader.search(EVERYTHING, SearchFilter(agency="csc.marchshire"))).events
+        assert (await reader.search(EVERYTHING, SearchFilter(token=referral.subjects[0][1][0]))).events
+        assert (await reader.show(EVERYTHING, referral.deliveries[0][1])).messages
+        assert await reader.decisions(EVERYTHING, referral.referral_id)
+        assert b"".join([p async for p in await reader.export(EVERYTHING, SearchFilter(), ExportFormat.JSON_LINES)])
+        assert (await reader.access_log(EVERYTHING, SearchFilter())).complete.position
+        assert (await reader.access_report(EVERYTHING, since=START, until=START + timedelta(days=3))).people
+        assert (await reader.overview(EVERYTHING)).log.newest_size
+        assert await reader.agencies(EVERYTHING)
+        assert await reader.checkpoints(EVERYTHING)
+        assert await reader.consents(EVERYTHING) == await reader.quarantine(EVERYTHING) == []
+        await reader.save_view(EVERYTHING, "all", SearchFilter())
+        assert len(await reader.list_views(EVERYTHING)) == 1
+    finally:
+        await pool.close()

@@ -152,7 +152,19 @@ class County:
             },
             "C10": {"result": "withheld", "row": "D12", "reason": "A source in confidence stays with the sender."},
         }
-        decision = {"outcome": outcome, "row": row, "reason": f"Row {row} applies.", "compartments": compartments}
+        decision: dict[str, Any] = {
+            "delivery_id": delivery_id,
+            "recipient": recipient,
+            "role": "csc",
+            "purpose": "safeguard_child",
+            "outcome": outcome,
+            "row": row,
+            "reason": f"Row {row} applies.",
+            "authority": "An Act",
+            "compartments": compartments,
+        }
+        if row == "D4":
+            decision["told"] = "It is shared to keep a child safe."
         decided = self._event(
             "decided",
             at,
@@ -163,7 +175,7 @@ class County:
             recipient=recipient,
             outcome=outcome,
             row="" if row == "D4" else row,
-            reason=f"Row {row} applies.",
+            reason=decision.get("told") or f"Row {row} applies.",
             released=["section-01"] if outcome == "delivered" else [],
             rest=DIGEST,
             policy_digest=DIGEST,
