@@ -47,7 +47,7 @@ async def fill(connection: asyncpg.Connection, base_days: int, referrals: int) -
     copies = TOTAL_DAYS // base_days
     await connection.execute(
         "INSERT INTO report_cells SELECT measure, span, starts_on + k * $1::int, kind, area, agency, code, within, bucket, n"
-        " FROM report_cells CROSS JOIN generate_series(1, $2::int) AS k",
+        " FROM report_cells CROSS JOIN generate_series(1, $2::int) AS k ORDER BY 3",  # as a hub would have written them: by time
         base_days,
         copies - 1,
         timeout=3600,

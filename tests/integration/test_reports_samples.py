@@ -4,8 +4,10 @@ The figures here were counted from the files and FORMATS.md (39 records in 24 fi
 nobody else says a word), not computed from the expected results.
 """
 
+import asyncio
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
@@ -14,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner
 
 from broker.audit import Projector
 from broker.config import read_log_key
@@ -29,6 +32,7 @@ from broker.reports.projection import ReportProjection
 from broker.reports.report import ReportResult
 from broker.reports.sampling import store as samples
 from broker.store import open_pool
+from deploy.cli import app
 from schemas.errors import Conflict
 from tests.support.hub_world import HubWorld, open_hub_world
 from tests.support.sample_traffic import AFTERWARDS, list_agencies, open_traffic
@@ -139,7 +143,9 @@ async def test_the_samples_give_the_figures_that_were_counted_by_hand(world: Hub
     assert [report.report.number for report in reports.values()] == list(range(1, 21))
     check_figures(reports)
     await check_counts_follow_facts(world, projector)
-    check_suppression(await make_all(pool, threshold=5))
+    suppressed = await make_all(pool, threshold=5)
+    check_suppression(suppressed)
+    await check_command(world, suppressed)
     await check_chronology(world, pool)
     await check_sample(world, pool)
     await check_erasure(world)
@@ -194,6 +200,22 @@ def check_suppression(reports: dict[str, ReportResult]) -> None:
         "Recognised legitimate interest (ea)": "fewer than 5",
         "All": "39",
     }
+
+
+async def check_command(world: HubWorld, reports: dict[str, ReportResult]) -> None:
+    """The command line gives the same file, having logged the look."""
+    table = reports["clocks"].find_table("clocks")
+    assert table is not None
+    asked = ["--from", PERIOD["from"], "--to", PERIOD["to"], "--csv", "clocks", "--by", "ann"]
+    arguments = ["audit", "report", "clocks", *asked, "--config", str(world.config_file)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.stdout.splitlines() == write_csv(table).splitlines()
+    event = await world.owner.fetchval(
+        "SELECT event FROM log_payloads p JOIN log_entries e USING (event_id) WHERE e.kind = 'audit_read' ORDER BY e.position DESC LIMIT 1"
+    )
+    told = json.loads(event)
+    assert (told["by"], told["action"], told["subject"]) == ("ann", "report", "clocks 2026-11-01 2026-12-31")
 
 
 async def check_chronology(world: HubWorld, pool: asyncpg.Pool) -> None:
