@@ -102,10 +102,11 @@ SELECT person, day, sum(looks)::int AS total,
   sum(outside)::int AS outside, count(DISTINCT referral_id)::int AS referrals,
   coalesce(max(looks) FILTER (WHERE referral_id IS NOT NULL), 0)::int AS most_on_one, max(last_at) AS last_at
 FROM (
-  SELECT e.person, (e.at AT TIME ZONE $3)::date AS day, s.kind, s.state, CASE WHEN s.kind = 'audit_read' THEN e.referral_id END AS referral_id,
-    count(*) AS looks, count(*) FILTER (WHERE (e.at AT TIME ZONE $3)::time < $4 OR (e.at AT TIME ZONE $3)::time >= $5) AS outside, max(e.at) AS last_at
-  FROM audit_streams s JOIN LATERAL (SELECT a.person, a.at, a.referral_id FROM audit_events a
-    WHERE a.stream = s.stream AND a.at >= $1 AND a.at < $2 AND a.person IS NOT NULL AND ($7::text[] IS NULL OR a.person = ANY($7::text[]))) e ON true
+  SELECT e.person, e.local::date AS day, s.kind, s.state, CASE WHEN s.kind = 'audit_read' THEN e.referral_id END AS referral_id,
+    count(*) AS looks, count(*) FILTER (WHERE e.local::time < $4 OR e.local::time >= $5) AS outside, max(e.at) AS last_at
+  FROM audit_streams s CROSS JOIN LATERAL (SELECT a.person, a.at, a.referral_id, a.at AT TIME ZONE $3 AS local FROM audit_events a
+    WHERE a.stream = s.stream AND a.at >= $1 AND a.at < $2 AND a.person IS NOT NULL AND ($7::text[] IS NULL OR a.person = ANY($7::text[]))
+    OFFSET 0) e
   WHERE s.kind = ANY($6::text[]) GROUP BY 1, 2, 3, 4, 5
 ) looked GROUP BY person, day ORDER BY person, day LIMIT $8
 """

@@ -14,14 +14,14 @@ from broker.audit.filters import SearchFilter
 from broker.audit.gate import AuditGate
 from broker.audit.scope import Reader
 from broker.audit.searching import FoundEvent
-from broker.log import LogWriter
+from broker.log import LogWriter, NewEvent
 from broker.store import open_pool
 from broker.store.pool import StoreUnavailable
 from schemas.errors import MalformedMessage, NotFound, NotPermitted
 from schemas.keys import KeyUse, generate_ed25519_jwk
 from tests.support.audited import Audited, make_reader, open_audited
 from tests.support.hub_api import LOG_ORIGIN, set_role_password, with_login
-from tests.support.logged_referrals import START, County, LoggedReferral
+from tests.support.logged_referrals import START, County, LoggedReferral, log_events
 
 EVERYTHING = make_reader("partnership_auditor")
 CSC = make_reader("auditor", agency="csc.marchshire")
@@ -292,6 +292,32 @@ async def test_saved_searches_are_ones_own(audited: Audited) -> None:
             await reader.save_view(CSC, name, SearchFilter())
     await reader.delete_view(CSC, "held today")
     assert await reader.list_views(CSC) == []
+
+
+async def test_the_access_report_counts_each_persons_use_and_asks_about_what_is_unusual(audited: Audited) -> None:
+    reader = replace(audited.reader, registry=SampleRegistry(["csc.marchshire"]))
+    night = START.replace(hour=23)
+    referral = audited.referrals[0].referral_id
+    looks = [("show", referral)] * 10 + [("search", "event=decided")] * 3 + [("export_csv", "")]
+    events = []
+    for action, subject in looks:
+        kind = "export" if action.startswith("export") else "audit_read"
+        members = {"at": night.isoformat(), "by": "p.night", "action": action, "subject": subject}
+        events.append((NewEvent.salted(kind, members), night))
+    await log_events(audited.owner, events)
+    await audited.projector.catch_up()
+    report = await reader.access_report(EVERYTHING, since=START, until=START + timedelta(days=3))
+    (own,) = [person for person in report.people if person.person == "p.night"]
+    assert (own.reads, own.searches, own.exports, own.decisions, own.referrals) == (10, 3, 1, 0, 1)
+    reviews = sum(1 for r in audited.referrals for e, at in r.events if e.kind == "review" and at < report.until)
+    assert sum(person.decisions for person in report.people) == reviews
+    unusual = {(u.rule, u.words) for u in report.unusual if u.person == "p.night"}
+    assert unusual == {
+        ("outside_hours", "14 times between 20:00 and 07:00."),
+        ("same_referral", "Looked at one referral 10 times on one day."),
+    }
+    with pytest.raises(MalformedMessage):
+        await reader.access_report(EVERYTHING, since=START, until=START + timedelta(days=32))
 
 
 async def test_the_consoles_own_role_may_do_every_read(audited: Audited, database: str) -> None:
