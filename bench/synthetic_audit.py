@@ -87,7 +87,7 @@ SELECT r.message_id, 'delivery-' || r.n || '-' || d.number, d.number, d.recipien
   jsonb_build_object('outcome', d.outcome, 'row', d.rule, 'reason', 'The row applies.', 'compartments', jsonb_build_object(
     'C01', jsonb_build_object('result', CASE d.outcome WHEN 'delivered' THEN 'full' ELSE d.outcome END, 'row', d.rule, 'reason', 'The matrix permits it.'),
     'C10', jsonb_build_object('result', 'withheld', 'row', 'D12', 'reason', 'A source in confidence stays with the sender.'))),
-  CASE d.outcome WHEN 'delivered' THEN ARRAY['section-01'] ELSE '{{}}' END, '\\x00', md5('e' || r.n * 8 + 1 + d.number)::uuid, r.at,
+  CASE d.outcome WHEN 'delivered' THEN ARRAY['section-00000000000001'] ELSE '{{}}' END, '\\x00', md5('e' || r.n * 8 + 1 + d.number)::uuid, r.at,
   CASE d.outcome WHEN 'delivered' THEN 'actioned' ELSE d.outcome END
 FROM {numbered} r JOIN shapes s USING (shape)
 CROSS JOIN LATERAL (VALUES (0, s.first, s.first_outcome, s.first_rule), (1, s.second, s.second_outcome, s.second_rule)) d (number, recipient, outcome, rule)

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from schemas.header import AgencyId, Code
+from schemas.clear_forms import AgencyId, ContactId, GssCode, KindCode, PersonId, PurposeCode, RoleCode
+from schemas.wire_types import DirectoryCode
 
 Jwk = dict[str, Any]
 
@@ -19,12 +20,12 @@ class DirectoryModel(BaseModel):
 class Contact(DirectoryModel):
     """A named person or post, in order of preference within a role."""
 
-    id: Code
+    id: ContactId
     post: str
     name: str = ""
     phone: str = ""
     email: str = ""
-    roles: tuple[Code, ...] = ()
+    roles: tuple[RoleCode, ...] = ()
 
 
 class AgencyKeys(DirectoryModel):
@@ -42,14 +43,14 @@ class Agency(DirectoryModel):
 
     id: AgencyId
     name: str
-    kind: Code
-    roles: tuple[Code, ...]
-    area: Code
+    kind: DirectoryCode
+    roles: tuple[RoleCode, ...]
+    area: GssCode
     public_body: bool
     s16la_body: bool
-    mappa_status: Code = "none"
+    mappa_status: DirectoryCode = "none"
     identifiers: dict[str, str] = {}
-    calendar: Code | None = None
+    calendar: DirectoryCode | None = None
     contacts: tuple[Contact, ...] = ()
     keys: AgencyKeys = AgencyKeys()
     enrolled_at: AwareDatetime | None = None
@@ -59,9 +60,9 @@ class Agency(DirectoryModel):
 class Person(DirectoryModel):
     """A person who approves: signs what they approve with their own key."""
 
-    id: Code
+    id: PersonId
     agency: AgencyId
-    roles: tuple[Code, ...]
+    roles: tuple[DirectoryCode, ...]
     keys: tuple[Jwk, ...] = ()
 
 
@@ -76,7 +77,7 @@ class Span(DirectoryModel):
 class Calendar(DirectoryModel):
     """A school calendar; closed days are half terms and INSET days inside a term."""
 
-    id: Code
+    id: DirectoryCode
     day_starts: time
     terms: tuple[Span, ...] = ()
     half_terms: tuple[Span, ...] = ()
@@ -93,11 +94,11 @@ class BankHoliday(DirectoryModel):
 class Agreement(DirectoryModel):
     """An executable data-sharing agreement, in force when ``starts_on`` <= local date <= ``ends_on`` (FORMATS CH-17)."""
 
-    id: Code
+    id: DirectoryCode
     name: str = ""
     parties: tuple[AgencyId, ...]
-    purposes: tuple[Code, ...]
-    kinds: tuple[Code, ...]
+    purposes: tuple[PurposeCode, ...]
+    kinds: tuple[KindCode, ...]
     starts_on: date
     ends_on: date
     review_on: date | None = None
@@ -107,24 +108,24 @@ class Agreement(DirectoryModel):
 class MatrixRow(DirectoryModel):
     """One row of the need-to-know matrix: kind and role to a cell (F, S, P, A or -) for each compartment C01 to C16."""
 
-    kind: Code
-    role: Code
+    kind: KindCode
+    role: RoleCode
     cells: dict[str, Annotated[str, Field(pattern=r"^[FSPA-]$")]]
 
 
 class Area(DirectoryModel):
     """A local authority area of the partnership."""
 
-    gss: Code
+    gss: GssCode
     name: str = ""
-    la_number: Code | None = None
-    police_force_code: Code | None = None
+    la_number: DirectoryCode | None = None
+    police_force_code: DirectoryCode | None = None
 
 
 class Partnership(DirectoryModel):
     """Who runs this directory and where. ``test_mode`` accepts synthetic identifiers (FORMATS CH-1)."""
 
-    id: Code
+    id: DirectoryCode
     name: str = ""
     test_mode: bool = False
     timezone: str = "Europe/London"

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
+from schemas.clear_forms import AgencyId, EnrolmentId, PepperId
 from schemas.errors import MalformedMessage
-from schemas.header import AgencyId, Code, OpaqueId
 from schemas.jose import peek_payload, sign_jws, verify_jws
 from schemas.keys import (
     KeyUse,
@@ -68,12 +68,12 @@ class Welcome(EnrolmentModel):
     """The authority's answer: the certificate, and the partnership's pepper sealed to the agency's own encryption key."""
 
     agency: AgencyId
-    enrolment_id: OpaqueId
+    enrolment_id: EnrolmentId
     request_sha256: str = Field(min_length=43, max_length=43)
     """Base64url SHA-256 of the request's signed payload."""
     certificate_pem: str
     ca_pem: str
-    pepper_id: Code
+    pepper_id: PepperId
     sealed_pepper: dict[str, str]
     """Flattened JWE, HPKE-9-KE; plaintext ``{"agency", "pepper" (base64url, 32 bytes), "pepper_id"}``."""
     directory_version: int = Field(ge=1)

@@ -5,22 +5,46 @@ compartment C17. The header travels as separately openable entries: who may open
 """
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.clear_forms import (
+    AgencyId,
+    Art9Code,
+    ContactId,
+    Day,
+    DisclosureSchemeCode,
+    FlagCode,
+    GssCode,
+    Instant,
+    KindCode,
+    LawCode,
+    MethodCode,
+    MissingEventCode,
+    NamedContact,
+    OpaqueId,
+    PepperId,
+    PersonId,
+    Provision,
+    PurposeCode,
+    ReasonCode,
+    RiskToolCode,
+    RoleCode,
+    StatutoryTask,
+    TokenDigest,
+    TokenRef,
+    TokenSchemeCode,
+    ToolVersion,
+    WordingVersion,
+)
 from schemas.codes import AgeBand, Art6, Compartment, ConsentGiver, ConsentState, RiskGrade, SubjectType, TellValue
 from schemas.errors import MalformedMessage
 from schemas.validation import name_first_fault
 
-Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/+()#, -]{0,79}$")]
-"""A code or id: short, no line breaks, no free prose."""
-AgencyId = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9._:-]{1,79}$|^unresolved:[a-z_]+:[A-Za-z0-9._ -]{0,60}$")
-]
-OpaqueId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
-"""A random id that says nothing of what it names."""
+Age = Annotated[int, Field(ge=0, le=150)]
+"""In whole years."""
 
 
 class HeaderModel(BaseModel):
@@ -34,10 +58,10 @@ class RiskFacts(HeaderModel):
 
     grade: RiskGrade = RiskGrade.NOT_ASSESSED
     immediate_danger: bool = False
-    tool: Code | None = None
-    tool_version: Code | None = None
-    assessed_at: AwareDatetime | None = None
-    next_review_due_at: AwareDatetime | None = None
+    tool: RiskToolCode | None = None
+    tool_version: ToolVersion | None = None
+    assessed_at: Instant | None = None
+    next_review_due_at: Instant | None = None
 
 
 class LawfulBasis(HeaderModel):
@@ -47,8 +71,8 @@ class LawfulBasis(HeaderModel):
     """
 
     art6: Art6
-    provision: Code | None = None
-    art9: Code | None = None
+    provision: Provision | None = None
+    art9: Art9Code | None = None
     art10: bool = False
     part3_s36: bool = False
 
@@ -58,8 +82,8 @@ class ConsentScope(HeaderModel):
 
     recipients: tuple[AgencyId, ...] | None = None
     compartments: tuple[Compartment, ...] | None = None
-    purposes: tuple[Code, ...] | None = None
-    kinds: tuple[Code, ...] | None = None
+    purposes: tuple[PurposeCode, ...] | None = None
+    kinds: tuple[KindCode, ...] | None = None
 
 
 class ConsentFacts(HeaderModel):
@@ -67,27 +91,27 @@ class ConsentFacts(HeaderModel):
 
     state: ConsentState = ConsentState.NOT_RECORDED
     giver: ConsentGiver | None = None
-    giver_age: int | None = None
-    given_at: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
-    withdrawn_at: AwareDatetime | None = None
+    giver_age: Age | None = None
+    given_at: Instant | None = None
+    expires_at: Instant | None = None
+    withdrawn_at: Instant | None = None
     gillick_competent: bool | None = None
     assessor_named: bool = False
     giver_suspected: bool = False
     child_competent_refusal: bool = False
     scope: ConsentScope = ConsentScope()
-    method: Code | None = None
-    wording_version: Code | None = None
+    method: MethodCode | None = None
+    wording_version: WordingVersion | None = None
     interpreter: bool | None = None
-    reason_code: Code | None = None
+    reason_code: ReasonCode | None = None
 
 
 class TellStatus(HeaderModel):
     """Whether the family is told, and which agencies must not be (FORMATS CH-27, CH-15)."""
 
     value: TellValue
-    reason_code: Code | None = None
-    review_on: date | None = None
+    reason_code: ReasonCode | None = None
+    review_on: Day | None = None
     parties: tuple[AgencyId, ...] = ()
 
 
@@ -95,34 +119,34 @@ class Embargo(HeaderModel):
     """An embargo (FORMATS CH-16): active until its owner lifts it. ``named`` holds ``agency#contact``."""
 
     active: bool
-    named: tuple[Code, ...] = ()
-    set_at: AwareDatetime | None = None
-    last_review_at: AwareDatetime | None = None
-    review_due_at: AwareDatetime | None = None
-    lifted_at: AwareDatetime | None = None
+    named: tuple[NamedContact, ...] = ()
+    set_at: Instant | None = None
+    last_review_at: Instant | None = None
+    review_due_at: Instant | None = None
+    lifted_at: Instant | None = None
 
 
 class ConflictOfInterest(HeaderModel):
     """This agency, or only this contact of it, must not see the referral (FORMATS CH-15)."""
 
     agency: AgencyId
-    contact: Code | None = None
+    contact: ContactId | None = None
 
 
 class DisclosureToken(HeaderModel):
     """A disclosure authorised outside Safelane (MAPPA, DVDS, CSODS), for one recipient, until it expires."""
 
-    scheme: Code
-    ref: Code
+    scheme: DisclosureSchemeCode
+    ref: TokenRef
     recipient: AgencyId
-    expires_at: AwareDatetime | None = None
-    authorised_by: Code | None = None
+    expires_at: Instant | None = None
+    authorised_by: PersonId | None = None
 
 
 class StatutoryBar(HeaderModel):
     """A statute or court bars compartments from recipients (none listed: from all). FORMATS CH-11, row for sealed data."""
 
-    law_code: Code
+    law_code: LawCode
     compartments: tuple[Compartment, ...]
     recipients: tuple[AgencyId, ...] = ()
 
@@ -130,7 +154,7 @@ class StatutoryBar(HeaderModel):
 class ClinicalConfidence(HeaderModel):
     """Facts on a disclosure made in clinical confidence (FORMATS CH-19). ``age`` in years."""
 
-    age: int
+    age: Age
     competent: bool
     refused: bool
     sexual_activity: bool
@@ -140,39 +164,39 @@ class ClinicalConfidence(HeaderModel):
 class BreakGlassClaim(HeaderModel):
     """A claim of immediate danger (FORMATS CH-14): valid with a named person and a reason, both in C17."""
 
-    by: Code | None = None
+    by: PersonId | None = None
     reason_given: bool = False
-    at: AwareDatetime | None = None
+    at: Instant | None = None
 
 
 class DetrimentDecision(HeaderModel):
     """Children Act 2004 s.16LA: sharing would be more detrimental than not. Void without decider and reason."""
 
     recipients: tuple[AgencyId, ...]
-    decided_by: Code | None = None
-    role: Code | None = None
+    decided_by: PersonId | None = None
+    role: RoleCode | None = None
     reason_given: bool = False
 
 
 class ClockStarts(HeaderModel):
     """Instants and dates from which statutory clocks run (FORMATS CH-20)."""
 
-    incident_at: AwareDatetime | None = None
-    police_protection_at: AwareDatetime | None = None
-    place_of_safety_at: AwareDatetime | None = None
-    found_at: AwareDatetime | None = None
-    discovered_at: AwareDatetime | None = None
-    offender_change_on: date | None = None
+    incident_at: Instant | None = None
+    police_protection_at: Instant | None = None
+    place_of_safety_at: Instant | None = None
+    found_at: Instant | None = None
+    discovered_at: Instant | None = None
+    offender_change_on: Day | None = None
 
 
 class CaseFacts(HeaderModel):
     """The entry ``case``: what every recipient of the referral may know of it as a whole. Nothing of a compartment belongs here."""
 
-    kind: Code
-    original_kind: Code | None = None
-    missing_event: Code | None = None
-    area: Code
-    reported_at: AwareDatetime | None = None
+    kind: KindCode
+    original_kind: KindCode | None = None
+    missing_event: MissingEventCode | None = None
+    area: GssCode
+    reported_at: Instant | None = None
 
 
 class PolicyFacts(HeaderModel):
@@ -188,12 +212,12 @@ class PolicyFacts(HeaderModel):
     clinical_confidence: ClinicalConfidence | None = None
     break_glass: BreakGlassClaim | None = None
     detriment: DetrimentDecision | None = None
-    statutory_task: Code | None = None
+    statutory_task: StatutoryTask | None = None
     clocks: ClockStarts = ClockStarts()
-    native_ref_digest: Code | None = None
-    """Base64url HMAC of the sender's own reference, so that its sender can ask by it."""
-    corrects_ref_digest: Code | None = None
-    occurrence_token: Code | None = None
+    native_ref_digest: TokenDigest | None = None
+    """HMAC of the sender's own reference, so that its sender can ask by it."""
+    corrects_ref_digest: TokenDigest | None = None
+    occurrence_token: TokenDigest | None = None
 
 
 class SubjectFacts(HeaderModel):
@@ -207,9 +231,9 @@ class SubjectFacts(HeaderModel):
 class SubjectToken(HeaderModel):
     """A pseudonym of the child: HMAC under the partnership's pepper, which the hub lacks. Never forwarded."""
 
-    scheme: Code
-    pepper_id: Code
-    value: Code
+    scheme: TokenSchemeCode
+    pepper_id: PepperId
+    value: TokenDigest
 
 
 class SubjectRouting(HeaderModel):
@@ -228,9 +252,9 @@ class DeliveryRequest(HeaderModel):
 
     delivery_id: OpaqueId
     agency: AgencyId
-    role: Code
-    purpose: Code
-    contact: Code | None = None
+    role: RoleCode
+    purpose: PurposeCode
+    contact: ContactId | None = None
     granted_sections: tuple[OpaqueId, ...] = ()
 
 
@@ -248,7 +272,7 @@ class RoutingHeader(HeaderModel):
     subjects: tuple[SubjectFacts, ...]
     routing: tuple[SubjectRouting, ...] = ()
     deliveries: Annotated[tuple[DeliveryRequest, ...], Field(min_length=0)]
-    flags: tuple[Code, ...] = ()
+    flags: tuple[FlagCode, ...] = ()
 
     @property
     def decision_kind(self) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from schemas.codes import AgeBand, Compartment, SubjectType
+from schemas.clear_forms import FlagCode, GssCode, KindCode, MissingEventCode
+from schemas.codes import AgeBand, Compartment, RiskGrade, SubjectType
 from schemas.ethnicity import EthnicityRecord
 from schemas.header import (
     BreakGlassClaim,
@@ -19,10 +20,8 @@ from schemas.header import (
     ConflictOfInterest,
     ConsentFacts,
     DetrimentDecision,
-    DisclosureToken,
     Embargo,
     LawfulBasis,
-    RiskFacts,
     StatutoryBar,
     TellStatus,
 )
@@ -66,6 +65,27 @@ class Handling(ReferralModel):
 
     grading: str | None = None
     code: str | None = None
+
+
+class StatedRisk(ReferralModel):
+    """The live grade (FORMATS CH-22), with the tool's own name and version as the record has them. The header has codes for both."""
+
+    grade: RiskGrade = RiskGrade.NOT_ASSESSED
+    immediate_danger: bool = False
+    tool: str | None = None
+    tool_version: str | None = None
+    assessed_at: AwareDatetime | None = None
+    next_review_due_at: AwareDatetime | None = None
+
+
+class StatedToken(ReferralModel):
+    """A disclosure authorised outside Safelane, with the reference as the record has it. The header has its digest."""
+
+    scheme: str
+    ref: str
+    recipient: str
+    expires_at: AwareDatetime | None = None
+    authorised_by: str | None = None
 
 
 class Statement(ReferralModel):
@@ -166,24 +186,24 @@ class Referral(ReferralModel):
     native_ref: str
     native_digest: str
     """Hexadecimal SHA-256 of the record as the record system wrote it: the same again has one effect (FORMATS CH-24)."""
-    kind: str
-    original_kind: str | None = None
+    kind: KindCode
+    original_kind: KindCode | None = None
     relates_to: str | None = None
     """The sender's own reference of the message that this one corrects or adds to."""
-    missing_event: str | None = None
-    area: str
+    missing_event: MissingEventCode | None = None
+    area: GssCode
     occurrence_ref: str | None = None
     reported_at: AwareDatetime | None = None
     received_at: AwareDatetime
     subjects: tuple[Subject, ...]
     parts: tuple[Part, ...]
-    risk: RiskFacts = RiskFacts()
+    risk: StatedRisk = StatedRisk()
     lawful_basis: LawfulBasis
     consent: Consent = Consent()
     tell_status: Tell
     embargo: Hold | None = None
     conflicts: tuple[ConflictOfInterest, ...] = ()
-    tokens: tuple[DisclosureToken, ...] = ()
+    tokens: tuple[StatedToken, ...] = ()
     bars: tuple[StatutoryBar, ...] = ()
     clinical_confidence: ClinicalConfidence | None = None
     break_glass: BreakGlassClaim | None = None
@@ -191,7 +211,7 @@ class Referral(ReferralModel):
     statutory_task: str | None = None
     clocks: ClockStarts = ClockStarts()
     circulation: tuple[CirculationEntry, ...]
-    quality_flags: tuple[str, ...] = ()
+    quality_flags: tuple[FlagCode, ...] = ()
     urgent: bool = False
     unmapped: tuple[str, ...] = ()
     """Field paths (never values) of the record that the mapping does not read: for the sender's own diagnostics."""

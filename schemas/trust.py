@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
 from schemas.errors import ConfigInvalid, SafelaneError
-from schemas.header import Code
 from schemas.keys import VerifyingKeys, compute_thumbprint
+from schemas.wire_types import DirectoryCode
 
 MAX_TRUST_BYTES = 64 * 1024
 
@@ -18,7 +18,7 @@ class TrustFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    partnership: Code
+    partnership: DirectoryCode
     authority: tuple[dict[str, Any], dict[str, Any]]
     """JWKs: Ed25519, ML-DSA-65."""
     thumbprint: str = ""

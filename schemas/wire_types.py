@@ -12,5 +12,13 @@ Uuid7 = Annotated[
 Digest = Annotated[str, StringConstraints(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]+$")]
 """A base64url SHA-256: a digest or a key's thumbprint."""
 
-MediaType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.+-]+/[a-z0-9.+-]+$", max_length=100)]
-"""A media type without parameters."""
+MediaType = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(?:application/(?:json|pdf|xml|fhir\+json|octet-stream)|text/(?:plain|csv)|image/(?:jpeg|png))$"
+    ),
+]
+"""The media type of a section's content; those of attachments are inside."""
+
+DirectoryCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/+()#, -]{0,79}$")]
+"""A code or id that the authority itself writes and signs, in the directory: public to every agency, and about no child."""

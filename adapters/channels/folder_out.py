@@ -62,6 +62,30 @@ def write_delivery(referral: ReceivedReferral, config: FolderConfig) -> Path:
     return final
 
 
+def erase_delivery(out_folder: Path, delivery_id: str) -> int:
+    """Erase every sub-folder that was written for a delivery, later releases and unfinished ones included; return how many there were.
+
+    What a case system has copied or moved away is its own to delete.
+
+    Raises:
+        DependencyUnavailable: one cannot be erased.
+    """
+    identifier = delivery_id if _SAFE_NAME.match(delivery_id) else delivery_id.encode().hex()
+    written = re.compile(rf"\.?\d{{8}}T\d{{6}}Z-{re.escape(identifier)}(\.[0-9]+)?(\.part)?")
+    try:
+        found = [f for f in out_folder.iterdir() if written.fullmatch(f.name)] if out_folder.is_dir() else []
+        for folder in found:
+            shutil.rmtree(folder)
+        if found:
+            _flush_folder(out_folder)
+    except OSError:
+        raise DependencyUnavailable(
+            "files handed to the output folder cannot be erased: delete them, or give their rights back, then confirm again",
+            field="out_folder",
+        ) from None
+    return len(found)
+
+
 def name_folder(referral: ReceivedReferral) -> str:
     """Return the sub-folder's name: when it was received (UTC) and the delivery's id, so that names sort by time."""
     identifier = referral.release_id if _SAFE_NAME.match(referral.release_id) else referral.release_id.encode().hex()

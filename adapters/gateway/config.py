@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from adapters.gateway.identity.keystore import KeyLifetimes
 from adapters.gateway.incoming.inbox_config import InboxConfig
+from schemas.clear_forms import AgencyId
 from schemas.errors import ConfigInvalid
-from schemas.header import AgencyId
 
 MAX_CONFIG_BYTES = 256 * 1024
 

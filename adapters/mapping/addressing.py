@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
+
+from pydantic import TypeAdapter
 
 from adapters.mapping.defaults import find_purpose
 from adapters.mapping.model import AddresseeSpec, CirculationSpec, ConflictSpec, PerformerSpec, TokenSpec
@@ -9,19 +12,31 @@ from adapters.mapping.nodes import Node
 from adapters.mapping.people import Person
 from adapters.mapping.specs import OrganisationSpec
 from adapters.mapping.values import Found, RecordContext, meets, read_text
+from schemas.clear_forms import AgencyId, fit
 from schemas.directory import Agency, Contact, Directory
 from schemas.errors import Rejected
-from schemas.header import ConflictOfInterest, DisclosureToken
+from schemas.header import ConflictOfInterest
 from schemas.identifiers import parse_identifier
-from schemas.referral import CirculationEntry
+from schemas.referral import CirculationEntry, StatedToken
 
-UNKNOWN_ROLE = "unknown"
+UNKNOWN = "unknown"
+UNKNOWN_ROLE = UNKNOWN
+_AGENCY_ID: TypeAdapter[str] = TypeAdapter(AgencyId)
 _FIND_BY_IDENTIFIER = {"school": ("school", "urn"), "practice": ("practice", "ods"), "carer": ("carer", "ofsted_urn")}
 
 
 def make_unresolved(sort: str, value: str) -> str:
     """Return the address of somebody who is not in the directory: all is withheld from them until a person looks (FORMATS CH-5)."""
     return f"unresolved:{sort}:{re.sub(r'[^A-Za-z0-9._ -]', '-', value)[:60]}"
+
+
+def make_clear(agency: str) -> str:
+    """Return an address as it may stand in the header: what is no identifier of fixed form becomes a digest, because it may be anybody's name."""
+    if fit(_AGENCY_ID, agency) is not None:
+        return agency
+    sort, _, value = agency.removeprefix("unresolved:").partition(":")
+    digest = sha256(value.encode("utf-8")).hexdigest()[:16]
+    return fit(_AGENCY_ID, f"unresolved:{sort}:{digest}") or f"unresolved:code:{digest}"
 
 
 def find_by_role(directory: Directory, role: str, area: str | None, *, elsewhere: bool = False) -> Agency | None:
@@ -199,7 +214,7 @@ def read_conflicts(context: RecordContext, spec: ConflictSpec) -> list[ConflictO
     return conflicts
 
 
-def read_tokens(context: RecordContext, spec: TokenSpec, addresses: Addresses) -> list[DisclosureToken]:
+def read_tokens(context: RecordContext, spec: TokenSpec, addresses: Addresses) -> list[StatedToken]:
     """Return the disclosure tokens, one for each agency that a token names."""
     tokens = []
     for node in context.node.select(spec.each):
@@ -208,30 +223,16 @@ def read_tokens(context: RecordContext, spec: TokenSpec, addresses: Addresses) -
         if code is not None:
             recipients += [agency for agency, _ in addresses.resolve_code(code)]
         tokens += [
-            DisclosureToken(
-                scheme=make_code(read_text(node, spec.scheme)) or "unknown",
-                ref=make_code(read_text(node, spec.ref)) or "unknown",
+            StatedToken(
+                scheme=read_text(node, spec.scheme) or UNKNOWN,
+                ref=read_text(node, spec.ref) or UNKNOWN,
                 recipient=recipient,
                 expires_at=context.read_moment(node, spec.expires),
-                authorised_by=make_person_code(read_text(node, spec.authorised_by)),
+                authorised_by=read_text(node, spec.authorised_by),
             )
             for recipient in recipients
         ]
     return tokens
-
-
-def make_code(text: str | None) -> str | None:
-    """Return a text as a header code, or none when it is not one: free prose never goes into the header."""
-    if text is None or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/+()#, -]{0,79}", text):
-        return None
-    return text
-
-
-def make_person_code(text: str | None) -> str | None:
-    """Return a collar or staff number as it is; of anything else only that somebody is named, because names stay in C17."""
-    if text is None:
-        return None
-    return text if re.fullmatch(r"(?=.*[0-9])[A-Za-z0-9._/-]{1,40}", text) else "named"
 
 
 def _find_bodies(context: RecordContext, node: Node, specs: tuple[OrganisationSpec, ...]) -> list[Agency]:

@@ -2,11 +2,14 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import ValidationError
 
 from adapters.mapping.specs import MappingModel
+from schemas.clear_codes import ACTS
+from schemas.clear_forms import Art9Code, PurposeCode, RiskToolCode
 from schemas.codes import Compartment
 from schemas.errors import ConfigInvalid
 
@@ -19,16 +22,17 @@ class PurposeRule(MappingModel):
     kinds: frozenset[str] | None = None
     roles: frozenset[str] | None = None
     codes: frozenset[str] | None = None
-    purpose: str
+    purpose: PurposeCode
 
 
 class Defaults(MappingModel):
     """The shared data, checked."""
 
     purposes: tuple[PurposeRule, ...]
-    art9: dict[str, str]
-    art9_otherwise: str
-    acts: dict[str, str]
+    art9: dict[str, Art9Code]
+    art9_otherwise: Art9Code
+    acts: dict[str, Literal[ACTS]]  # type: ignore[valid-type]
+    risk_tools: dict[str, RiskToolCode]
     risk_expected: frozenset[str]
     tell_preset_no: frozenset[str]
     headings: dict[str, Compartment]

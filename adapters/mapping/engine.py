@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.mapping.addressing import Addresses, make_code, read_conflicts, read_tokens
+from adapters.mapping.addressing import Addresses, read_conflicts, read_tokens
 from adapters.mapping.content import ContentBuilder
 from adapters.mapping.facts import (
     choose_assessment,
@@ -213,7 +213,7 @@ def _read_task(context: RecordContext, kind: str) -> str | None:
     words = read_text(context.node, context.mapping.statutory_task)
     if words is None or kind != Kind.REQUEST:
         return None
-    return make_code(find_provision(words)) or "stated"
+    return find_provision(words) or "stated"
 
 
 def _name_area(directory: Directory, gss: str) -> str:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from adapters.mapping.addressing import Addresses, make_code
+from pydantic import TypeAdapter
+
+from adapters.mapping.addressing import Addresses, make_clear
 from adapters.mapping.defaults import load_defaults
 from adapters.mapping.model import BasisSpec, ConsentSpec, HoldSpec
 from adapters.mapping.nodes import Node
@@ -22,6 +24,8 @@ from adapters.mapping.values import (
     read_text,
     read_yes,
 )
+from schemas.clear_codes import Reason
+from schemas.clear_forms import ReasonCode, WordingVersion, fit
 from schemas.codes import RISK_ORDER, Art6, Compartment, ConsentGiver, ConsentState, RiskGrade, TellValue
 from schemas.errors import Rejected
 from schemas.header import (
@@ -31,14 +35,14 @@ from schemas.header import (
     ConsentScope,
     Embargo,
     LawfulBasis,
-    RiskFacts,
     TellStatus,
 )
-from schemas.referral import Consent, Hold, Tell
+from schemas.referral import Consent, Hold, StatedRisk, Tell
 
 _SECTION = re.compile(r"s(?:ection|\.)\s?(\d{1,3}[A-Z]{0,4})", re.IGNORECASE)
 _GIVERS = frozenset(ConsentGiver)
-_UNKNOWN_REASON = "reason_given"
+_REASON: TypeAdapter[str] = TypeAdapter(ReasonCode)
+_WORDING_VERSION: TypeAdapter[str] = TypeAdapter(WordingVersion)
 _DEFAULT_EMBARGO_HOURS = 24
 
 
@@ -76,15 +80,15 @@ def choose_assessment(assessments: Sequence[Assessment]) -> Assessment | None:
     return max(graded, key=Assessment.rank, default=None)
 
 
-def make_risk(assessment: Assessment | None, *, danger: bool) -> RiskFacts:
-    """Return the header's risk."""
+def make_risk(assessment: Assessment | None, *, danger: bool) -> StatedRisk:
+    """Return the risk as the record states it."""
     if assessment is None:
-        return RiskFacts(immediate_danger=danger)
-    return RiskFacts(
+        return StatedRisk(immediate_danger=danger)
+    return StatedRisk(
         grade=assessment.grade,
         immediate_danger=danger,
-        tool=make_code(assessment.tool),
-        tool_version=make_code(assessment.version),
+        tool=assessment.tool or None,
+        tool_version=assessment.version,
         assessed_at=assessment.done_at,
         next_review_due_at=assessment.review_at,
     )
@@ -165,7 +169,7 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
         assessor_named=read_text(node, spec.assessor) is not None,
         giver_suspected=suspected,
         scope=_read_scope(context, spec, addresses) if answered else ConsentScope(),
-        wording_version=make_code(read_text(node, spec.wording)),
+        wording_version=fit(_WORDING_VERSION, read_text(node, spec.wording)),
         reason_code=_name_reason(reason),
     )
     return Consent(facts=facts, reason=reason.text if reason else None)
@@ -280,7 +284,9 @@ def _find_giver(
 
 def _read_scope(context: RecordContext, spec: ConsentSpec, addresses: Addresses) -> ConsentScope:
     codes = [code for found in read_all(context.node, spec.recipients) for code in _split_codes(context, found.text)]
-    recipients = tuple(dict.fromkeys(agency for code in codes for agency, _ in addresses.resolve_code(code)))
+    recipients = tuple(
+        dict.fromkeys(make_clear(agency) for code in codes for agency, _ in addresses.resolve_code(code))
+    )
     headings = tuple(find_heading(context, heading) for heading in read_all(context.node, spec.headings))
     return ConsentScope(recipients=recipients or None, compartments=tuple(sorted(set(headings))) or None)
 
@@ -315,7 +321,7 @@ def _embargo_hours(context: RecordContext) -> float:
 
 
 def _name_reason(reason: Found | None) -> str | None:
-    """Return the reason itself when it is a code, else that one was given: the words are in C17."""
+    """Return the reason itself when it is a code of the list, else that one was given: the words are in C17."""
     if reason is None:
         return None
-    return reason.text if re.fullmatch(r"[a-z]+(_[a-z]+)+", reason.text) else _UNKNOWN_REASON
+    return fit(_REASON, reason.text) or Reason.REASON_GIVEN.value

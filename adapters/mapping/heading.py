@@ -6,19 +6,30 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
 
+from pydantic import TypeAdapter
+
+from adapters.mapping.addressing import make_clear
+from adapters.mapping.defaults import load_defaults
+from schemas.clear_codes import DisclosureScheme, RiskTool
+from schemas.clear_forms import DisclosureSchemeCode, StaffNumber, ToolVersion, fit
 from schemas.directory import Directory
 from schemas.header import (
     CaseFacts,
     DeliveryRequest,
+    DisclosureToken,
     PolicyFacts,
+    RiskFacts,
     RoutingHeader,
     SubjectFacts,
     SubjectRouting,
     SubjectToken,
 )
-from schemas.referral import Referral, Subject
+from schemas.referral import Referral, StatedRisk, StatedToken, Subject
 
 _ID_BYTES = 16
+_TOOL_VERSION: TypeAdapter[str] = TypeAdapter(ToolVersion)
+_DISCLOSURE_SCHEME: TypeAdapter[str] = TypeAdapter(DisclosureSchemeCode)
+_STAFF_NUMBER: TypeAdapter[str] = TypeAdapter(StaffNumber)
 
 
 def make_opaque_id() -> str:
@@ -56,7 +67,7 @@ def draft_header(
             area=referral.area,
             reported_at=referral.reported_at,
         ),
-        risk=referral.risk,
+        risk=_draft_risk(referral.risk),
         lawful_basis=referral.lawful_basis,
         policy=_draft_policy(referral, pepper),
         subjects=tuple(
@@ -86,6 +97,31 @@ def digest_native_ref(pepper: bytes, sender: str, native_ref: str) -> str:
     return make_token(pepper, "native_ref", f"{sender}|{native_ref}")
 
 
+def _draft_risk(risk: StatedRisk) -> RiskFacts:
+    """Return the risk with the tool as a code of the list: its own name is in C05."""
+    tools = load_defaults().risk_tools
+    tool = tools.get(risk.tool.casefold(), RiskTool.LOCAL.value) if risk.tool is not None else None
+    return RiskFacts(
+        grade=risk.grade,
+        immediate_danger=risk.immediate_danger,
+        tool=tool,
+        tool_version=fit(_TOOL_VERSION, risk.tool_version),
+        assessed_at=risk.assessed_at,
+        next_review_due_at=risk.next_review_due_at,
+    )
+
+
+def _draft_token(token: StatedToken, pepper: bytes) -> DisclosureToken:
+    """Return the token with its reference as a digest: the same reference gives the same digest, so that it serves one matter once."""
+    return DisclosureToken(
+        scheme=fit(_DISCLOSURE_SCHEME, token.scheme) or DisclosureScheme.OTHER.value,
+        ref=make_token(pepper, "disclosure", f"{token.scheme}|{token.ref}"),
+        recipient=make_clear(token.recipient),
+        expires_at=token.expires_at,
+        authorised_by=fit(_STAFF_NUMBER, token.authorised_by),
+    )
+
+
 def _draft_policy(referral: Referral, pepper: bytes) -> PolicyFacts:
     relates_to, occurrence = referral.relates_to, referral.occurrence_ref
     return PolicyFacts(
@@ -94,7 +130,7 @@ def _draft_policy(referral: Referral, pepper: bytes) -> PolicyFacts:
         compartments=referral.compartments,
         embargo=referral.embargo.facts if referral.embargo is not None else None,
         conflicts=referral.conflicts,
-        tokens=referral.tokens,
+        tokens=tuple(_draft_token(one, pepper) for one in referral.tokens),
         bars=referral.bars,
         clinical_confidence=referral.clinical_confidence,
         break_glass=referral.break_glass,
@@ -108,7 +144,9 @@ def _draft_policy(referral: Referral, pepper: bytes) -> PolicyFacts:
 
 
 def _draft_deliveries(referral: Referral, make_id: Callable[[], str]) -> tuple[DeliveryRequest, ...]:
-    distinct = dict.fromkeys((entry.agency, entry.role, entry.purpose, entry.contact) for entry in referral.circulation)
+    distinct = dict.fromkeys(
+        (make_clear(entry.agency), entry.role, entry.purpose, entry.contact) for entry in referral.circulation
+    )
     return tuple(
         DeliveryRequest(
             delivery_id=make_id(),

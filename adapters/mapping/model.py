@@ -17,6 +17,7 @@ from adapters.mapping.specs import (
     RecordSpec,
     RequiredSpec,
 )
+from schemas.clear_forms import FlagCode, Provision
 from schemas.codes import Compartment
 
 
@@ -45,7 +46,7 @@ class BasisSpec(MappingModel):
 
     ground: FieldSpec
     text: FieldSpec | None = None
-    provision: dict[str, str]
+    provision: dict[str, Provision]
 
 
 class ConsentSpec(MappingModel):
@@ -94,7 +95,7 @@ class CirculationChoice(MappingModel):
     when: Condition | None = None
     found: OrganisationSpec | None = None
     code: str
-    flag: str | None = None
+    flag: FlagCode | None = None
 
 
 class PerformerSpec(MappingModel):
@@ -228,7 +229,7 @@ class Mapping(MappingModel):
     """Identifiers that are only content, and must be well formed all the same (FORMATS CH-25)."""
     clocks: dict[str, FieldSpec] = Field(default_factory=dict)
     supervisor: str | None = None
-    flags: dict[str, Condition] = Field(default_factory=dict)
+    flags: dict[FlagCode, Condition] = Field(default_factory=dict)
     content: tuple[ContentSpec, ...] = ()
     summaries: dict[Compartment, FieldSpec] = Field(default_factory=dict)
     attachments: AttachmentSpec | None = None

@@ -6,9 +6,9 @@ from pydantic import JsonValue
 
 from adapters.mapping.content import ContentBuilder
 from schemas.codes import Compartment, ConsentState, Kind, RiskGrade, TellValue
-from schemas.header import LawfulBasis, RiskFacts
+from schemas.header import LawfulBasis
 from schemas.local_time import LONDON
-from schemas.referral import Consent, Hold, Statement, Tell
+from schemas.referral import Consent, Hold, StatedRisk, Statement, Tell
 
 _TELL_WORDS = {
     TellValue.TELL: "The family will be told that this is shared.",
@@ -77,7 +77,7 @@ def word_decision_summary(basis: LawfulBasis, consent: Consent, tell: Tell, kind
     return " ".join(lines)
 
 
-def word_risk_summary(risk: RiskFacts) -> str:
+def word_risk_summary(risk: StatedRisk) -> str:
     """Return a summary of C05 made of codes: grade, tool and version, and when (local time)."""
     tool = " ".join(part for part in (risk.tool, risk.tool_version) if part)
     words = _GRADE_WORDS[risk.grade] + (f" by {tool}" if tool else "")

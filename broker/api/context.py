@@ -9,6 +9,7 @@ from typing import Annotated
 import asyncpg
 from fastapi import Depends, Request
 
+from broker.api.body_places import BodyPlaces
 from broker.api.metrics import ApiMetrics
 from broker.api.planning import Planner
 from broker.api.provisioning import Provisioner
@@ -46,6 +47,7 @@ class ApiContext:
     audit_rate: RateBound = field(default_factory=RateBound)
     """How often one person may ask the audit."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    publishing_bodies: BodyPlaces = field(default_factory=BodyPlaces)
     """Held while a directory is taken in."""
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from broker.api.answers import answer_json, describe, read_json
 from broker.api.context import AgencyCaller, ApiContext, Context
-from broker.api.guard import KIB, read_body
+from broker.api.guard import KIB
 from broker.intake.activating import check_activation
 from broker.log import NewEvent
 from broker.log.reading import read_checkpoint
@@ -77,14 +77,15 @@ async def get_directory(request: Request, context: Context, caller: AgencyCaller
 )
 async def publish_directory(request: Request, context: Context) -> Response:
     """Take in the next directory version. The authority's signature is the permission; nobody's token adds to it."""
+    # Nobody signed in yet: few bodies are held at once, and only a whole one is verified, one at a time.
+    body = await context.publishing_bodies.read(request, max_bytes=MAX_DIRECTORY_BYTES)
     if context.publishing.locked():
-        raise AnotherIsPublishing  # nobody signed in yet: at most one such body is held and verified at once
+        raise AnotherIsPublishing
     async with context.publishing:
-        return await _publish(request, context)
+        return await _publish(body, context)
 
 
-async def _publish(request: Request, context: ApiContext) -> Response:
-    body = await read_body(request, max_bytes=MAX_DIRECTORY_BYTES)
+async def _publish(body: bytes, context: ApiContext) -> Response:
     directory = verify_directory(body, context.registry.authority_keys)
     if directory.hub.epoch != context.log.epoch:
         raise AnotherEpoch(field="hub.epoch")

@@ -23,16 +23,21 @@ HEADER_EXAMPLE = {
     "risk": {"grade": "high"},
     "lawful_basis": {"art6": "e"},
     "policy": {"tell_status": {"value": "told"}, "compartments": ["C01", "C04", "C14", "C17"]},
-    "subjects": [{"subject_id": "s-3kq9x2vw", "type": "person", "age_band": "5-9"}],
+    "subjects": [{"subject_id": "Zb3kq9x2vwTn0aLcQe71Gg", "type": "person", "age_band": "5-9"}],
     "deliveries": [
-        {"delivery_id": "d-8fj2k1mz", "agency": "csc.marchshire", "role": "csc", "purpose": "safeguard_child"}
+        {
+            "delivery_id": "p8fj2k1mzV0sXr4tYw6uAQ",
+            "agency": "csc.marchshire",
+            "role": "csc",
+            "purpose": "safeguard_child",
+        }
     ],
 }
 COMPARTMENT_EXAMPLE = {"C10": {"result": "held", "row": "D12", "reason": "A source in confidence needs an approver."}}
 PLAN_EXAMPLE = {
     "decisions": [
         {
-            "delivery_id": "d-8fj2k1mz",
+            "delivery_id": "p8fj2k1mzV0sXr4tYw6uAQ",
             "recipient": "csc.marchshire",
             "role": "csc",
             "purpose": "safeguard_child",
@@ -57,7 +62,7 @@ REFERRAL_EXAMPLE = {
             "manifest_digest": "base64url SHA-256",
             "deliveries": [
                 {
-                    "delivery_id": "d-8fj2k1mz",
+                    "delivery_id": "p8fj2k1mzV0sXr4tYw6uAQ",
                     "recipient": "csc.marchshire",
                     "outcome": "delivered",
                     "state": "opened",
@@ -80,6 +85,7 @@ async def make_plan(request: Request, context: Context, caller: AgencyCaller) ->
     found = await read_json(request, max_bytes=MAX_PLAN_BYTES, members=frozenset({"header"}))
     header = read_header(found["header"])
     caller.snapshot.require_fresh(context.clock())
+    caller.snapshot.known_ids.check_header(header)
     plan = await context.planner.plan(header, caller.agency, caller.snapshot)
     for decision in plan.decisions:
         context.metrics.planned.labels(outcome=decision.outcome.value).inc()

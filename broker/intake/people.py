@@ -32,6 +32,7 @@ def read_approval(body: bytes, snapshot: DirectorySnapshot) -> tuple[Approval, P
     approval = read_object("approval", body, person_keys(person))
     if not isinstance(approval, Approval):
         raise MalformedMessage("is not an approval", field="approval")
+    snapshot.known_ids.check_object(approval)
     return approval, person
 
 

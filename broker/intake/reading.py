@@ -3,7 +3,7 @@
 1. Strict parse (``parse_envelope``): size cap, no duplicate keys, no unknown members.
 2. Sender: keys are looked up for the user whom RabbitMQ validated, never for whom the message names; the signed manifest must name the same.
 3. Signatures, openings, digests, labels and bindings (``verify_envelope``).
-4. Freshness, by the real clock; and every keyring is sealed to a key that its recipient has now.
+4. Freshness, by the real clock; every id in clear is in the directory; and every keyring is sealed to a key that its recipient has now.
 """
 
 from dataclasses import dataclass, field
@@ -45,6 +45,7 @@ def read_referral(incoming: Incoming, snapshot: DirectorySnapshot, now: datetime
     if incoming.user_id is None or not keys:
         raise SenderUnknown
     verified = verify_envelope(unverified, keys, now=now, sender=incoming.user_id)
+    snapshot.known_ids.check_header(verified.header)
     for delivery in verified.header.deliveries:
         _require_current_key(verified, delivery, snapshot, now)
     return Candidate(incoming, verified, UUID(verified.manifest.message_id), sha256(incoming.body).digest())

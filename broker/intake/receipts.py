@@ -58,6 +58,7 @@ def read_signed(incoming: Incoming, snapshot: DirectorySnapshot) -> SignedCandid
     model = read_object(kind, incoming.body, keys)
     if isinstance(model, Receipt) and model.recipient != incoming.user_id:
         raise SignatureInvalid
+    snapshot.known_ids.check_object(model)
     return SignedCandidate(incoming, model, digest_object(incoming.body))
 
 

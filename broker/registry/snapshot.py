@@ -6,6 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from schemas.clear_ids import KnownIds
 from schemas.directory import Agency, Directory, Person
 from schemas.errors import DependencyUnavailable, IntegrityBroken, MalformedMessage, SafelaneError, SignatureInvalid
 from schemas.keys import KeyUse, VerifyingKeys, compute_thumbprint, pair_verifying_keys
@@ -32,6 +33,7 @@ class DirectorySnapshot:
     """Counts directory versions and key announcements together."""
     announcements: tuple[bytes, ...]
     """The agencies' signed key announcements, passed on unchanged."""
+    known_ids: KnownIds = field(repr=False)
     signing_keys: Mapping[str, tuple[VerifyingKeys, ...]]
     api_keys: Mapping[str, tuple[Jwk, ...]]
     """By agency id, and by ``person:<id>`` for people."""
@@ -106,6 +108,7 @@ def build_snapshot(
         signed=body,
         change=change,
         announcements=tuple(announcement for _, announcement in verified),
+        known_ids=before.known_ids if before is not None and before.signed == body else KnownIds.of(directory),
         signing_keys=MappingProxyType(signing),
         api_keys=MappingProxyType(api),
         encryption_keys=MappingProxyType(encryption),

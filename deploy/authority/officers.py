@@ -11,9 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from deploy.authority.key_file import SCRYPT_COST, open_with_passphrase, seal_with_passphrase, write_private
 from schemas.canonical import canonical_bytes, parse_object
+from schemas.clear_forms import AgencyId, EnrolmentId, PersonId
 from schemas.directory import Person
 from schemas.errors import ConfigInvalid, NotFound, SignatureInvalid
-from schemas.header import AgencyId, Code, OpaqueId
 from schemas.jose import sign_jws, verify_jws
 from schemas.keys import KeyUse, SigningKeys, VerifyingKeys, generate_ed25519_jwk, public_part
 
@@ -28,10 +28,10 @@ class EnrolmentApproval(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enrolment_id: OpaqueId
+    enrolment_id: EnrolmentId
     request_sha256: str
     agency: AgencyId
-    officer: Code
+    officer: PersonId
     at: AwareDatetime
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from deploy.authority.key_file import write_durably
+from schemas.clear_forms import AgencyId, PepperId
 from schemas.directory import AgencyKeys, HubKeys, MatrixRow, Person, WitnessPolicy
 from schemas.errors import ConfigInvalid, IntegrityBroken
-from schemas.header import AgencyId, Code
 
 STATE_FILE = "state.json"
 
@@ -32,7 +32,7 @@ class AuthorityState(StateModel):
 
     directory_version: int = 0
     directory_sha256: str = ""
-    pepper_id: Code
+    pepper_id: PepperId
     successor_thumbprint: str
     ca_certificate: str
     ca_key: str

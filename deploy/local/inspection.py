@@ -25,7 +25,7 @@ def collect_needles(referrals: Iterable[Referral], public_text: str) -> list[str
     """Return the texts of these referrals that may stand nowhere in clear, without what is public: the directory, the policies, the header's codes."""
     needles: dict[str, None] = {}
     for referral in referrals:
-        open_facts = {referral.risk.tool, referral.lawful_basis.provision, referral.lawful_basis.art9}
+        open_facts = {referral.lawful_basis.provision, referral.lawful_basis.art9}
         for part in referral.parts:
             for statement in part.statements:
                 needles |= dict.fromkeys(t for t in _iterate_texts(statement.value) if t not in open_facts)

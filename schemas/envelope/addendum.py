@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from secrets import token_bytes
 from typing import Any
 
-from pydantic import AwareDatetime
-
+from schemas.clear_forms import AgencyId, Instant, OpaqueId
 from schemas.envelope.entries import RandomBytes
 from schemas.envelope.errors import ForeignKeyring
 from schemas.envelope.model import KeyringDescriptor
 from schemas.envelope.sections import check_keyring, keyring_binding, open_keyring, seal_keyring
 from schemas.errors import MalformedMessage
-from schemas.header import AgencyId, OpaqueId
 from schemas.keys import Jwk, KeyUse, compute_thumbprint, require_use
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
@@ -35,7 +33,7 @@ class KeyringAddendum(SignedModel):
     keyring_descriptor: KeyringDescriptor
     approvals: tuple[Digest, ...]
     """``digest_object`` of each approval that the sender's gateway verified."""
-    issued_at: AwareDatetime
+    issued_at: Instant
 
 
 def seal_addendum_keyring(

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.clear_forms import AgencyId, Instant, OpaqueId, SubjectRef
 from schemas.codes import Compartment, Form
-from schemas.header import AgencyId, OpaqueId, RoutingHeader
+from schemas.header import RoutingHeader
 from schemas.wire_types import Digest, MediaType, Uuid7
 
 SUITE: Final = "SL1"
@@ -43,10 +44,10 @@ class ManifestFacts(EnvelopeModel):
 
     message_id: Uuid7
     referral_id: OpaqueId
-    revision: int = Field(default=1, ge=1)
+    revision: int = Field(default=1, ge=1, le=9999)
     sender: AgencyId
-    issued_at: AwareDatetime
-    expires_at: AwareDatetime
+    issued_at: Instant
+    expires_at: Instant
     conversation: OpaqueId
     supersedes: Uuid7 | None = None
     reseals: Uuid7 | None = None
@@ -66,7 +67,7 @@ class SectionDescriptor(EnvelopeModel):
 
     section_id: OpaqueId
     compartment: Compartment
-    subject: OpaqueId
+    subject: SubjectRef
     form: Form
     media_type: MediaType
     ciphertext_sha256: Digest

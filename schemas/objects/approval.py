@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import model_validator
 
+from schemas.clear_forms import AgencyId, DisclosureSchemeCode, Instant, OpaqueId, PersonId, ReasonCode, RoleCode
 from schemas.codes import Compartment
-from schemas.header import AgencyId, Code, OpaqueId
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -35,11 +35,11 @@ class Approval(SignedModel):
 
     approval_id: OpaqueId
     action: ApprovalAction
-    approver: Code
+    approver: PersonId
     """Person id in the directory."""
     approver_agency: AgencyId
-    approver_role: Code
-    requester: Code | None = None
+    approver_role: RoleCode
+    requester: PersonId | None = None
     """Person who asked; never the approver."""
     message_id: Uuid7 | None = None
     manifest_digest: Digest | None = None
@@ -47,16 +47,16 @@ class Approval(SignedModel):
     recipient: AgencyId | None = None
     compartments: tuple[Compartment, ...] = ()
     sections: tuple[OpaqueId, ...] = ()
-    scheme: Code | None = None
+    scheme: DisclosureSchemeCode | None = None
     """MAPPA, CSODS or DVDS for a disclosure token."""
     policy_digest: Digest | None = None
     subject_digest: Digest | None = None
     """SHA-256 of what a paired act is about: a subject's token, a referral's id, a hold's id."""
-    reason_code: Code
+    reason_code: ReasonCode
     reason_digest: Digest | None = None
     """Salted digest of the words, which stay with the approver's agency."""
-    issued_at: AwareDatetime
-    expires_at: AwareDatetime
+    issued_at: Instant
+    expires_at: Instant
     single_use: bool = True
     joins: OpaqueId | None = None
     """The first approval that this one joins, where two are needed."""

@@ -3,10 +3,20 @@
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import model_validator
 
+from schemas.clear_forms import (
+    AgencyId,
+    EvidenceCode,
+    Instant,
+    MethodCode,
+    OpaqueId,
+    PersonId,
+    ReasonCode,
+    WordingVersion,
+)
 from schemas.codes import ConsentGiver, ConsentState
-from schemas.header import AgencyId, Code, ConsentScope, OpaqueId, SubjectToken
+from schemas.header import ConsentScope, SubjectToken
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -25,25 +35,25 @@ class Consent(SignedModel):
 
     consent_id: OpaqueId
     recorded_by: AgencyId
-    recorder: Code
-    recorded_at: AwareDatetime
+    recorder: PersonId
+    recorded_at: Instant
     subject_tokens: tuple[SubjectToken, ...]
     referral_id: OpaqueId | None = None
     message_id: Uuid7 | None = None
     state: ConsentState
     giver: ConsentGiver | None = None
     capacity: Capacity | None = None
-    assessor: Code | None = None
+    assessor: PersonId | None = None
     """Person who assessed Gillick competence."""
-    parental_responsibility_evidence: Code | None = None
+    parental_responsibility_evidence: EvidenceCode | None = None
     scope: ConsentScope = ConsentScope()
-    wording_version: Code | None = None
-    method: Code | None = None
+    wording_version: WordingVersion | None = None
+    method: MethodCode | None = None
     interpreter: bool | None = None
-    given_at: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
-    withdrawn_at: AwareDatetime | None = None
-    reason_code: Code | None = None
+    given_at: Instant | None = None
+    expires_at: Instant | None = None
+    withdrawn_at: Instant | None = None
+    reason_code: ReasonCode | None = None
     supersedes: OpaqueId | None = None
     previous: Digest | None = None
 

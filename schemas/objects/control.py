@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from schemas.header import AgencyId, Code, OpaqueId
+from schemas.clear_forms import AgencyId, Instant, OpaqueId, PersonId, ReasonCode
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -15,8 +15,8 @@ class EncryptionKeyControl(SignedModel):
     control: Literal["encryption_key"] = "encryption_key"
     agency: AgencyId
     jwk: dict[str, Any]
-    not_before: AwareDatetime
-    not_after: AwareDatetime
+    not_before: Instant
+    not_after: Instant
 
 
 class KeyRevokedControl(SignedModel):
@@ -25,8 +25,8 @@ class KeyRevokedControl(SignedModel):
     control: Literal["key_revoked"] = "key_revoked"
     agency: AgencyId
     kid: Digest
-    reason_code: Code
-    revoked_at: AwareDatetime
+    reason_code: ReasonCode
+    revoked_at: Instant
 
 
 class DeletionConfirmedControl(SignedModel):
@@ -37,8 +37,8 @@ class DeletionConfirmedControl(SignedModel):
     recall_id: OpaqueId
     message_id: Uuid7
     delivery_id: OpaqueId
-    deleted_at: AwareDatetime
-    exceptions_code: Code | None = None
+    deleted_at: Instant
+    exceptions_code: ReasonCode | None = None
     """Why something had to be kept (a legal hold), if so."""
 
 
@@ -49,9 +49,9 @@ class BreakGlassControl(SignedModel):
     agency: AgencyId
     message_id: Uuid7
     manifest_digest: Digest
-    person: Code
-    reason_code: Code
-    claimed_at: AwareDatetime
+    person: PersonId
+    reason_code: ReasonCode
+    claimed_at: Instant
 
 
 Control = EncryptionKeyControl | KeyRevokedControl | DeletionConfirmedControl | BreakGlassControl

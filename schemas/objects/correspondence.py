@@ -3,10 +3,21 @@
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import model_validator
 
+from schemas.clear_forms import (
+    AgencyId,
+    Instant,
+    KindCode,
+    OpaqueId,
+    PersonId,
+    PurposeCode,
+    ReasonCode,
+    RoleCode,
+    StatutoryTask,
+)
 from schemas.codes import Compartment
-from schemas.header import AgencyId, Code, OpaqueId, SubjectToken
+from schemas.header import SubjectToken
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -21,10 +32,10 @@ class Recall(SignedModel):
     manifest_digest: Digest
     deliveries: tuple[OpaqueId, ...] = ()
     """The deliveries concerned; none listed: all."""
-    reason_code: Code
+    reason_code: ReasonCode
     replaced_by: Uuid7 | None = None
-    issued_at: AwareDatetime
-    delete_by: AwareDatetime
+    issued_at: Instant
+    delete_by: Instant
 
 
 class RequestStep(StrEnum):
@@ -41,20 +52,20 @@ class Request(SignedModel):
     request_id: OpaqueId
     step: RequestStep = RequestStep.ASKED
     requester: AgencyId
-    requester_role: Code
+    requester_role: RoleCode
     recipient: AgencyId
-    person: Code
+    person: PersonId
     """Who asks, or who answers."""
-    statutory_task: Code
-    purpose: Code
-    kind: Code | None = None
+    statutory_task: StatutoryTask
+    purpose: PurposeCode
+    kind: KindCode | None = None
     compartments: tuple[Compartment, ...]
     subject_tokens: tuple[SubjectToken, ...]
     conversation: OpaqueId
-    issued_at: AwareDatetime
-    answer_due_at: AwareDatetime
+    issued_at: Instant
+    answer_due_at: Instant
     answer_message_id: Uuid7 | None = None
-    reason_code: Code | None = None
+    reason_code: ReasonCode | None = None
     previous: Digest | None = None
 
     @model_validator(mode="after")

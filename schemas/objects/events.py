@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self, TypedDict
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
+from schemas.clear_forms import AgencyId, ContactId, Instant, OpaqueId, PurposeCode, RoleCode
 from schemas.codes import DeliveryOutcome
 from schemas.errors import MalformedMessage
-from schemas.header import AgencyId, Code, OpaqueId
 from schemas.validation import name_first_fault
 from schemas.wire_types import Digest, Uuid7
 
@@ -30,7 +30,7 @@ class DecidedEvent(BaseModel):
 
     event: Literal["decided"] = "decided"
     version: Literal[1] = 1
-    at: AwareDatetime
+    at: Instant
     message_id: Uuid7
     referral_id: OpaqueId
     revision: Annotated[int, Field(ge=1)]
@@ -38,9 +38,9 @@ class DecidedEvent(BaseModel):
     sender: AgencyId
     delivery_id: OpaqueId
     recipient: AgencyId
-    role: Code
-    purpose: Code
-    contact: Code | None = None
+    role: RoleCode
+    purpose: PurposeCode
+    contact: ContactId | None = None
     keyring_kid: Digest | None = None
     outcome: DeliveryOutcome
     row: str

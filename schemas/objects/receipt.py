@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Self
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import model_validator
 
+from schemas.clear_forms import AgencyId, Instant, OpaqueId, PersonId, ReasonCode
 from schemas.codes import ReceiptState
 from schemas.errors import Conflict
-from schemas.header import AgencyId, Code, OpaqueId
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -36,11 +36,11 @@ class Receipt(SignedModel):
     sender: AgencyId
     recipient: AgencyId
     state: ReceiptState
-    reason_code: Code | None = None
+    reason_code: ReasonCode | None = None
     """Why it is refused, or what was done; the words stay with the recipient or go in an OUTCOME message."""
-    person: Code | None = None
+    person: PersonId | None = None
     """Id of the person who opened or acted."""
-    at: AwareDatetime
+    at: Instant
     sections: tuple[OpaqueId, ...]
     case_reference_digest: Digest | None = None
     """Digest of the recipient's own case reference, so that it can prove it later without saying it now."""
@@ -67,7 +67,7 @@ class NegativeReceipt(SignedModel):
     sender: AgencyId
     recipient: AgencyId
     last_state: ReceiptState | None = None
-    none_logged_by: AwareDatetime
+    none_logged_by: Instant
     log_size: int
 
 

@@ -98,8 +98,8 @@ def _directed_facts(plain: DecisionFacts) -> list[DecisionFacts]:
         replace(plain, grade="catastrophic"),
         replace(plain, purpose="marketing"),
         replace(plain, barred=frozenset({"C02"}), approved=frozenset({"C02"})),
-        replace(plain, subjects=(("subject-1", True), ("subject-2", False))),
-        replace(plain, role="dsl", subjects=(("subject-1", True), ("subject-2", False))),
+        replace(plain, subjects=(("subject-00000000000001", True), ("subject-00000000000002", False))),
+        replace(plain, role="dsl", subjects=(("subject-00000000000001", True), ("subject-00000000000002", False))),
     ]
 
 

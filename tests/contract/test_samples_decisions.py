@@ -44,7 +44,7 @@ def read_header(path: Path, record: int, received_at: datetime, engine: Decision
     outcome = read_records(data, mapping, MappingContext(engine.directory, None, received_at))[record - 1]
     assert outcome.referral is not None, outcome.error
     referral = outcome.referral
-    ids = {s.ref: f"subject-{n:08}" for n, s in enumerate(referral.subjects)}
+    ids = {s.ref: f"subject-{n:014}" for n, s in enumerate(referral.subjects)}
     return referral.sender, draft_header(referral, engine.directory, ids, b"pepper")
 
 

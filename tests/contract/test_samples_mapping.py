@@ -197,7 +197,7 @@ def test_renamed_agencies_and_shifted_dates_change_nothing(tmp_path: Path) -> No
 
 
 def make_header(referral: Referral) -> RoutingHeader:
-    ids = {subject.ref: f"subject-{number:04d}" for number, subject in enumerate(referral.subjects)}
+    ids = {subject.ref: f"subject-{number:014}" for number, subject in enumerate(referral.subjects)}
     return draft_header(referral, load_sample_directory(), ids, b"pepper of the test, 32 bytes long")
 
 

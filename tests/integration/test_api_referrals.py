@@ -19,10 +19,15 @@ HEADER: dict[str, Any] = {
     "case": {"kind": "CP_S47", "area": "E10999001"},
     "lawful_basis": {"art6": "e"},
     "policy": {"tell_status": {"value": "told"}, "compartments": ["C01", "C04"]},
-    "subjects": [{"subject_id": "s-3kq9x2vw", "type": "person", "age_band": "5-9"}],
+    "subjects": [{"subject_id": "subject-0000003kq9x2vw", "type": "person", "age_band": "5-9"}],
     "deliveries": [
-        {"delivery_id": "d-8fj2k1mz", "agency": "csc.marchshire", "role": "csc", "purpose": "safeguard_child"},
-        {"delivery_id": "d-00000002", "agency": SCHOOL, "role": "dsl", "purpose": "safeguard_child"},
+        {
+            "delivery_id": "delivery-000008fj2k1mz",
+            "agency": "csc.marchshire",
+            "role": "csc",
+            "purpose": "safeguard_child",
+        },
+        {"delivery_id": "delivery-0000000000002", "agency": SCHOOL, "role": "dsl", "purpose": "safeguard_child"},
     ],
 }
 
@@ -64,10 +69,15 @@ async def insert(hub: HubApi, table: str, **values: Any) -> None:
     await hub.owner.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", *row.values())  # noqa: S608
 
 
-async def store_referral(hub: HubApi, sender: str, referral_id: str, native: str = "digest-of-the-native-ref") -> str:
+async def store_referral(
+    hub: HubApi,
+    sender: str,
+    referral_id: str,
+    native: str = "d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1",
+) -> str:
     """Store one accepted referral with one delivery and one receipt."""
     message_id = uuid.uuid4()
-    of_delivery = {"message_id": message_id, "delivery_id": "d-8fj2k1mz"}
+    of_delivery = {"message_id": message_id, "delivery_id": "delivery-000008fj2k1mz"}
     decision = {"compartments": {"C10": {"result": "held", "row": "D12", "reason": "needs an approver", "policy": "p"}}}
     await insert(
         hub,
@@ -91,7 +101,7 @@ async def test_a_plan_is_decided_as_the_callers(hub: HubApi, agencies: tuple[Age
         response = await hub.call("POST", "/v1/plan", kit, json={"header": HEADER})
         assert response.status_code == 200, response.text
         plan = response.json()
-        assert [d["delivery_id"] for d in plan["decisions"]] == ["d-8fj2k1mz", "d-00000002"]
+        assert [d["delivery_id"] for d in plan["decisions"]] == ["delivery-000008fj2k1mz", "delivery-0000000000002"]
         assert {d["reason"] for d in plan["decisions"]} == {f"asked by {kit.agency}"}
         assert plan["directory_version"] == 1
         assert set(plan) == {"decisions", "policy_digest", "directory_version", "as_of"}
@@ -174,7 +184,11 @@ async def test_a_sender_sees_its_own_referral_with_reasons_and_receipts(
 ) -> None:
     message_id = await store_referral(hub, POLICE, "ref_1")
     by_id = await hub.call("GET", "/v1/referrals/ref_1", agencies[0])
-    by_reference = await hub.call("GET", "/v1/referrals?native_ref_digest=digest-of-the-native-ref", agencies[0])
+    by_reference = await hub.call(
+        "GET",
+        "/v1/referrals?native_ref_digest=d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1",
+        agencies[0],
+    )
     assert by_id.status_code == 200, by_id.text
     assert by_id.json() == by_reference.json()
     (message,) = by_id.json()["messages"]
@@ -195,8 +209,16 @@ async def test_anothers_referral_looks_like_none(hub: HubApi, agencies: tuple[Ag
         nobodys.content,
         dict(nobodys.headers),
     )
-    by_reference = await hub.call("GET", "/v1/referrals?native_ref_digest=digest-of-the-native-ref", school)
-    unknown = await hub.call("GET", "/v1/referrals?native_ref_digest=digest-of-something-else", school)
+    by_reference = await hub.call(
+        "GET",
+        "/v1/referrals?native_ref_digest=d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1",
+        school,
+    )
+    unknown = await hub.call(
+        "GET",
+        "/v1/referrals?native_ref_digest=e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2",
+        school,
+    )
     assert (by_reference.status_code, by_reference.content) == (404, unknown.content)
     for odd in ("ref_1%27%20OR%20true", "ref_1%00", "x" * 300):
         assert (await hub.call("GET", f"/v1/referrals/{odd}", school)).status_code == 404

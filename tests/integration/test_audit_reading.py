@@ -55,7 +55,7 @@ async def test_nothing_is_shown_that_cannot_be_logged(audited: Audited) -> None:
         lambda: audited.reader.access_report(EVERYTHING, since=since, until=until),
         lambda: audited.reader.overview(EVERYTHING),
         lambda: audited.reader.consents(EVERYTHING),
-        lambda: audited.reader.consent(EVERYTHING, "consent-1"),
+        lambda: audited.reader.consent(EVERYTHING, "consent-00000000000001"),
         lambda: audited.reader.quarantine(EVERYTHING),
         lambda: audited.reader.checkpoints(EVERYTHING),
         lambda: audited.reader.agreements(EVERYTHING),

@@ -29,7 +29,7 @@ from tests.support.hub_world import CHILD, CSC, HEALTH, ORIGIN, POLICE, SCHOOL, 
 from tests.support.reviewing import PersonalApi, make_approver, serve_api
 from tests.support.servers import RabbitVhost
 
-VALUES = {CHILD: "A" * 43, SIBLING: "B" * 43}
+VALUES = {CHILD: "aa" * 32, SIBLING: "bb" * 32}
 TOKEN = f"nhs|pepper-1|{VALUES[CHILD]}"
 
 
@@ -50,8 +50,8 @@ class Tokened(Draft):
 
 
 Hub = tuple[PersonalApi, dict[str, Approver]]
-ABOUT = Tokened(referral_id="ref-about-child")
-OTHER = Tokened(referral_id="ref-other-child", child=SIBLING, recipients=((SCHOOL, "dsl"),))
+ABOUT = Tokened(referral_id="ref-0000000about-child")
+OTHER = Tokened(referral_id="ref-0000000other-child", child=SIBLING, recipients=((SCHOOL, "dsl"),))
 
 
 @pytest.fixture

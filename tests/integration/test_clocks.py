@@ -171,15 +171,15 @@ async def test_what_comes_late_is_met_late_even_before_anyone_swept(world: HubWo
 async def test_a_clock_waits_for_an_answer_and_runs_on(world: HubWorld) -> None:
     clock = SetClock(MONDAY)
     async with world.running_worker(clock=clock):
-        _, delivery = await send(world, kind="PPN", referral_id="ref-paused")
+        _, delivery = await send(world, kind="PPN", referral_id="ref-000000000000paused")
         before = await world.owner.fetchval("SELECT due_at FROM clocks WHERE clock = 'mash_triage'")
         accepted = await answer(world, delivery, ReceiptState.ACCEPTED)
         await answer(world, delivery, ReceiptState.REFUSED, after=accepted, reason_code="insufficient_information")
         await world.wait_for("SELECT state FROM clocks WHERE clock = 'mash_triage'", "paused")
         assert (await read_states(world))["referrer_chase"] == "running"
         clock.now = MONDAY + timedelta(hours=5)
-        update = Draft(recipients=((CSC, "csc"),), kind="UPDATE", referral_id="ref-answer")
-        await world.publish(POLICE, [world.seal(update, conversation="conv-ref-paused").body])
+        update = Draft(recipients=((CSC, "csc"),), kind="UPDATE", referral_id="ref-000000000000answer")
+        await world.publish(POLICE, [world.seal(update, conversation="conv000000000000paused").body])
         await world.wait_for("SELECT state FROM clocks WHERE clock = 'mash_triage'", "running")
     after = await world.owner.fetchval("SELECT due_at FROM clocks WHERE clock = 'mash_triage'")
     assert after - before == timedelta(hours=5)

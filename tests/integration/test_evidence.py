@@ -49,11 +49,13 @@ async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> Asy
         await versions.insert_directory(world.owner, signed.body, signed.directory)
         async with world.running_worker():
             await world.publish(
-                POLICE, [world.seal(Draft(referral_id="ref-evidence-1")).body, world.seal(Draft()).body]
+                POLICE, [world.seal(Draft(referral_id="ref-000000000evidence1")).body, world.seal(Draft()).body]
             )
             bodies = [incoming.body for incoming in await world.receive(SCHOOL, 2)]
             delivery = next(
-                d for d in (verify_as(world, SCHOOL, b) for b in bodies) if d.manifest.referral_id == "ref-evidence-1"
+                d
+                for d in (verify_as(world, SCHOOL, b) for b in bodies)
+                if d.manifest.referral_id == "ref-000000000evidence1"
             )
             accepted = sign_receipt(world, delivery, ReceiptState.ACCEPTED)
             opened = sign_receipt(world, delivery, ReceiptState.OPENED, accepted)
@@ -62,7 +64,7 @@ async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> Asy
         yield world
 
 
-async def export(world: HubWorld, searched: str = "ref-evidence-1") -> Files:
+async def export(world: HubWorld, searched: str = "ref-000000000evidence1") -> Files:
     pool = await open_pool(world.config.postgres.read_dsn("worker"), name="test", most=1)
     log = LogWriter(ORIGIN, read_log_key(world.config.log.key_file))
     trust = read_trust(world.folder / "authority" / "trust.json")

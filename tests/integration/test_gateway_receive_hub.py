@@ -150,7 +150,7 @@ async def test_each_agency_opens_its_part_and_its_receipts_come_back_proven(worl
     assert received.recipient_name == "Marchshire County Council, Children's Social Care (MASH)"
     assert {d.clock for d in received.deadlines} == {"la_acknowledgement", "strategy_discussion"}
     pupil = school.inbox.read(list_ids(school)[0], None).received
-    assert [s.subject_id for s in pupil.subjects] == ["subject-child"]
+    assert [s.subject_id for s in pupil.subjects] == ["subject-000000000child"]
     assert "CANARYsibling" not in pupil.model_dump_json()
     assert [n["outcome"] for n in sent.notices if n["outcome"] != "clock"] == ["accepted"]
     assert all(n["proof_verified"] for n in sent.notices)

@@ -46,13 +46,13 @@ async def test_a_referral_reaches_each_agency_with_its_part_alone(world: HubWorl
         notices = await world.receive(POLICE, 1)
 
     assert {d.type for d in deliveries.values()} == {"delivery"}
-    child, sibling = ("C01", "subject-child"), ("C01", "subject-sibling")
+    child, sibling = ("C01", "subject-000000000child"), ("C01", "subject-0000000sibling")
     csc = open_as(world, CSC, deliveries[CSC].body)
     assert csc == {
         child: "full",
         sibling: "full",
         ("C04", "incident"): "full",
-        ("C08", "subject-child"): "full",
+        ("C08", "subject-000000000child"): "full",
         ("C14", "incident"): "full",
         ("C17", "incident"): "summary",
     }
@@ -64,10 +64,12 @@ async def test_a_referral_reaches_each_agency_with_its_part_alone(world: HubWorl
     assert child in school
 
     assert_nothing_else_readable(
-        deliveries[HEALTH].body, (SCHOOL, CSC, "C08", "C10", "section-05", "section-06", "held", "withheld")
+        deliveries[HEALTH].body,
+        (SCHOOL, CSC, "C08", "C10", "section-00000000000005", "section-00000000000006", "held", "withheld"),
     )
     assert_nothing_else_readable(
-        deliveries[SCHOOL].body, (HEALTH, CSC, "subject-sibling", "C10", "section-02", "section-06")
+        deliveries[SCHOOL].body,
+        (HEALTH, CSC, "subject-0000000sibling", "C10", "section-00000000000002", "section-00000000000006"),
     )
 
     (notice,) = notices
@@ -85,7 +87,7 @@ async def test_a_referral_reaches_each_agency_with_its_part_alone(world: HubWorl
     assert await world.owner.fetchval("SELECT count(*) FROM messages") == 1
     states = await world.owner.fetch("SELECT recipient, state FROM deliveries ORDER BY recipient")
     assert [(r["recipient"], r["state"]) for r in states] == [(CSC, "open"), (HEALTH, "open"), (SCHOOL, "open")]
-    assert await world.owner.fetchval("SELECT count(*) FROM holds WHERE delivery_id LIKE 'delivery-0-%'") == 1
+    assert await world.owner.fetchval("SELECT count(*) FROM holds WHERE delivery_id LIKE '0000000000%'") == 1
     positions = await world.owner.fetch("SELECT position, kind FROM log_entries ORDER BY position")
     assert [r["position"] for r in positions] == list(range(len(positions)))
     assert [r["kind"] for r in positions] == ["accepted", "decided", "decided", "decided"]
@@ -122,7 +124,7 @@ async def test_other_bytes_under_a_known_message_id_are_a_security_event(world: 
     async with world.running_worker():
         await world.publish(POLICE, [world.seal(draft).body])
         await world.receive(POLICE, 1)
-        await world.publish(POLICE, [world.seal(replace(draft, referral_id="ref-of-another")).body])
+        await world.publish(POLICE, [world.seal(replace(draft, referral_id="ref-0000000ofanother00")).body])
         (notice,) = await world.receive(POLICE, 1)
     told = check_notice(world, notice.body)
     assert (told["outcome"], told["error"]["code"]) == ("rejected", "message-id-reused")
@@ -203,11 +205,11 @@ async def test_receipts_are_chained_logged_forwarded_and_end_the_delivery(world:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"sections": ("section-02",)}, "conflict"),
+        ({"sections": ("section-00000000000002",)}, "conflict"),
         ({"decision_leaf": "A" * 43}, "conflict"),
         ({"manifest_digest": "A" * 43}, "conflict"),
         ({"sender": HEALTH}, "conflict"),
-        ({"delivery_id": "delivery-of-nobody"}, "not-found"),
+        ({"delivery_id": "delivery-00000ofnobody"}, "not-found"),
         ({"recipient": CSC}, "signature-invalid"),
         ({"state": ReceiptState.OPENED, "previous": "A" * 43}, "conflict"),
     ],

@@ -19,7 +19,8 @@ from broker.store.pool import open_pool
 from broker.store.registers import find_used, insert_row
 from broker.wiring import read_authority_keys
 from schemas.canonical import parse_object
-from schemas.codes import Compartment, ConsentGiver, ConsentState, RiskGrade
+from schemas.codes import Compartment, ConsentGiver, ConsentState, Form, RiskGrade
+from schemas.envelope import INCIDENT, SectionDraft
 from schemas.header import (
     BreakGlassClaim,
     ConflictOfInterest,
@@ -40,7 +41,7 @@ from tests.support.reviewing import PersonalApi, make_approver, serve_api
 from tests.support.servers import RabbitVhost
 
 EARLY_HELP = "earlyhelp.marchshire"
-TOKEN = SubjectToken(scheme="nhs", pepper_id="p1", value="token-of-the-child")
+TOKEN = SubjectToken(scheme="nhs", pepper_id="p1", value="70ce" * 16)
 
 
 @dataclass
@@ -77,7 +78,7 @@ def consent(world: HubWorld, agency: str, state: ConsentState, **changes: Any) -
     """Sign an entry of a consent's chain as an agency."""
     now = datetime.now(UTC)
     fields: dict[str, Any] = {
-        "consent_id": f"consent-{token_hex(8)}",
+        "consent_id": f"consent-{token_hex(7)}",
         "recorded_by": agency,
         "recorder": "p-17",
         "recorded_at": now,
@@ -132,7 +133,7 @@ async def test_a_recorded_consent_counts_from_the_next_message_on_until_it_is_wi
     promised, _ = check_evidence(world, ticket.body)
     collected = await api.call("POST", f"/v1/deliveries/{promised['delivery_id']}/collect", EARLY_HELP)
     assert collected.status_code == 200, collected.text
-    assert ("C01", "subject-child") in open_as(world, EARLY_HELP, collected.content)
+    assert ("C01", "subject-000000000child") in open_as(world, EARLY_HELP, collected.content)
     again = await api.call("POST", f"/v1/deliveries/{promised['delivery_id']}/collect", EARLY_HELP)
     assert (
         verify_as(world, EARLY_HELP, again.content).decision_leaf
@@ -193,7 +194,7 @@ async def test_an_embargo_is_its_owners_to_lift(hub: Any) -> None:
     assert await world.receive(CSC, 1, seconds=1) == []
     assert (await api.approve(ann, "lift_embargo", row)).status_code == 201
     (delivery,) = await world.receive(CSC, 1)
-    assert ("C01", "subject-child") in open_as(world, CSC, delivery.body)
+    assert ("C01", "subject-000000000child") in open_as(world, CSC, delivery.body)
     told = [check_evidence(world, m.body)[0] for m in await world.receive(POLICE, 2, seconds=3)]
     assert [t["decisions"][0]["outcome"] for t in told if t["outcome"] == "decided"] == ["delivered"]
 
@@ -222,7 +223,7 @@ async def test_broken_glass_lifts_a_conflict_at_once_and_opens_a_review(hub: Any
     await world.publish(POLICE, [sign_object("control", claim, world.kits[POLICE].signer)], message_type="control")
     (delivery,) = await world.receive(CSC, 1)
     opened = open_as(world, CSC, delivery.body)
-    assert ("C01", "subject-child") in opened
+    assert ("C01", "subject-000000000child") in opened
     assert not [c for c, _ in opened if c == "C10"]
     await world.wait_for("SELECT kind FROM retrospective_reviews WHERE state = 'open'", "break_glass")
     review = next(r for r in await api.reviews(ann) if r["review"] == "break_glass")
@@ -248,39 +249,70 @@ async def test_whoever_broke_the_glass_does_not_review_it(hub: Any) -> None:
     assert (await api.approve(ann, "review_break_glass", closing)).json()["code"] == "not-permitted"
 
 
+class OffenderDraft(ChangedDraft):
+    """A registered offender's details to a school, which is a third party: by a disclosure token or not at all."""
+
+    def sections(self) -> list[SectionDraft]:
+        offender = SectionDraft(
+            "section-00000000000009", Compartment.C09, INCIDENT, Form.FULL, {"text": "CANARYoffender"}
+        )
+        return [*super().sections(), offender]
+
+
 async def test_a_disclosure_token_serves_one_matter_once(hub: Any) -> None:
     api, _ = hub
     world: HubWorld = api.world
     token = DisclosureToken(
-        scheme="MAPPA", ref="MAPPA-1", recipient=SCHOOL, expires_at=datetime.now(UTC) + timedelta(days=1)
+        scheme="MAPPA", ref="e1" * 32, recipient=SCHOOL, expires_at=datetime.now(UTC) + timedelta(days=1)
     )
 
-    def draft() -> ChangedDraft:
-        return ChangedDraft(
-            kind="RSO_MAPPA", recipients=((SCHOOL, "dsl"),), purpose="public_protection", policy={"tokens": (token,)}
+    def draft(*tokens: DisclosureToken) -> OffenderDraft:
+        return OffenderDraft(
+            kind="RSO_MAPPA", recipients=((SCHOOL, "dsl"),), purpose="public_protection", policy={"tokens": tokens}
         )
 
-    first = (await send(world, draft()))[SCHOOL]["compartments"]["C01"]
-    assert (first["result"], first["row"]) == ("full", "D8")
-    (delivery,) = await world.receive(SCHOOL, 1)
-    assert ("C01", "subject-child") in open_as(world, SCHOOL, delivery.body)
-    assert await world.owner.fetchval("SELECT count(*) FROM used_tokens") == 1
-    # Another matter, the same token: it is used, so an approver decides.
-    second = (await send(world, draft()))[SCHOOL]
-    assert (second["outcome"], second["compartments"]["C01"]["result"]) == ("held", "held")
-    assert await world.receive(SCHOOL, 1, seconds=1) == []
+    async def offender(sent: OffenderDraft, **facts: Any) -> dict[str, Any]:
+        await world.publish(POLICE, [world.seal(sent, **facts).body])
+        (notice,) = await world.receive(POLICE, 1)
+        found: dict[str, Any] = check_notice(world, notice.body)["decisions"][0]["compartments"]["C09"]
+        return found
+
+    async def uses() -> list[tuple[str, str]]:
+        rows = await world.owner.fetch("SELECT conversation, ref FROM used_tokens")
+        return [(row["conversation"], row["ref"]) for row in rows]
+
+    assert (await offender(draft()))["result"] == "held"
+    assert await uses() == []
+    first = draft(token)
+    assert (await offender(first))["result"] == "full"
+    (delivered,) = await world.receive(SCHOOL, 1)
+    sections = open_as(world, SCHOOL, delivered.body)
+    assert sections["C09", INCIDENT] == "full", "the school has the offender's details in its hands"
+    matter = f"conv{first.referral_id[4:]}"
+    assert await uses() == [(matter, "e1" * 32)]
+
+    other = await offender(draft(token))
+    assert (other["result"], other["row"]) == ("held", "D8"), "another matter needs another token"
+    assert (await offender(draft(token), conversation=matter))["result"] == "full", "the same matter goes on"
+    assert await uses() == [(matter, "e1" * 32)]
 
 
 async def test_no_agency_uses_up_anothers_token_by_stating_its_reference(hub: Any) -> None:
     api, _ = hub
-    connection, token = api.world.owner, ("MAPPA", "MAPPA-1")
-    row = {"scheme": "MAPPA", "ref": "MAPPA-1", "message_id": uuid4(), "used_at": datetime.now(UTC)}
-    assert await insert_row(connection, "used_tokens", row | {"sender": SCHOOL, "conversation": "matter-1"})
-    assert await find_used(connection, POLICE, [token], "matter-2") == frozenset()
-    assert await find_used(connection, SCHOOL, [token], "matter-2") == {token}
-    assert await insert_row(connection, "used_tokens", row | {"sender": POLICE, "conversation": "matter-2"})
-    assert not await insert_row(connection, "used_tokens", row | {"sender": POLICE, "conversation": "matter-3"})
-    assert await find_used(connection, POLICE, [token], "matter-3") == {token}
+    connection, token = api.world.owner, ("MAPPA", "e1" * 32)
+    row = {"scheme": "MAPPA", "ref": "e1" * 32, "message_id": uuid4(), "used_at": datetime.now(UTC)}
+    assert await insert_row(
+        connection, "used_tokens", row | {"sender": SCHOOL, "conversation": "matter-000000000000001"}
+    )
+    assert await find_used(connection, POLICE, [token], "matter-000000000000002") == frozenset()
+    assert await find_used(connection, SCHOOL, [token], "matter-000000000000002") == {token}
+    assert await insert_row(
+        connection, "used_tokens", row | {"sender": POLICE, "conversation": "matter-000000000000002"}
+    )
+    assert not await insert_row(
+        connection, "used_tokens", row | {"sender": POLICE, "conversation": "matter-000000000000003"}
+    )
+    assert await find_used(connection, POLICE, [token], "matter-000000000000003") == {token}
 
 
 async def test_a_correction_tells_those_whom_it_does_not_reach(hub: Any) -> None:
@@ -303,16 +335,16 @@ async def test_a_request_is_passed_on_clocked_and_answered_once(hub: Any) -> Non
     api, _ = hub
     world: HubWorld = api.world
     members: dict[str, Any] = {
-        "request_id": f"request-{token_hex(6)}",
+        "request_id": f"request-{token_hex(7)}",
         "requester": CSC,
         "requester_role": "csc",
         "recipient": HEALTH,
         "person": "p-20",
-        "statutory_task": "s47_enquiry",
+        "statutory_task": "CA 1989 s.47",
         "purpose": "promote_welfare",
         "compartments": (Compartment.C01,),
         "subject_tokens": (TOKEN,),
-        "conversation": f"conv-{token_hex(6)}",
+        "conversation": f"conversation-{token_hex(4)}0",
         "issued_at": datetime.now(UTC),
         "answer_due_at": datetime.now(UTC) + timedelta(days=5),
     }

@@ -141,11 +141,16 @@ async def test_a_recall_tells_and_collects_signed_deletions(
 ) -> None:
     async with (
         open_hub_world(database, rabbit_vhost, tmp_path / "hub", agencies=(POLICE, CSC)) as world,
-        live(world, tmp_path / "gw", SIBLINGS_AT) as living,
+        live(world, tmp_path / "gw", SIBLINGS_AT, inbox={"folder": {"out_folder": str(tmp_path / "out")}}) as living,
     ):
         referral_id = await living.send(POLICE, SIBLINGS)
         [listed] = await list_inbox(living, CSC, 1)
         delivery_id = listed["delivery_id"]
+
+        async def handed_over() -> Any:
+            return [f for f in (tmp_path / "out").glob(f"*-{delivery_id}") if (f / "referral.pdf").exists()]
+
+        await living.eventually(handed_over)
         # Nobody deletes on anybody's word but the sender's.
         await living.post(CSC, f"/inbox/{delivery_id}/deletion", {}, status=404)
         delete_by = (datetime.now(UTC) + timedelta(days=5)).isoformat()
@@ -157,7 +162,9 @@ async def test_a_recall_tells_and_collects_signed_deletions(
             return (await living.get(CSC, "/told"))["recalled"]
 
         assert await living.eventually(recalled) == [{"delivery_id": delivery_id, "deleted": False}]
-        await living.post(CSC, f"/inbox/{delivery_id}/deletion", {})
+        done = await living.post(CSC, f"/inbox/{delivery_id}/deletion", {})
+        assert (done["kept_here"], done["left_with_case_system"]) == ([], [])
+        assert list((tmp_path / "out").iterdir()) == [], "the files that the gateway wrote are gone too"
         assert (await living.get(CSC, f"/inbox/{delivery_id}"))["referral"]["sections"] == []
 
         async def confirmed() -> Any:

@@ -36,8 +36,8 @@ from tests.support.hub_world import CHILD, ORIGIN, POLICE, SCHOOL, Draft, HubWor
 from tests.support.servers import RabbitVhost
 
 KEEP = timedelta(days=30)
-TOKEN = SubjectToken(scheme="nhs", pepper_id="pepper-1", value="A" * 43)
-TOKEN_TEXT = f"nhs|pepper-1|{'A' * 43}"
+TOKEN = SubjectToken(scheme="nhs", pepper_id="pepper-1", value="aa" * 32)
+TOKEN_TEXT = f"nhs|pepper-1|{TOKEN.value}"
 
 
 @dataclass
@@ -55,7 +55,7 @@ class ToSchool(Draft):
         return header.model_copy(update={"routing": routing})
 
 
-OLD, OTHER, OPEN = (ToSchool(referral_id=f"ref-{name}-0001") for name in ("old", "other", "open"))
+OLD, OTHER, OPEN = (ToSchool(referral_id=f"ref-{name:0>13}-0001") for name in ("old", "other", "open"))
 
 
 @pytest.fixture

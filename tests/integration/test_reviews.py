@@ -67,7 +67,7 @@ async def test_a_release_reaches_the_recipient_through_the_senders_own_addendum(
         (asked,) = [m for m in messages if m.type == "approval"]
         request, event = check_evidence(world, asked.body)
         assert event["code"] == "RELEASE_REQUESTED"
-        assert request["sections"] == ["section-06"]
+        assert request["sections"] == ["section-00000000000006"]
         # Before the sender has answered, nothing goes, and the hold stays with its owner.
         assert await world.owner.fetchval("SELECT state FROM holds") == "open"
         assert await world.owner.fetchval("SELECT count(*) FROM outbox WHERE kind = 'delivery'") == 0
@@ -147,7 +147,7 @@ async def test_an_addendum_without_a_registered_approval_is_refused(hub: Any) ->
             "message_id": row["message_id"],
             "referral_id": draft.referral_id,
             "manifest_digest": sealed.manifest_digest,
-            "sections": ["section-06"],
+            "sections": ["section-00000000000006"],
             "bases": [],
         }
         await world.publish(POLICE, [sign_addendum(world, sealed, request)], message_type="keyring_addendum")

@@ -38,7 +38,7 @@ from tests.support.timestamp_authority import LocalAuthority, serve_timestamps
 async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> AsyncIterator[HubWorld]:
     async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
         async with world.running_worker():
-            await world.publish(POLICE, [world.seal(Draft(referral_id="ref-stamped-1")).body])
+            await world.publish(POLICE, [world.seal(Draft(referral_id="ref-0000000000stamped1")).body])
             await world.wait_for("SELECT count(*) FROM messages", 1)
         yield world
 
@@ -77,7 +77,7 @@ async def export(world: HubWorld) -> Files:
     pool = await open_pool(world.config.postgres.read_dsn("worker"), name="test", most=1)
     try:
         return await export_evidence(
-            pool, writer(world), "ref-stamped-1", trust.authority, by="ann", now=datetime.now(UTC)
+            pool, writer(world), "ref-0000000000stamped1", trust.authority, by="ann", now=datetime.now(UTC)
         )
     finally:
         await pool.close()

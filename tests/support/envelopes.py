@@ -31,7 +31,12 @@ from schemas.keys import (
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SENDER = "police.marchshire"
 MESSAGE_ID = "019aaf00-0000-7000-8000-000000000001"
-DELIVERIES = {"delivery-csc01": "csc.marchshire", "delivery-dsl01": "school.one", "delivery-gp001": "gp.one"}
+DELIVERIES = {
+    "delivery-00000000csc01": "csc.marchshire",
+    "delivery-00000000dsl01": "school.one",
+    "delivery-00000000gp001": "gp.one",
+}
+ROLES = {"csc.marchshire": "csc", "school.one": "dsl", "gp.one": "gp"}
 
 
 class SeededBytes:
@@ -80,40 +85,40 @@ def build_header() -> RoutingHeader:
             kind="CP_S47",
             area="E06000001",
         ),
-        risk=RiskFacts(grade=RiskGrade.HIGH, tool="DASH", assessed_at=NOW - timedelta(hours=1)),
-        lawful_basis=LawfulBasis(art6=Art6.LEGAL_OBLIGATION, provision="CA2004-s16LA"),
+        risk=RiskFacts(grade=RiskGrade.HIGH, tool="dash", assessed_at=NOW - timedelta(hours=1)),
+        lawful_basis=LawfulBasis(art6=Art6.LEGAL_OBLIGATION, provision="CA 2004 s.16LA"),
         policy=PolicyFacts(tell_status=TellStatus(value=TellValue.TELL), compartments=tuple(Compartment)),
         subjects=(
-            SubjectFacts(subject_id="subject-aaaa", type=SubjectType.PERSON, age_band=AgeBand.TEN_TO_12),
-            SubjectFacts(subject_id="subject-bbbb", type=SubjectType.PERSON, age_band=AgeBand.UNDER_5),
+            SubjectFacts(subject_id="subject-0000000000aaaa", type=SubjectType.PERSON, age_band=AgeBand.TEN_TO_12),
+            SubjectFacts(subject_id="subject-0000000000bbbb", type=SubjectType.PERSON, age_band=AgeBand.UNDER_5),
         ),
         routing=(
             SubjectRouting(
-                subject_id="subject-aaaa",
+                subject_id="subject-0000000000aaaa",
                 tied_agencies=("school.one",),
-                tokens=(SubjectToken(scheme="nhs", pepper_id="p1", value="t0k3n"),),
+                tokens=(SubjectToken(scheme="nhs", pepper_id="p1", value="70ce" * 16),),
             ),
-            SubjectRouting(subject_id="subject-bbbb"),
+            SubjectRouting(subject_id="subject-0000000000bbbb"),
         ),
         deliveries=tuple(
-            DeliveryRequest(delivery_id=delivery_id, agency=agency, role=agency.split(".")[0], purpose="safeguarding")
+            DeliveryRequest(delivery_id=delivery_id, agency=agency, role=ROLES[agency], purpose="safeguard_child")
             for delivery_id, agency in DELIVERIES.items()
         ),
-        flags=("duplicate_suspected",),
+        flags=("voice_absent",),
     )
 
 
 def build_sections(size: int = 400) -> list[SectionDraft]:
     """Return eight sections of about ``size`` bytes of content each."""
     plan = [
-        ("section-0001", Compartment.C01, "subject-aaaa", Form.FULL),
-        ("section-0002", Compartment.C01, "subject-bbbb", Form.FULL),
-        ("section-0003", Compartment.C04, INCIDENT, Form.FULL),
-        ("section-0004", Compartment.C04, INCIDENT, Form.SUMMARY),
-        ("section-0005", Compartment.C05, INCIDENT, Form.FULL),
-        ("section-0006", Compartment.C08, "subject-aaaa", Form.FULL),
-        ("section-0007", Compartment.C12, "subject-bbbb", Form.FULL),
-        ("section-0008", Compartment.C14, "subject-aaaa", Form.FULL),
+        ("section-00000000000001", Compartment.C01, "subject-0000000000aaaa", Form.FULL),
+        ("section-00000000000002", Compartment.C01, "subject-0000000000bbbb", Form.FULL),
+        ("section-00000000000003", Compartment.C04, INCIDENT, Form.FULL),
+        ("section-00000000000004", Compartment.C04, INCIDENT, Form.SUMMARY),
+        ("section-00000000000005", Compartment.C05, INCIDENT, Form.FULL),
+        ("section-00000000000006", Compartment.C08, "subject-0000000000aaaa", Form.FULL),
+        ("section-00000000000007", Compartment.C12, "subject-0000000000bbbb", Form.FULL),
+        ("section-00000000000008", Compartment.C14, "subject-0000000000aaaa", Form.FULL),
     ]
     return [
         SectionDraft(section_id, compartment, subject, form, {"text": f"invented {section_id} ".ljust(size, "x")})
@@ -125,16 +130,21 @@ def build_sample(**facts: Any) -> Sample:
     """Return a draft, ready to seal. ``facts`` replace manifest facts. The section of C12 is held: in no grant."""
     base: dict[str, Any] = {
         "message_id": MESSAGE_ID,
-        "referral_id": "referral-0001",
+        "referral_id": "referral-0000000000001",
         "sender": SENDER,
         "issued_at": NOW,
         "expires_at": NOW + timedelta(days=7),
-        "conversation": "conversation-1",
+        "conversation": "conversation-000000001",
     }
     grants = {
-        "delivery-csc01": [f"section-000{n}" for n in (1, 2, 3, 5, 6, 8)],
-        "delivery-dsl01": ["section-0001", "section-0004", "section-0006", "section-0008"],
-        "delivery-gp001": ["section-0001", "section-0004", "section-0008"],
+        "delivery-00000000csc01": [f"section-{n:014}" for n in (1, 2, 3, 5, 6, 8)],
+        "delivery-00000000dsl01": [
+            "section-00000000000001",
+            "section-00000000000004",
+            "section-00000000000006",
+            "section-00000000000008",
+        ],
+        "delivery-00000000gp001": ["section-00000000000001", "section-00000000000004", "section-00000000000008"],
     }
     return Sample(
         draft=EnvelopeDraft(ManifestFacts(**(base | facts)), build_header(), build_sections(), grants),

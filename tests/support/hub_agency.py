@@ -41,7 +41,7 @@ def sign_receipt(
     """Sign a receipt of a verified delivery; ``changes`` replace its members."""
     recipient = delivery.delivery.agency
     fields: dict[str, Any] = {
-        "receipt_id": f"receipt-{token_hex(8)}",
+        "receipt_id": f"receipt-{token_hex(7)}",
         "delivery_id": delivery.delivery.delivery_id,
         "message_id": delivery.manifest.message_id,
         "referral_id": delivery.manifest.referral_id,

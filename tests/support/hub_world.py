@@ -48,7 +48,7 @@ from tests.support.servers import RabbitVhost
 ORIGIN = "log.example.org/test"
 POLICE, CSC, HEALTH, SCHOOL = "police.marchshire", "csc.marchshire", "health.marchshire-ft", "school.oakfield"
 RECIPIENTS = ((CSC, "csc"), (HEALTH, "health_safeguarding"), (SCHOOL, "dsl"))
-CHILD, SIBLING = "subject-child", "subject-sibling"
+CHILD, SIBLING = "subject-000000000child", "subject-0000000sibling"
 
 
 def new_message_id() -> str:
@@ -61,7 +61,7 @@ def new_message_id() -> str:
 class Draft:
     """A section 47 referral of the police about a child at Oakfield and a sibling elsewhere; ``canaries`` are in its sealed content."""
 
-    referral_id: str = field(default_factory=lambda: f"ref-{token_hex(8)}")
+    referral_id: str = field(default_factory=lambda: f"ref-{token_hex(9)}")
     message_id: str = field(default_factory=new_message_id)
     revision: int = 1
     kind: str = "CP_S47"
@@ -93,7 +93,7 @@ class Draft:
             ),
             deliveries=tuple(
                 DeliveryRequest(
-                    delivery_id=f"delivery-{number}-{self.message_id[-12:]}",
+                    delivery_id=f"{number:010}{self.message_id[-12:]}",
                     agency=agency,
                     role=role,
                     purpose="safeguard_child",
@@ -105,14 +105,14 @@ class Draft:
     def sections(self) -> list[SectionDraft]:
         child, sibling, source = (canary.ljust(self.text_bytes, "x") for canary in self.canaries)
         return [
-            SectionDraft("section-01", Compartment.C01, CHILD, Form.FULL, {"text": child}),
-            SectionDraft("section-02", Compartment.C01, SIBLING, Form.FULL, {"text": sibling}),
-            SectionDraft("section-03", Compartment.C04, INCIDENT, Form.FULL, {"text": child}),
-            SectionDraft("section-04", Compartment.C04, INCIDENT, Form.SUMMARY, {"text": "summary"}),
-            SectionDraft("section-05", Compartment.C08, CHILD, Form.FULL, {"text": child}),
-            SectionDraft("section-06", Compartment.C10, INCIDENT, Form.FULL, {"text": source}),
-            SectionDraft("section-07", Compartment.C14, INCIDENT, Form.FULL, {"text": child}),
-            SectionDraft("section-08", Compartment.C17, INCIDENT, Form.SUMMARY, {"text": "why"}),
+            SectionDraft("section-00000000000001", Compartment.C01, CHILD, Form.FULL, {"text": child}),
+            SectionDraft("section-00000000000002", Compartment.C01, SIBLING, Form.FULL, {"text": sibling}),
+            SectionDraft("section-00000000000003", Compartment.C04, INCIDENT, Form.FULL, {"text": child}),
+            SectionDraft("section-00000000000004", Compartment.C04, INCIDENT, Form.SUMMARY, {"text": "summary"}),
+            SectionDraft("section-00000000000005", Compartment.C08, CHILD, Form.FULL, {"text": child}),
+            SectionDraft("section-00000000000006", Compartment.C10, INCIDENT, Form.FULL, {"text": source}),
+            SectionDraft("section-00000000000007", Compartment.C14, INCIDENT, Form.FULL, {"text": child}),
+            SectionDraft("section-00000000000008", Compartment.C17, INCIDENT, Form.SUMMARY, {"text": "why"}),
         ]
 
     def grants(self) -> dict[str, list[str]]:
@@ -130,7 +130,7 @@ class Draft:
             "sender": sender.agency,
             "issued_at": now,
             "expires_at": now + timedelta(days=7),
-            "conversation": f"conv-{self.referral_id}"[:60],
+            "conversation": f"conv{self.referral_id[4:]}",
         }
         draft = EnvelopeDraft(ManifestFacts(**(base | facts)), header, self.sections(), self.grants())
         return seal(draft, sender.signer, {d.delivery_id: keys[d.agency] for d in header.deliveries})

@@ -176,7 +176,7 @@ class County:
             outcome=outcome,
             row="" if row == "D4" else row,
             reason=decision.get("told") or f"Row {row} applies.",
-            released=["section-01"] if outcome == "delivered" else [],
+            released=["section-00000000000001"] if outcome == "delivered" else [],
             rest=DIGEST,
             policy_digest=DIGEST,
             inputs_digest=DIGEST,
@@ -190,7 +190,7 @@ class County:
         made.deliveries.append(
             (
                 message_id, delivery_id, number, recipient, "csc", "safeguard_child", outcome, row, f"Row {row} applies.",
-                json.dumps(decision), ["section-01"] if outcome == "delivered" else [], bytes(32), decided.event_id, at, state,
+                json.dumps(decision), ["section-00000000000001"] if outcome == "delivered" else [], bytes(32), decided.event_id, at, state,
             )
         )  # fmt: skip
 

@@ -66,7 +66,7 @@ ROUTES = [
 ]
 PURPOSES = [
     "safeguard_child", "promote_welfare", "early_help_service", "idva_support", "channel_support", "return_interview", "school_support",
-    "public_protection", "immigration_enforcement", "marketing",
+    "public_protection", "immigration_enforcement", "local_01",
 ]  # fmt: skip
 
 
@@ -117,22 +117,22 @@ def draw(random: Random, directory: Directory) -> Drawn:
         "policy": _draw_policy(random, agency, contacts, now),
         "subjects": [
             {
-                "subject_id": f"subject-{n:08}",
+                "subject_id": f"subject-{n:014}",
                 "type": "person",
                 "age_band": random.choice(["unborn", "0-4", "10-12", "16-17", "adult"]),
             }
             for n in range(random.choice([1, 1, 2, 3]))
         ]
-        + ([{"subject_id": "place-000001", "type": "place"}] if random.random() < 0.1 else []),
+        + ([{"subject_id": "place-0000000000000001", "type": "place"}] if random.random() < 0.1 else []),
         "routing": [
             {
-                "subject_id": "subject-00000000",
+                "subject_id": "subject-00000000000000",
                 "tied_agencies": [agency] if random.random() < 0.6 and ":" not in agency else [],
             }
         ],
         "deliveries": [
             {
-                "delivery_id": "delivery-000001",
+                "delivery_id": "delivery-0000000000001",
                 "agency": agency,
                 "role": role,
                 "purpose": purpose,
@@ -179,7 +179,7 @@ def _draw_policy(random: Random, agency: str, contacts: Sequence[str], now: date
     if random.random() < 0.15:
         policy["bars"] = [
             {
-                "law_code": "CA1989-s8",
+                "law_code": "CA 1989 s.8",
                 "compartments": random.sample(codes, 2),
                 "recipients": random.choice([[], [agency], ["gp.millbrook"]]),
             }
@@ -202,7 +202,7 @@ def _draw_policy(random: Random, agency: str, contacts: Sequence[str], now: date
             "reason_given": random.random() < 0.7,
         }
     if random.random() < 0.5:
-        policy["statutory_task"] = "CA1989-s47"
+        policy["statutory_task"] = "CA 1989 s.47"
     return policy
 
 
@@ -241,7 +241,7 @@ def _draw_consent(random: Random, agency: str, now: datetime) -> dict[str, Any]:
 def _draw_token(random: Random, agency: str, now: datetime) -> dict[str, Any]:
     return {
         "scheme": "MAPPA",
-        "ref": random.choice(["T-1", "T-2"]),
+        "ref": random.choice(["e1" * 32, "e2" * 32]),
         "recipient": random.choice([agency, agency, agency, "gp.millbrook"]),
         "expires_at": random.choice([None, (now + timedelta(days=3)).isoformat(), _near(random, now)]),
     }
@@ -254,7 +254,7 @@ def _draw_registers(random: Random, agency: str, role: str, now: datetime) -> Re
             registers, approvals=tuple(_draw_approval(random, agency, role, now) for _ in range(random.randint(1, 4)))
         )
     if random.random() < 0.1:
-        registers = replace(registers, used_tokens=frozenset({("MAPPA", "T-1")}))
+        registers = replace(registers, used_tokens=frozenset({("MAPPA", "e1" * 32)}))
     if random.random() < 0.05:
         registers = replace(registers, tokens=(DisclosureToken.model_validate(_draw_token(random, agency, now)),))
     if random.random() < 0.05:

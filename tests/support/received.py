@@ -6,8 +6,8 @@ from typing import Any
 from adapters.gateway.incoming.received import Deadline, DeskContact, ReceivedReferral, ReceivedSection
 from schemas.header import CaseFacts, RiskFacts, SubjectFacts
 
-FIRST_CHILD = "sub_aaaaaaaa"
-SECOND_CHILD = "sub_bbbbbbbb"
+FIRST_CHILD = "subject-0000000000aaaa"
+SECOND_CHILD = "subject-0000000000bbbb"
 
 
 def make_section(compartment: str, subject: str, form: str, content: Any) -> ReceivedSection:
@@ -24,9 +24,9 @@ def make_section(compartment: str, subject: str, form: str, content: Any) -> Rec
 def make_received(**changes: Any) -> ReceivedReferral:
     """Return the sample with ``changes`` made to its members."""
     referral = ReceivedReferral(
-        delivery_id="dlv_8fk2Lq0aT1",
+        delivery_id="delivery-8fk2Lq0aT1aaa",
         message_id="0193a5b0-7c11-7aaa-8bbb-111122223333",
-        referral_id="ref_Xk29sLq0a",
+        referral_id="referral-Xk29sLq0aaaaa",
         revision=1,
         manifest_digest="uGx8x0n2P0y3Vq",
         sender="police.marchshire",
@@ -43,7 +43,7 @@ def make_received(**changes: Any) -> ReceivedReferral:
         risk=RiskFacts(
             grade="high",  # type: ignore[arg-type]
             immediate_danger=True,
-            tool="MARCH-CHILD",
+            tool="local",
             assessed_at=datetime(2026, 11, 16, 21, 15, tzinfo=UTC),
             next_review_due_at=datetime(2026, 11, 17, 21, 15, tzinfo=UTC),
         ),

@@ -26,6 +26,7 @@ from tests.support.deliveries import ORIGIN, decide, log_and_deliver, seeded_log
 from tests.support.envelopes import (
     DELIVERIES,
     NOW,
+    ROLES,
     SENDER,
     SeededBytes,
     build_sample,
@@ -35,7 +36,7 @@ from tests.support.envelopes import (
 )
 
 RECIPIENT = "csc.marchshire"
-DELIVERY = "delivery-csc01"
+DELIVERY = "delivery-00000000csc01"
 
 
 def make_verified_directory(*, revoked: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> VerifiedDirectory:
@@ -50,17 +51,17 @@ def make_verified_directory(*, revoked: tuple[str, ...] = (), left_out: tuple[st
                     id=agency,
                     name=f"Agency {agency}",
                     kind="test",
-                    roles=(agency.split(".", maxsplit=1)[0],),
+                    roles=(ROLES.get(agency, "police"),),
                     area="E06000001",
                     public_body=True,
                     s16la_body=True,
                     contacts=tuple(
                         Contact(id=name, post="Duty desk", phone="01632 960120", roles=roles)
                         for name, roles in (
-                            ("duty", (agency.split(".", maxsplit=1)[0],)),
-                            ("mash-deputy", (agency.split(".", maxsplit=1)[0],)),
-                            ("lead", (agency.split(".", maxsplit=1)[0],)),
-                            ("finance", ("finance",)),
+                            ("duty", (ROLES.get(agency, "police"),)),
+                            ("mash-deputy", (ROLES.get(agency, "police"),)),
+                            ("lead", (ROLES.get(agency, "police"),)),
+                            ("ambulance", ("ambulance",)),
                         )
                     ),
                     keys=keys,
@@ -88,7 +89,9 @@ def seal_sample(**facts: Any) -> VerifiedEnvelope:
     return verify_envelope(parse_envelope(sealed.body), (sample.signer.public,), now=NOW)
 
 
-def make_delivery(released: tuple[str, ...] = ("section-0001", "section-0003"), **changes: Any) -> bytes:
+def make_delivery(
+    released: tuple[str, ...] = ("section-00000000000001", "section-00000000000003"), **changes: Any
+) -> bytes:
     """Return a delivery's bytes for the recipient: sealed, decided, logged. ``changes`` replace fields of the decision."""
     facts = changes.pop("facts", {})
     verified = seal_sample(**facts)

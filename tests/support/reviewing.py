@@ -112,7 +112,7 @@ def sign_addendum(
         (request["message_id"], sender, delivery_id), keys, world.encryption_keys()[recipient]
     )
     fields: dict[str, Any] = {
-        "addendum_id": f"addendum-{token_hex(8)}",
+        "addendum_id": f"addendum-{token_hex(6)}0",
         "message_id": request["message_id"],
         "referral_id": request["referral_id"],
         "manifest_digest": request["manifest_digest"],

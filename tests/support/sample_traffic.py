@@ -79,7 +79,7 @@ class SampleTraffic:
 
     def _seal(self, referral: Referral) -> SealedEnvelope:
         directory = self.engine.directory
-        ids = {s.ref: f"subject-{token_hex(6)}" for s in referral.subjects}
+        ids = {s.ref: f"subject-{token_hex(7)}" for s in referral.subjects}
         header = draft_header(referral, directory, ids, b"pepper")
         decisions = self.engine.decide_all(header, sender=referral.sender, now=self.clock.now)
         sections = SectionSet(referral, ids)
@@ -92,11 +92,11 @@ class SampleTraffic:
             ]
         earlier = self.sent.get(header.policy.corrects_ref_digest or "")
         message_id = new_message_id()
-        conversation = earlier[1] if earlier else f"conversation-{token_hex(8)}"
+        conversation = earlier[1] if earlier else f"conv{token_hex(9)}"
         now = datetime.now(UTC)
         facts = ManifestFacts(
             message_id=message_id,
-            referral_id=f"ref-{token_hex(8)}",
+            referral_id=f"ref-{token_hex(9)}",
             revision=1,
             sender=referral.sender,
             issued_at=now,

@@ -35,12 +35,19 @@ def small_sample(**facts: Any) -> Sample:
     """Return a draft with two deliveries and three sections, one of them held."""
     sample = build_sample(**facts)
     sections = [
-        SectionDraft("section-0001", Compartment.C01, "subject-aaaa", Form.FULL, {"text": "invented one"}),
-        SectionDraft("section-0002", Compartment.C05, INCIDENT, Form.SUMMARY, {"text": "invented two"}),
-        SectionDraft("section-0003", Compartment.C12, "subject-aaaa", Form.FULL, {"text": "invented three"}),
+        SectionDraft(
+            "section-00000000000001", Compartment.C01, "subject-0000000000aaaa", Form.FULL, {"text": "invented one"}
+        ),
+        SectionDraft("section-00000000000002", Compartment.C05, INCIDENT, Form.SUMMARY, {"text": "invented two"}),
+        SectionDraft(
+            "section-00000000000003", Compartment.C12, "subject-0000000000aaaa", Form.FULL, {"text": "invented three"}
+        ),
     ]
     header = sample.draft.header.model_copy(update={"deliveries": sample.draft.header.deliveries[:2]})
-    grants = {"delivery-csc01": ["section-0001", "section-0002"], "delivery-dsl01": ["section-0001"]}
+    grants = {
+        "delivery-00000000csc01": ["section-00000000000001", "section-00000000000002"],
+        "delivery-00000000dsl01": ["section-00000000000001"],
+    }
     return Sample(EnvelopeDraft(sample.draft.facts, header, sections, grants), sample.signer, sample.encryption)
 
 

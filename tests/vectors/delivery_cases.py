@@ -18,8 +18,8 @@ from tests.support.envelopes import NOW, SENDER, SeededBytes, seeded_encryption_
 from tests.vectors.crafting import Vector, flip_last, replace_opening, sealed_body, small_sample, to_text
 from tests.vectors.envelope_cases import OTHER_ID
 
-DELIVERY = "delivery-csc01"
-BOTH = ["section-0001", "section-0002"]
+DELIVERY = "delivery-00000000csc01"
+BOTH = ["section-00000000000001", "section-00000000000002"]
 
 
 def build_delivery_cases() -> Iterator[Vector]:
@@ -53,7 +53,7 @@ def _deliveries() -> Iterator[Vector]:
     yield case("delivery-dropped-section", "a released section is missing", {**body, "sections": fewer}, tampered)
     swapped = dict(zip(BOTH, [body["sections"][name] for name in BOTH[::-1]], strict=True))
     yield case("delivery-swapped-section", "two sections exchanged", {**body, "sections": swapped}, tampered)
-    held = {**body["sections"], "section-0003": verified.sections["section-0003"]}
+    held = {**body["sections"], "section-00000000000003": verified.sections["section-00000000000003"]}
     yield case("delivery-extra-section", "a held section was added", {**body, "sections": held}, tampered)
     no_key = {**body, "keyring": None}
     yield case("delivery-no-keyring", "the keyring is missing", no_key, tampered)
@@ -65,7 +65,13 @@ def _deliveries() -> Iterator[Vector]:
     yield case("delivery-risk-without-c05", "the risk is opened although no section of C05 is there", risk, tampered)
     no_risk = {**body, "openings": [o for o in body["openings"] if o != verified.openings["risk"]]}
     yield case("delivery-c05-without-risk", "a section of C05 without the risk that goes with it", no_risk, tampered)
-    for name in ("basis", "policy", "flag:0", "subject:subject-bbbb", "subject-routing:subject-aaaa"):
+    for name in (
+        "basis",
+        "policy",
+        "flag:0",
+        "subject:subject-0000000000bbbb",
+        "subject-routing:subject-0000000000aaaa",
+    ):
         wide = {**body, "openings": [*body["openings"], verified.openings[name]]}
         says = f"an entry that this recipient may not open: {name}"
         yield case(f"delivery-wide-{name.replace(':', '-')}", says, wide, tampered)
@@ -97,23 +103,26 @@ def _lie(plaintext: bytes, content_digest: str | None, sealed_key: bytes, named_
     """Return a delivery whose sender signed a section with this plaintext, and a keyring with this key and ciphertext digest."""
     sample = small_sample()
     body, facts = sealed_body(sample), sample.draft.facts
-    header = json.loads(decode_base64url(body["sections"]["section-0001"].split(".", 1)[0]))
+    header = json.loads(decode_base64url(body["sections"]["section-00000000000001"].split(".", 1)[0]))
     key, rng, jwk = bytes(range(32)), SeededBytes("lie"), sample.encryption[DELIVERY]
     section = encrypt_direct(plaintext, key, header, rng=rng)
     digest = sha256_base64url(section.encode())
     binding = keyring_binding(facts.message_id, facts.sender, DELIVERY)
-    entry = {"section-0001": (sealed_key or key, named_digest or digest), "section-0002": (key, "A" * 43)}
+    entry = {
+        "section-00000000000001": (sealed_key or key, named_digest or digest),
+        "section-00000000000002": (key, "A" * 43),
+    }
     keyring, descriptor = seal_keyring(entry, binding, public_part(jwk), jwk["kid"], rng=rng)
     changes = {"ciphertext_sha256": digest, "content_sha256": content_digest or sha256_base64url(bytes(32) + plaintext)}
-    body = replace_opening(body, sample.signer, "section:section-0001", lambda v: {**v, **changes})
+    body = replace_opening(body, sample.signer, "section:section-00000000000001", lambda v: {**v, **changes})
     body = replace_opening(body, sample.signer, f"keyring:{DELIVERY}", lambda _: descriptor.model_dump(mode="json"))
     body = {
         **body,
-        "sections": body["sections"] | {"section-0001": section},
+        "sections": body["sections"] | {"section-00000000000001": section},
         "keyrings": body["keyrings"] | {DELIVERY: keyring},
     }
     verified = verify_envelope(parse_envelope(canonical_bytes(body)), [sample.signer.public], now=NOW)
-    return log_and_deliver(verified, decide(verified, DELIVERY, ["section-0001"])).decode()
+    return log_and_deliver(verified, decide(verified, DELIVERY, ["section-00000000000001"])).decode()
 
 
 def _lying_senders() -> Iterator[Vector]:
@@ -122,9 +131,9 @@ def _lying_senders() -> Iterator[Vector]:
         "suite": "SL1",
         "message_id": facts.message_id,
         "sender": facts.sender,
-        "section_id": "section-0001",
+        "section_id": "section-00000000000001",
         "compartment": "C01",
-        "subject": "subject-aaaa",
+        "subject": "subject-0000000000aaaa",
         "form": "full",
         "media_type": "application/json",
         "salt": encode_base64url(bytes(32)),
@@ -205,17 +214,17 @@ def _jwes() -> Iterator[Vector]:
 
 def _objects() -> Iterator[Vector]:
     receipt = Receipt(
-        receipt_id="receipt-0001",
+        receipt_id="receipt-00000000000001",
         delivery_id=DELIVERY,
         message_id=OTHER_ID,
-        referral_id="referral-0001",
+        referral_id="referral-0000000000001",
         manifest_digest="A" * 43,
         decision_leaf="B" * 43,
         sender="csc.marchshire",
         recipient=SENDER,
         state=ReceiptState.ACCEPTED,
         at=NOW,
-        sections=("section-0001",),
+        sections=("section-00000000000001",),
     )
     signer = seeded_signer(SENDER)
     good = sign_object("receipt", receipt, signer)

@@ -165,16 +165,20 @@ def _entries() -> Iterator[Vector]:
     yield case("decoys-missing", "63 digests: not filled up with decoys", resign(body, signer, few), "malformed")
     order = canonical_bytes(payload | {"digests": payload["digests"][::-1]})
     yield case("unsorted-digests", "digests that are not sorted", resign(body, signer, order), "malformed")
-    renamed = replace_opening(body, signer, "subject:subject-aaaa", lambda v: {**v, "subject_id": "subject-zzzz"})
+    renamed = replace_opening(
+        body, signer, "subject:subject-0000000000aaaa", lambda v: {**v, "subject_id": "subject-0000000000zzzz"}
+    )
     yield case("renamed-entry", "an entry named after another subject", renamed, "malformed")
     text = replace_opening(body, signer, "case", lambda v: {**v, "area": "line\nbreak"})
     yield case("free-text", "free text where a code belongs", text, "malformed")
-    stranger = replace_opening(body, signer, "section:section-0001", lambda v: {**v, "subject": "subject-zzzz"})
+    stranger = replace_opening(
+        body, signer, "section:section-00000000000001", lambda v: {**v, "subject": "subject-0000000000zzzz"}
+    )
     yield case("unknown-subject", "a section about a subject that is not declared", stranger, "undeclared-entry")
-    wide = replace_opening(body, signer, "grants:delivery-dsl01", lambda _: ["section-0009"])
+    wide = replace_opening(body, signer, "grants:delivery-00000000dsl01", lambda _: ["section-00000000000009"])
     yield case("unknown-grant", "a grant of a section that is not declared", wide, "undeclared-entry")
     inline = replace_opening(
-        body, signer, "delivery:delivery-dsl01", lambda v: {**v, "granted_sections": ["section-0001"]}
+        body, signer, "delivery:delivery-00000000dsl01", lambda v: {**v, "granted_sections": ["section-00000000000001"]}
     )
     yield case("inline-grant", "grants in the recipient's own entry", inline, "malformed")
 
@@ -183,46 +187,50 @@ def _parts() -> Iterator[Vector]:
     sample = small_sample()
     body, signer = sealed_body(sample), sample.signer
     sections, keyrings = body["sections"], body["keyrings"]
-    one, two = sections["section-0001"], sections["section-0002"]
+    one, two = sections["section-00000000000001"], sections["section-00000000000002"]
 
     def with_sections(changed: dict[str, str]) -> Body:
         return {**body, "sections": sections | changed}
 
-    swapped = with_sections({"section-0001": two, "section-0002": one})
+    swapped = with_sections({"section-00000000000001": two, "section-00000000000002": one})
     yield case("swapped-section", "two sections exchanged", swapped, "digest-mismatch")
-    flipped = with_sections({"section-0001": flip_last(one)})
+    flipped = with_sections({"section-00000000000001": flip_last(one)})
     yield case("altered-section", "one character of a section changed", flipped, "digest-mismatch")
-    extra = with_sections({"section-0009": one})
+    extra = with_sections({"section-00000000000009": one})
     yield case("undeclared-section", "a section that nobody declared", extra, "undeclared-entry")
-    fewer = {**body, "sections": {name: text for name, text in sections.items() if name != "section-0003"}}
+    fewer = {**body, "sections": {name: text for name, text in sections.items() if name != "section-00000000000003"}}
     yield case("missing-section", "a declared section is missing", fewer, "undeclared-entry")
     label = {**json.loads(decode_base64url(one.split(".", 1)[0])), "compartment": "C02", "typ": SECTION_TYP}
     relabelled = encrypt_direct(b"{}", bytes(32), label, rng=SeededBytes("label"))
     digest = sha256_base64url(relabelled.encode())
-    wrong = replace_opening(body, signer, "section:section-0001", lambda v: {**v, "ciphertext_sha256": digest})
-    wrong = {**wrong, "sections": sections | {"section-0001": relabelled}}
+    wrong = replace_opening(
+        body, signer, "section:section-00000000000001", lambda v: {**v, "ciphertext_sha256": digest}
+    )
+    wrong = {**wrong, "sections": sections | {"section-00000000000001": relabelled}}
     yield case("section-label-mismatch", "a section's header names another compartment", wrong, "label-mismatch")
     for name in ("zip", "crit"):
         header = {**json.loads(decode_base64url(one.split(".", 1)[0])), name: "DEF" if name == "zip" else ["zip"]}
         sealed = encrypt_direct(b"{}", bytes(32), header, rng=SeededBytes(name))
         digest = sha256_base64url(sealed.encode())
-        odd = replace_opening(body, signer, "section:section-0001", lambda v, d=digest: {**v, "ciphertext_sha256": d})
-        odd = {**odd, "sections": sections | {"section-0001": sealed}}
+        odd = replace_opening(
+            body, signer, "section:section-00000000000001", lambda v, d=digest: {**v, "ciphertext_sha256": d}
+        )
+        odd = {**odd, "sections": sections | {"section-00000000000001": sealed}}
         yield case(f"section-{name}", f"a section's header holds {name}", odd, "malformed")
-    csc, dsl = keyrings["delivery-csc01"], keyrings["delivery-dsl01"]
-    exchanged = {**body, "keyrings": {"delivery-csc01": dsl, "delivery-dsl01": csc}}
+    csc, dsl = keyrings["delivery-00000000csc01"], keyrings["delivery-00000000dsl01"]
+    exchanged = {**body, "keyrings": {"delivery-00000000csc01": dsl, "delivery-00000000dsl01": csc}}
     yield case("swapped-keyrings", "two deliveries' keyrings exchanged", exchanged, "foreign-keyring")
-    other = sealed_body(small_sample(message_id=OTHER_ID), "other")["keyrings"]["delivery-csc01"]
-    foreign = {**body, "keyrings": keyrings | {"delivery-csc01": other}}
+    other = sealed_body(small_sample(message_id=OTHER_ID), "other")["keyrings"]["delivery-00000000csc01"]
+    foreign = {**body, "keyrings": keyrings | {"delivery-00000000csc01": other}}
     yield case("foreign-keyring", "a keyring of another message", foreign, "foreign-keyring")
-    twin = sealed_body(sample, "twin")["keyrings"]["delivery-csc01"]
-    replaced = {**body, "keyrings": keyrings | {"delivery-csc01": twin}}
+    twin = sealed_body(sample, "twin")["keyrings"]["delivery-00000000csc01"]
+    replaced = {**body, "keyrings": keyrings | {"delivery-00000000csc01": twin}}
     yield case("replaced-keyring", "a keyring with the right binding that nobody signed", replaced, "digest-mismatch")
-    undeclared = {**body, "keyrings": keyrings | {"delivery-zzz01": csc}}
+    undeclared = {**body, "keyrings": keyrings | {"delivery-00000000zzz01": csc}}
     yield case("undeclared-keyring", "a keyring that nobody declared", undeclared, "undeclared-entry")
-    missing = {**body, "keyrings": {"delivery-csc01": csc}}
+    missing = {**body, "keyrings": {"delivery-00000000csc01": csc}}
     yield case("missing-keyring", "a declared keyring is missing", missing, "undeclared-entry")
-    unprotected = {**body, "keyrings": keyrings | {"delivery-csc01": {**csc, "aad": "e30"}}}
+    unprotected = {**body, "keyrings": keyrings | {"delivery-00000000csc01": {**csc, "aad": "e30"}}}
     yield case("keyring-aad", "a keyring with additional data", unprotected, "malformed")
 
 

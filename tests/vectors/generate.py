@@ -35,7 +35,7 @@ def build_keys() -> dict[str, object]:
         "now": NOW.isoformat(),
         "sender": SENDER,
         "sender_signing": [public_part(jwk) for jwk in seeded_signing_jwks(SENDER)],
-        "recipient": DELIVERIES["delivery-csc01"],
+        "recipient": DELIVERIES["delivery-00000000csc01"],
         "log_verifier": write_verifier(ORIGIN, public_part(seeded_log_jwk())),
         "encryption": {**recipients, "vector": seeded_encryption_jwk("vector")},
     }

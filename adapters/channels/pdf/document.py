@@ -20,6 +20,7 @@ from adapters.channels.pdf.page import SHORT_TEXT, Page
 from adapters.channels.pdf.rows import Row
 from adapters.channels.pdf.words import Words, load_words
 from adapters.gateway.incoming.received import INCIDENT, ReceivedReferral, ReceivedSection
+from schemas.clear_codes import RISK_TOOL_TITLES
 from schemas.codes import COMPARTMENT_TITLES, Compartment, Form, RiskGrade
 
 _FRAME_PADDING = 6.0  # points, reportlab's own
@@ -96,7 +97,9 @@ def _make_risk_band(referral: ReceivedReferral, words: Words) -> Flowable:
     lines = [(f"Immediate danger. {grade}." if risk.immediate_danger else f"{grade}.", blocks.BAND)]
     details = []
     if risk.tool:
-        details.append(f"Graded with {risk.tool}{f' {risk.tool_version}' if risk.tool_version else ''}")
+        details.append(
+            f"Graded with {RISK_TOOL_TITLES.get(risk.tool, risk.tool)}{f' {risk.tool_version}' if risk.tool_version else ''}"
+        )
     if risk.assessed_at:
         details.append(
             f"on {write_instant(risk.assessed_at)}" if details else f"Graded on {write_instant(risk.assessed_at)}"

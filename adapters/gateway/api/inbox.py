@@ -17,15 +17,16 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from adapters.channels.pdf import render_pdf
 from adapters.gateway.api import attention
 from adapters.gateway.api.access import CallingAgency
+from adapters.gateway.api.people import require_known
 from adapters.gateway.incoming.inbox import InboxItem
 from adapters.gateway.incoming.inbox_model import InboxEntry, InboxFilter, StoredReceipt
 from adapters.gateway.incoming.receipts import ReceiptRequest
 from adapters.gateway.incoming.receiving import Receiving
 from adapters.gateway.outgoing.outbox_model import write_instant
 from schemas.canonical import decode_base64url, encode_base64url
+from schemas.clear_forms import PersonId, ReasonCode
 from schemas.codes import ReceiptState
 from schemas.errors import NotAuthenticated, Rejected, SafelaneError
-from schemas.header import Code
 
 router = APIRouter()
 router.include_router(attention.router)
@@ -40,8 +41,8 @@ class NewReceipt(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: ReceiptState = Field(description="opened, actioned or refused.", examples=["actioned"])
-    reason_code: Code | None = Field(None, description="Why it is refused.", examples=["not_our_area"])
-    person: Code | None = Field(None, description="Id of the person, never a name.", examples=["sw-4417"])
+    reason_code: ReasonCode | None = Field(None, description="Why it is refused.", examples=["not_our_area"])
+    person: PersonId | None = Field(None, description="Id of the person, never a name.", examples=["sw-4417"])
 
 
 class InboxQuery(BaseModel):
@@ -136,8 +137,9 @@ async def read_pdf(delivery_id: str, caller: CallingReader) -> Response:
 @router.post(
     "/inbox/{delivery_id}/receipts", tags=["inbox"], status_code=201, summary="Say what was done with a delivery"
 )
-async def add_receipt(delivery_id: str, new: NewReceipt, caller: CallingReader) -> JSONResponse:
+async def add_receipt(delivery_id: str, new: NewReceipt, caller: CallingReader, gateway: CallingAgency) -> JSONResponse:
     """Sign a receipt: opened, actioned, or refused with a reason code. 201 when it is new; 200 when it was said before."""
+    require_known(gateway, person=new.person)
     request = ReceiptRequest(new.state, new.reason_code, new.person)
     added, chain = await asyncio.to_thread(caller.receiving.inbox.record_receipt, delivery_id, caller.contact, request)
     body = {"delivery_id": delivery_id, "receipts": [describe_receipt(receipt) for receipt in chain]}

@@ -8,10 +8,26 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.inbox import CallingReader
+from adapters.gateway.api.people import require_known
+from adapters.gateway.incoming.inbox import WEBHOOK
 from adapters.gateway.outgoing.statements import Statement
+from schemas.clear_forms import (
+    AgencyId,
+    EvidenceCode,
+    KindCode,
+    MethodCode,
+    OpaqueId,
+    PersonId,
+    PurposeCode,
+    ReasonCode,
+    RoleCode,
+    StatutoryTask,
+    TokenSchemeCode,
+    WordingVersion,
+)
 from schemas.codes import Compartment, ConsentGiver, ConsentState
 from schemas.errors import NotFound, Rejected
-from schemas.header import AgencyId, Code, ConsentScope, OpaqueId, RoutingHeader, SubjectToken
+from schemas.header import ConsentScope, RoutingHeader, SubjectToken
 from schemas.objects.consent import Capacity
 
 router = APIRouter(tags=["registers"])
@@ -26,8 +42,8 @@ class Form(BaseModel):
 class Answer(Form):
     """A person's answer to a request for keys."""
 
-    by: Code
-    refuse_for: Code | None = None
+    by: PersonId
+    refuse_for: ReasonCode | None = None
     """A reason code: give nothing. Without it the keys are given."""
 
 
@@ -35,47 +51,47 @@ class ConsentEntry(Form):
     """An entry of a consent's chain. ``referral_id`` names the children of a referral that we sent; else ``subject_tokens``."""
 
     state: ConsentState
-    recorder: Code
+    recorder: PersonId
     consent_id: OpaqueId | None = None
     referral_id: OpaqueId | None = None
     subject_tokens: tuple[SubjectToken, ...] | None = None
     giver: ConsentGiver | None = None
     capacity: Capacity | None = None
-    assessor: Code | None = None
-    parental_responsibility_evidence: Code | None = None
+    assessor: PersonId | None = None
+    parental_responsibility_evidence: EvidenceCode | None = None
     scope: ConsentScope | None = None
-    wording_version: Code | None = None
-    method: Code | None = None
+    wording_version: WordingVersion | None = None
+    method: MethodCode | None = None
     interpreter: bool | None = None
     expires_at: AwareDatetime | None = None
     supersedes: OpaqueId | None = None
-    reason_code: Code | None = None
+    reason_code: ReasonCode | None = None
 
 
 class Claim(Form):
     """A claim of immediate danger. The words stay with the agency."""
 
-    person: Code
-    reason_code: Code
+    person: PersonId
+    reason_code: ReasonCode
 
 
 class RecallForm(Form):
     """A recall of what was sent under a referral."""
 
-    reason_code: Code
+    reason_code: ReasonCode
     delete_by: AwareDatetime
 
 
 class Deletion(Form):
     """A confirmed deletion, or why something must be kept."""
 
-    exceptions_code: Code | None = None
+    exceptions_code: ReasonCode | None = None
 
 
 class Identifier(Form):
     """What a person is known by; it is turned into a token here and goes no further."""
 
-    scheme: Code
+    scheme: TokenSchemeCode
     value: str = Field(min_length=1, max_length=64)
 
 
@@ -83,12 +99,12 @@ class RequestForm(Form):
     """A request for information (DOMAIN D11). The child: of a referral that we sent, or by identifiers, or by tokens."""
 
     recipient: AgencyId
-    person: Code
-    statutory_task: Code
-    purpose: Code
+    person: PersonId
+    statutory_task: StatutoryTask
+    purpose: PurposeCode
     compartments: tuple[Compartment, ...]
-    role: Code | None = None
-    kind: Code | None = None
+    role: RoleCode | None = None
+    kind: KindCode | None = None
     answer_due_at: AwareDatetime | None = None
     referral_id: OpaqueId | None = None
     identifiers: tuple[Identifier, ...] = ()
@@ -98,9 +114,9 @@ class RequestForm(Form):
 class RequestReply(Form):
     """An answer by a message that we sent, or a refusal with a reason."""
 
-    person: Code
+    person: PersonId
     referral_id: OpaqueId | None = None
-    reason_code: Code | None = None
+    reason_code: ReasonCode | None = None
 
 
 class RequestCheck(Form):
@@ -118,6 +134,7 @@ async def list_approvals(gateway: CallingAgency) -> dict[str, Any]:
 @router.post("/approvals/{digest}", summary="Give the keys that a request asks for, or give nothing")
 async def answer_approval(digest: str, answer: Annotated[Answer, Body()], gateway: CallingAgency) -> dict[str, Any]:
     """Answer a request: the approvers' own signatures are verified once more, then the addendum is signed and sent."""
+    require_known(gateway, by=answer.by)
     releases = gateway.receiving.registers.releases
     now = gateway.parts.real_clock()
     if answer.refuse_for is not None:
@@ -131,6 +148,7 @@ async def answer_approval(digest: str, answer: Annotated[Answer, Body()], gatewa
 @router.post("/consents", status_code=201, summary="Record consent: given, refused, withdrawn, expired or superseded")
 async def record_consent(entry: Annotated[ConsentEntry, Body()], gateway: CallingAgency) -> dict[str, Any]:
     """Sign and send the next entry of a consent's chain."""
+    require_known(gateway, recorder=entry.recorder, assessor=entry.assessor)
     members = entry.model_dump(exclude={"state", "consent_id", "reason_code"}, exclude_none=True)
     if entry.subject_tokens is None and entry.consent_id is None:
         members["subject_tokens"] = await asyncio.to_thread(_find_tokens, gateway, entry.referral_id)
@@ -147,6 +165,7 @@ async def record_consent(entry: Annotated[ConsentEntry, Body()], gateway: Callin
 @router.post("/messages/{message_id}/break-glass", status_code=201, summary="Claim immediate danger")
 async def break_glass(message_id: str, claim: Annotated[Claim, Body()], gateway: CallingAgency) -> dict[str, Any]:
     """Sign and send a claim; a retrospective review opens at once. A referral's id is read as its newest message."""
+    require_known(gateway, person=claim.person)
     message = await asyncio.to_thread(_find_message, gateway, message_id)
     desk = gateway.receiving.registers
     return _describe(
@@ -168,10 +187,20 @@ async def recall(referral_id: str, form: Annotated[RecallForm, Body()], gateway:
 async def confirm_deletion(
     delivery_id: str, form: Annotated[Deletion, Body()], caller: CallingReader
 ) -> dict[str, Any]:
-    """Erase the content here and sign that it is deleted; a named contact's, with that contact's key alone. The case system's own copy is the caller's to delete first."""
+    """Erase the content here with the files that we wrote to output folders, and sign that it is deleted; a named contact's, with that contact's key alone.
+
+    The case system's own copy is the caller's to delete first: ``left_with_case_system`` names the channels by which it was handed on, and
+    ``kept_here`` what stays here where an exception is stated.
+    """
     await asyncio.to_thread(caller.receiving.inbox.read, delivery_id, caller.contact)  # NotFound: it is not theirs
-    desk = caller.receiving.registers
-    return _describe(await asyncio.to_thread(desk.confirm_deletion, delivery_id, exceptions_code=form.exceptions_code))
+    receiving = caller.receiving
+    made = await asyncio.to_thread(receiving.outputs.list_outputs, delivery_id)
+    done = await asyncio.to_thread(
+        receiving.registers.confirm_deletion, delivery_id, exceptions_code=form.exceptions_code
+    )
+    kept = [channel for channel, state in made.items() if state == "done"] if form.exceptions_code else []
+    handed_on = [channel for channel, state in made.items() if state == "done" and channel == WEBHOOK]
+    return _describe(done) | {"kept_here": kept, "left_with_case_system": handed_on}
 
 
 @router.get("/requests", summary="Requests for information: asked by us, and asked of us")
@@ -185,6 +214,7 @@ async def list_requests(gateway: CallingAgency) -> dict[str, Any]:
 @router.post("/requests", status_code=201, summary="Ask another agency for named compartments about a child")
 async def make_request(form: Annotated[RequestForm, Body()], gateway: CallingAgency) -> dict[str, Any]:
     """Sign and send a request; policy decides at the hub whether we may ask."""
+    require_known(gateway, person=form.person)
     desk = gateway.receiving.registers.requests
     tokens = [*form.subject_tokens, *desk.make_tokens((i.scheme, i.value) for i in form.identifiers)]
     if form.referral_id is not None:
@@ -199,6 +229,7 @@ async def reply_to_request(
     digest: str, form: Annotated[RequestReply, Body()], gateway: CallingAgency
 ) -> dict[str, Any]:
     """Sign and send an answer that names the message that holds it, or a reasoned refusal."""
+    require_known(gateway, person=form.person)
     desk = gateway.receiving.registers.requests
     if (form.referral_id is None) == (form.reason_code is None):
         raise Rejected("name the referral that answers, or the reason for refusing", field="referral_id")

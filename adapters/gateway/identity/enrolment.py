@@ -31,6 +31,7 @@ from adapters.gateway.identity.hub_client import HubClient
 from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key
 from adapters.gateway.identity.route import write_route
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
+from schemas.clear_forms import AgencyId
 from schemas.enrolment import EnrolmentRequest, Welcome, request_digest, sign_enrolment, verify_welcome
 from schemas.errors import (
     ConfigInvalid,
@@ -40,7 +41,6 @@ from schemas.errors import (
     Rejected,
     SafelaneError,
 )
-from schemas.header import AgencyId
 from schemas.jose import jwe_decrypt
 from schemas.keys import public_part
 from schemas.trust import TrustFile

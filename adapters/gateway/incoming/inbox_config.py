@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.header import Code
+from schemas.clear_forms import ContactId
 
 
 class InboxModel(BaseModel):
@@ -45,7 +45,7 @@ class WebhookConfig(InboxModel):
 class ContactConfig(InboxModel):
     """One named contact of this agency (a post in the directory) who may receive what nobody else here may open."""
 
-    contact: Code = Field(description="The contact's id in the directory.")
+    contact: ContactId = Field(description="The contact's id in the directory.")
     key_file: Path = Field(
         description="File (mode 600) with the key that opens this contact's deliveries in the local API."
     )

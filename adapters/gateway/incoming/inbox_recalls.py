@@ -58,4 +58,5 @@ class InboxRecalls:
                 (self._store.seal(place, canonical_bytes(empty.to_json())), delivery_id),
             )
             db.execute("DELETE FROM inbox_supplement WHERE delivery_id = ?", (delivery_id,))
+            db.execute("DELETE FROM inbox_output WHERE delivery_id = ? AND state <> 'done'", (delivery_id,))
             db.execute("UPDATE inbox_recall SET deleted = 1 WHERE delivery_id = ?", (delivery_id,))

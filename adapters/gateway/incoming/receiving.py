@@ -1,12 +1,15 @@
 """Wiring of the receiving half for one agency: consumer, inbox, outputs and receipts over the agency's shared store."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from adapters.channels.folder_out import erase_delivery
 from adapters.channels.webhook import Webhook, read_secret
 from adapters.gateway.incoming.consumer import ConsumerParts, DeliveryConsumer, IncomingReader
 from adapters.gateway.incoming.inbox import Inbox
+from adapters.gateway.incoming.inbox_config import InboxConfig
 from adapters.gateway.incoming.inbox_outputs import OutputQueue
 from adapters.gateway.incoming.inbox_recalls import InboxRecalls
 from adapters.gateway.incoming.inbox_store import InboxStore
@@ -136,4 +139,11 @@ def build_registers(parts: AgencyParts, inbox: InboxStore) -> RegisterDesk:
         keeper=parts.keeper,
         clock=parts.clock,
         real_clock=parts.real_clock,
+        erase_files=_make_eraser(parts.config.inbox),
     )
+
+
+def _make_eraser(config: InboxConfig) -> Callable[[str], int]:
+    folders = [contact.folder for contact in config.contacts] + [config.folder]
+    places = [folder.out_folder for folder in folders if folder is not None]
+    return lambda delivery_id: sum(erase_delivery(place, delivery_id) for place in places)

@@ -53,6 +53,7 @@ class Outbox:
         self.knows_delivery = self.tracking.knows_delivery
         view = OutboxView(store)
         self.list_referrals = view.list_referrals
+        self.list_alarms = view.list_alarms
         self.describe = view.describe
 
     def find_answer(self, idempotency_key: str, body_digest: str) -> AcceptedDocument | None:

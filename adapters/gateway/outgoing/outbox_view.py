@@ -28,6 +28,14 @@ class OutboxView:
         )
         return [read_row(row) for row in rows]
 
+    def list_alarms(self, limit: int = 200) -> list[dict[str, Any]]:
+        """Return the referrals with an alarm, newest alarm first: id, state, alarm and when it was raised."""
+        rows = self._store.query(
+            "SELECT referral_id, state, alarm, alarm_at FROM referral WHERE alarm IS NOT NULL ORDER BY alarm_at DESC LIMIT ?",
+            (limit,),
+        )
+        return [dict(row) for row in rows]
+
     def describe(self, referral_id: str) -> dict[str, Any]:
         """Return what the sender may know of a referral: state, reason, alarm, clocks, and each delivery's decision and receipts.
 
@@ -62,9 +70,12 @@ class OutboxView:
     def _describe_delivery(self, row: Row) -> dict[str, Any]:
         delivery_id = row["delivery_id"]
         decision = json.loads(self._store.open(f"delivery.decision:{delivery_id}", row["decision"]))
+        recipient = decision.pop("stated_recipient", row["recipient"])
+        if "recipient" in decision:
+            decision["recipient"] = recipient
         return {
             "delivery_id": delivery_id,
-            "recipient": row["recipient"],
+            "recipient": recipient,
             "role": row["role"],
             "purpose": row["purpose"],
             "outcome": row["outcome"],

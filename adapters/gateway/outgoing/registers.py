@@ -55,6 +55,8 @@ class RegisterDesk:
     keeper: DirectoryKeeper
     clock: Callable[[], datetime]
     real_clock: Callable[[], datetime]
+    erase_files: Callable[[str], int]
+    """Erases the files that outputs wrote of a delivery."""
 
     def hear(self, body: bytes, outcome: str, *, proven: bool) -> bool:
         """Take in a notice that is about the registers; return whether it was one. Without its proof it is kept for nobody."""
@@ -207,10 +209,11 @@ class RegisterDesk:
         return self.statements.sign("recall", recall, subject=message_id)
 
     def confirm_deletion(self, delivery_id: str, *, exceptions_code: str | None = None) -> Statement:
-        """Delete a recalled delivery's content here, and sign that it is deleted.
+        """Delete a recalled delivery's content here, with the files that we wrote of it, and sign that it is deleted.
 
         Raises:
             NotFound: it is not there, or its sender has not recalled it.
+            DependencyUnavailable: a file in an output folder cannot be erased; nothing is signed.
         """
         recall_jws = self.recalls.find_recall(delivery_id)
         entry = self.inbox.find_entry(delivery_id)
@@ -221,6 +224,7 @@ class RegisterDesk:
             raise NotFound("is not recalled by its sender", field="delivery_id")
         if exceptions_code is None:
             self.recalls.erase_content(delivery_id)
+            self.erase_files(delivery_id)
         done = _make(
             DeletionConfirmedControl,
             {

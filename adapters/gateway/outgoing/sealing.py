@@ -15,6 +15,7 @@ from adapters.gateway.identity.directory_keeper import VerifiedDirectory
 from adapters.gateway.outgoing.outbox_model import NewDelivery, NewSealing
 from adapters.gateway.outgoing.plan_check import held_form, is_held, own_subjects, permitted_forms, refuse_wider_plan
 from adapters.gateway.random_ids import new_opaque_id
+from adapters.mapping.addressing import make_clear
 from schemas.canonical import encode_base64url
 from schemas.codes import COMPARTMENT_TITLES, Compartment, Form
 from schemas.decision import Decision
@@ -137,6 +138,7 @@ def seal_referral(
     grants: dict[str, list[str]] = {}
     keys: dict[str, Jwk] = {}
     deliveries: list[NewDelivery] = []
+    stated = {make_clear(entry.agency): entry.agency for entry in referral.circulation}
     for decision in plan.decisions:
         request = requests[decision.delivery_id]
         granted = _grant_sections(decision, request, plan.header, sections, directory, now=business_now)
@@ -148,7 +150,9 @@ def seal_referral(
                 _log.error("recipient_without_key", delivery_id=request.delivery_id, reason=error.detail)
                 granted, without_key = [], True
         grants[request.delivery_id] = granted
-        deliveries.append(_describe_delivery(decision, request, without_key=without_key))
+        deliveries.append(
+            _describe_delivery(decision, request, stated.get(request.agency, request.agency), without_key=without_key)
+        )
     draft = EnvelopeDraft(_write_facts(referral, facts), plan.header, sections.drafts, grants)
     sealed = seal(draft, signer, keys)
     return NewSealing(
@@ -190,8 +194,12 @@ def _grant_sections(
     return granted
 
 
-def _describe_delivery(decision: Decision, request: DeliveryRequest, *, without_key: bool) -> NewDelivery:
+def _describe_delivery(decision: Decision, request: DeliveryRequest, stated: str, *, without_key: bool) -> NewDelivery:
     planned = decision.to_json()
+    if stated != request.agency:
+        planned["stated_recipient"] = (
+            stated  # the sender's own words, for the sender alone: the header has their digest
+        )
     if without_key:
         planned["undeliverable"] = "no-encryption-key"
     return NewDelivery(request.delivery_id, request.agency, request.role, request.purpose, planned)

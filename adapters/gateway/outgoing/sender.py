@@ -22,7 +22,7 @@ from adapters.gateway.outgoing.outbox_model import OutboxReferral, OutboxState
 from adapters.gateway.outgoing.plan_check import refuse_wider_plan
 from adapters.gateway.outgoing.recipients import RecipientUnconfirmed
 from adapters.gateway.outgoing.sealing import Plan, SealingFacts, seal_referral
-from adapters.gateway.outgoing.tracking import AlarmTimes
+from adapters.gateway.outgoing.tracking import UNRESOLVED, AlarmTimes
 from adapters.gateway.parts import AgencyParts
 from adapters.gateway.random_ids import new_message_id, new_opaque_id
 from adapters.gateway.witnessing.log_watch import LogWatch
@@ -42,7 +42,6 @@ from schemas.referral import Referral
 
 _log = structlog.get_logger(__name__)
 
-UNRESOLVED = "unresolved:"
 LANES = 3
 MAX_RESEND_DOUBLINGS = 6
 

@@ -34,6 +34,8 @@ _RECEIPT_ORDER = {
     ReceiptState.REFUSED: 3,
 }
 _FINAL_OUTCOMES = frozenset({DeliveryOutcome.WITHHELD.value, DeliveryOutcome.REJECTED.value})
+_NOT_DELIVERED = "not-delivered:"
+UNRESOLVED = "unresolved:"
 _WAITING = (OutboxState.SEALED, OutboxState.PUBLISHED)
 
 
@@ -107,7 +109,7 @@ class DeliveryTracker:
                 self._stop(db, referral, message_id, OutboxState.HELD, "quarantined", now=now, error=error)
             if outcome != "rejected":
                 for decision in decisions:
-                    self._update_delivery(db, message_id, decision, now)
+                    self._update_delivery(db, referral["referral_id"], message_id, decision, now)
             if outcome in {*ACCEPTED_OUTCOMES, STARTED_OUTCOME}:
                 self.clocks.record_started(db, message_id, clocks)
             _settle(db, referral["referral_id"], now)
@@ -282,16 +284,20 @@ class DeliveryTracker:
         )
         _raise_alarm(db, referral_id, code, now)
 
-    def _update_delivery(self, db: Connection, message_id: str, decision: Mapping[str, Any], now: datetime) -> None:
+    def _update_delivery(
+        self, db: Connection, referral_id: str, message_id: str, decision: Mapping[str, Any], now: datetime
+    ) -> None:
         delivery_id = str(decision.get("delivery_id", ""))
         row = db.execute(
-            "SELECT decision FROM delivery WHERE message_id = ? AND delivery_id = ?", (message_id, delivery_id)
+            "SELECT decision, recipient FROM delivery WHERE message_id = ? AND delivery_id = ?",
+            (message_id, delivery_id),
         ).fetchone()
         if row is None:
             _log.error("notice_names_unknown_delivery", message_id=message_id)
             return
         place = f"delivery.decision:{delivery_id}"
-        merged = json.loads(self._store.open(place, row["decision"])) | dict(decision)
+        before = json.loads(self._store.open(place, row["decision"]))
+        merged = before | dict(decision)
         db.execute(
             "UPDATE delivery SET outcome = ?, outcome_at = ?, decision = ? WHERE delivery_id = ?",
             (
@@ -301,6 +307,9 @@ class DeliveryTracker:
                 delivery_id,
             ),
         )
+        if decision.get("outcome") in _FINAL_OUTCOMES and _was_to_arrive(before, row["recipient"]):
+            # Nobody has this part of the referral, against what its sender was told when it was planned: only its sender can find another way.
+            _raise_alarm(db, referral_id, f"{_NOT_DELIVERED}{row['recipient']}", now)
 
     def _keep_evidence(
         self, db: Connection, kind: str, message_id: str, delivery_id: str | None, *, body: bytes, now: datetime
@@ -325,6 +334,11 @@ def _find_referral(db: Connection, message_id: str, referral_id: str) -> Row | N
         (message_id, referral_id),
     ).fetchone()
     return found
+
+
+def _was_to_arrive(before: Mapping[str, Any], recipient: str) -> bool:
+    """Tell whether what was last said of a delivery is that it arrives; or that its recipient is nobody whom the directory knows."""
+    return before.get("outcome") == DeliveryOutcome.DELIVERED or recipient.startswith(UNRESOLVED)
 
 
 def _awaits_receipt(db: Connection, referral_id: str) -> bool:
@@ -355,7 +369,10 @@ def _settle(db: Connection, referral_id: str, now: datetime) -> None:
         (state, write_instant(now), referral_id, state),
     )
     if not is_open and not keeps_alarm:
-        db.execute("UPDATE referral SET alarm = NULL, alarm_at = NULL WHERE referral_id = ?", (referral_id,))
+        db.execute(
+            "UPDATE referral SET alarm = NULL, alarm_at = NULL WHERE referral_id = ? AND alarm NOT LIKE ?",
+            (referral_id, f"{_NOT_DELIVERED}%"),
+        )
 
 
 def _raise_alarm(db: Connection, referral_id: str, code: str, now: datetime) -> None:

@@ -4,6 +4,7 @@ import base64
 import copy
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from adapters.mapping import (
     MappingContext,
     RecordOutcome,
     default_mappings,
+    draft_header,
     load_mapping,
     read_records,
     recognise_mapping,
 )
-from adapters.mapping.addressing import find_by_role, make_code, make_person_code, make_unresolved
+from adapters.mapping.addressing import find_by_role, make_clear, make_unresolved
 from adapters.mapping.defaults import find_purpose
 from adapters.mapping.facts import find_provision
 from adapters.mapping.redaction import MARK
 from schemas.codes import Compartment, ConsentState
 from schemas.errors import Rejected
-from schemas.referral import Referral
+from schemas.referral import Referral, StatedToken
 from tests.support.sample_files import SAMPLES, load_sample_directory
 
 C = Compartment
@@ -419,7 +421,7 @@ def test_conflicts_and_tokens_are_found_in_the_directory() -> None:
         ("csc.northmarch", None),
     ]
     assert [(t.scheme, t.recipient, t.authorised_by) for t in referral.tokens] == [
-        ("MAPPA", "school.oakfield", "named"),
+        ("MAPPA", "school.oakfield", "Leopold Ashgrove-Test"),
         ("DVDS", "idva.safehaven", "7001"),
     ]
 
@@ -523,12 +525,34 @@ def test_purposes(kind: str, role: str, code: str, purpose: str) -> None:
     assert find_purpose(kind, role, code) == purpose
 
 
-def test_codes_for_the_header_are_no_prose() -> None:
-    assert make_code("MARCH-CHILD 2.1") == "MARCH-CHILD 2.1"
-    assert make_code("He said:\nno") is None
-    assert make_person_code("4417") == "4417"
-    assert make_person_code("Sgt Test") == "named"
-    assert make_unresolved("ods", "A/B\n1") == "unresolved:ods:A-B-1"
+def test_an_address_that_is_no_identifier_goes_into_the_header_as_a_digest() -> None:
+    assert make_clear("csc.marchshire") == "csc.marchshire"
+    assert make_clear("unresolved:ods:Z99777") == "unresolved:ods:Z99777"
+    for said in ("A/B\n1", "Jane Doe", "JANEDOE", "HOUSING", ""):
+        for sort in ("ods", "code", "urn", "jane"):
+            address = make_clear(make_unresolved(sort, said))
+            assert re.fullmatch(r"unresolved:(ods|code|urn):[0-9a-f]{16}", address), address
+    assert make_clear(make_unresolved("code", "A")) != make_clear(make_unresolved("code", "B"))
+
+
+def test_words_of_tools_tokens_and_forms_stay_out_of_the_header() -> None:
+    """The record system's own words for a tool, a version, a token's reference and who authorised it: codes and digests in the header."""
+    name = "police-ppn-json/ppn-0042088-exploitation.json"
+    context = MappingContext(load_sample_directory(), None, datetime(2026, 12, 30, tzinfo=UTC))
+    [outcome] = read_records((SAMPLES / name).read_bytes(), load_mapping("police-corvid-ppn"), context)
+    assert outcome.referral is not None
+    token = StatedToken(scheme="Jane", ref="Jane Doe", recipient="unresolved:code:Jane Doe", authorised_by="Sgt Doe")
+    risk = outcome.referral.risk.model_copy(update={"tool": "Jane's own tool", "tool_version": "as Jane Doe said"})
+    referral = outcome.referral.model_copy(update={"tokens": (token,), "risk": risk})
+    ids = {s.ref: f"subject-{n:014}" for n, s in enumerate(referral.subjects)}
+    header = draft_header(referral, load_sample_directory(), ids, b"pepper of the test, 32 bytes long")
+    assert (header.risk.tool, header.risk.tool_version) == ("local", None)
+    assert (header.policy.tokens[0].scheme, header.policy.tokens[0].authorised_by) == ("OTHER", None)
+    assert "jane" not in header.model_dump_json().lower()
+    assert "doe" not in header.model_dump_json().lower()
+    again = referral.model_copy(update={"tokens": (token.model_copy(update={"recipient": "csc.marchshire"}),)})
+    same = draft_header(again, load_sample_directory(), ids, b"pepper of the test, 32 bytes long")
+    assert same.policy.tokens[0].ref == header.policy.tokens[0].ref, "a token serves one matter once"
 
 
 def test_a_role_is_found_near_or_else_where_it_is_the_only_one() -> None:

@@ -44,7 +44,9 @@ def test_what_is_sealed_is_verified() -> None:
     }
     assert verified.descriptors.keys() == SEALED.section_keys.keys()
     assert {name: d.ciphertext_sha256 for name, d in verified.descriptors.items()} == SEALED.ciphertext_digests
-    assert verified.keyring_descriptors["delivery-csc01"].kid == SAMPLE.encryption["delivery-csc01"]["kid"]
+    assert (
+        verified.keyring_descriptors["delivery-00000000csc01"].kid == SAMPLE.encryption["delivery-00000000csc01"]["kid"]
+    )
 
 
 def test_a_held_section_is_sealed_and_keyed_to_nobody() -> None:
@@ -52,7 +54,7 @@ def test_a_held_section_is_sealed_and_keyed_to_nobody() -> None:
     keyed = set()
     for delivery_id, jwk in SAMPLE.encryption.items():
         keyed |= open_keyring(verified.keyrings[delivery_id], jwk).keys() & SEALED.section_keys.keys()
-    assert verified.sections.keys() - keyed == {"section-0007"}
+    assert verified.sections.keys() - keyed == {"section-00000000000007"}
 
 
 def test_content_is_not_in_the_sealed_bytes() -> None:
@@ -68,7 +70,7 @@ def test_content_is_not_in_the_sealed_bytes() -> None:
 def test_sealing_twice_gives_other_bytes_and_the_same_meaning() -> None:
     again = seal(SAMPLE.draft, SAMPLE.signer, SAMPLE.encryption)
     assert again.body != SEALED.body
-    assert again.section_keys["section-0001"] != SEALED.section_keys["section-0001"]
+    assert again.section_keys["section-00000000000001"] != SEALED.section_keys["section-00000000000001"]
     assert verify(again.body).header.case == verify(SEALED.body).header.case
 
 
@@ -144,11 +146,11 @@ def test_drafts_that_contradict_themselves_are_refused() -> None:
     sections = list(draft.sections)
     wrong = [
         (replace(draft, sections=[*sections, sections[0]]), keys),
-        (replace(draft, sections=[replace(sections[0], subject="subject-zzzz"), *sections[1:]]), keys),
-        (replace(draft, grants={**draft.grants, "delivery-zzz01": ["section-0001"]}), keys),
-        (replace(draft, grants={"delivery-csc01": ["section-9999"]}), keys),
+        (replace(draft, sections=[replace(sections[0], subject="subject-0000000000zzzz"), *sections[1:]]), keys),
+        (replace(draft, grants={**draft.grants, "delivery-00000000zzz01": ["section-00000000000001"]}), keys),
+        (replace(draft, grants={"delivery-00000000csc01": ["section-00000000009999"]}), keys),
         (draft, {}),
-        (draft, keys | {"delivery-csc01": generate_ed25519_jwk(KeyUse.API)}),
+        (draft, keys | {"delivery-00000000csc01": generate_ed25519_jwk(KeyUse.API)}),
         (replace(draft, sections=[replace(sections[0], content={"weight": 1.5}), *sections[1:]]), keys),
     ]
     for bad, recipient_keys in wrong:
@@ -165,7 +167,7 @@ def test_a_message_over_the_cap_is_not_sealed() -> None:
 def test_attachments_and_other_alphabets_travel() -> None:
     content = {"text": "Žofia 你好 🌊", "note": None, "list": [1, True, {"é": []}]}
     first = SectionDraft(
-        "section-0001", SAMPLE.draft.sections[0].compartment, "subject-aaaa", SAMPLE.draft.sections[0].form, content,
+        "section-00000000000001", SAMPLE.draft.sections[0].compartment, "subject-0000000000aaaa", SAMPLE.draft.sections[0].form, content,
         attachments=({"name": "a.txt", "data": "QQ"},),
     )  # fmt: skip
     draft = replace(SAMPLE.draft, sections=[first, *list(SAMPLE.draft.sections)[1:]])
@@ -191,7 +193,10 @@ def test_decoys_fill_up_to_fixed_counts() -> None:
 def test_a_swapped_section_is_named_as_such() -> None:
     body = json.loads(SEALED.body)
     sections = body["sections"]
-    sections["section-0001"], sections["section-0002"] = sections["section-0002"], sections["section-0001"]
+    sections["section-00000000000001"], sections["section-00000000000002"] = (
+        sections["section-00000000000002"],
+        sections["section-00000000000001"],
+    )
     with pytest.raises(DigestMismatch):
         verify(canonical_bytes(body))
 

@@ -16,11 +16,11 @@ def make_header(**policy: object) -> RoutingHeader:
             "risk": {"grade": "high", "immediate_danger": True},
             "lawful_basis": {"art6": "c"},
             "policy": {"tell_status": {"value": "tell"}, "compartments": ["C01", "C04"], **policy},
-            "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
-            "routing": [{"subject_id": "subject-00000001", "tied_agencies": ["school.oakfield"]}],
+            "subjects": [{"subject_id": "subject-00000000000001", "type": "person", "age_band": "5-9"}],
+            "routing": [{"subject_id": "subject-00000000000001", "tied_agencies": ["school.oakfield"]}],
             "deliveries": [
                 {
-                    "delivery_id": "delivery-000001",
+                    "delivery_id": "delivery-0000000000001",
                     "agency": "csc.marchshire",
                     "role": "csc",
                     "purpose": "safeguard_child",
@@ -56,7 +56,10 @@ def test_an_entry_opened_twice_is_malformed() -> None:
 
 def test_an_entry_under_another_subjects_name_is_malformed() -> None:
     entries = [
-        (name.replace("subject-00000001", "subject-00000002") if name.startswith("subject:") else name, value)
+        (
+            name.replace("subject-00000000000001", "subject-00000000000002") if name.startswith("subject:") else name,
+            value,
+        )
         for name, value in make_header().to_entries()
     ]
     with pytest.raises(MalformedMessage):

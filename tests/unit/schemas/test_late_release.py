@@ -22,8 +22,8 @@ from schemas.objects import sign_object
 from tests.support.deliveries import decide, log_and_deliver, log_verifier
 from tests.support.envelopes import MESSAGE_ID, NOW, SENDER, SeededBytes, build_sample, seeded_signer
 
-HELD = "section-0007"
-DELIVERY = "delivery-csc01"
+HELD = "section-00000000000007"
+DELIVERY = "delivery-00000000csc01"
 SAMPLE = build_sample()
 SEALED = seal(SAMPLE.draft, SAMPLE.signer, SAMPLE.encryption, rng=SeededBytes("late"))
 VERIFIED = verify_envelope(parse_envelope(SEALED.body), [SAMPLE.signer.public], now=NOW)
@@ -35,9 +35,9 @@ def late(signer: SigningKeys = SAMPLE.signer, decided: dict[str, Any] | None = N
     keys = {HELD: (SEALED.section_keys[HELD], SEALED.ciphertext_digests[HELD])}
     keyring, descriptor = seal_addendum_keyring((MESSAGE_ID, SENDER, DELIVERY), keys, public_part(JWK))
     fields: dict[str, Any] = {
-        "addendum_id": "addendum-0001",
+        "addendum_id": "addendum-0000000000001",
         "message_id": MESSAGE_ID,
-        "referral_id": "referral-0001",
+        "referral_id": "referral-0000000000001",
         "manifest_digest": SEALED.manifest_digest,
         "sender": SENDER,
         "delivery_id": DELIVERY,
@@ -90,10 +90,10 @@ def test_only_the_sender_can_add_keys() -> None:
     "changes",
     [
         {"manifest_digest": "E" * 43},
-        {"delivery_id": "delivery-gp001"},
+        {"delivery_id": "delivery-00000000gp001"},
         {"recipient": "gp.one"},
         {"sender": "police.elsewhere"},
-        {"sections": ("section-0002",)},
+        {"sections": ("section-00000000000002",)},
     ],
 )
 def test_an_addendum_about_something_else_is_refused(changes: dict[str, Any]) -> None:

@@ -29,9 +29,9 @@ from tests.support.envelopes import MESSAGE_ID, NOW, SENDER, build_sample, seede
 
 SIGNER = seeded_signer("gp.one")
 DIGEST = "D" * 43
-TOKEN = SubjectToken(scheme="nhs", pepper_id="p1", value="t0k3n")
+TOKEN = SubjectToken(scheme="nhs", pepper_id="p1", value="70ce" * 16)
 BINDING: dict[str, Any] = {
-    "delivery_id": "delivery-gp001",
+    "delivery_id": "delivery-00000000gp001",
     "message_id": MESSAGE_ID,
     "manifest_digest": DIGEST,
     "decision_leaf": DIGEST,
@@ -39,29 +39,29 @@ BINDING: dict[str, Any] = {
     "recipient": "gp.one",
 }
 APPROVAL: dict[str, Any] = {
-    "approval_id": "approval-0001",
+    "approval_id": "approval-0000000000001",
     "action": ApprovalAction.RELEASE,
     "approver": "person-1",
     "approver_agency": SENDER,
     "approver_role": "detective_inspector",
     "message_id": MESSAGE_ID,
     "manifest_digest": DIGEST,
-    "delivery_id": "delivery-gp001",
+    "delivery_id": "delivery-00000000gp001",
     "reason_code": "risk_to_life",
     "issued_at": NOW,
     "expires_at": NOW + timedelta(hours=1),
 }
 REQUEST: dict[str, Any] = {
-    "request_id": "request-0001",
+    "request_id": "request-00000000000001",
     "requester": "csc.marchshire",
     "requester_role": "social_worker",
     "recipient": "gp.one",
     "person": "person-2",
-    "statutory_task": "CA1989-s47",
-    "purpose": "safeguarding",
+    "statutory_task": "CA 1989 s.47",
+    "purpose": "safeguard_child",
     "compartments": (Compartment.C07,),
     "subject_tokens": (TOKEN,),
-    "conversation": "conversation-1",
+    "conversation": "conversation-000000001",
     "issued_at": NOW,
     "answer_due_at": NOW + timedelta(days=1),
 }
@@ -70,11 +70,11 @@ REQUEST: dict[str, Any] = {
 def receipt(state: ReceiptState, previous: str | None, **changes: Any) -> Receipt:
     fields = {
         **BINDING,
-        "receipt_id": f"receipt-{state.value}",
-        "referral_id": "referral-0001",
+        "receipt_id": f"receipt-{state.value:0>14}",
+        "referral_id": "referral-0000000000001",
         "state": state,
         "at": NOW,
-        "sections": ("section-0001",),
+        "sections": ("section-00000000000001",),
         "previous": previous,
     }
     return Receipt(**(fields | changes))
@@ -84,7 +84,7 @@ EXAMPLES: dict[str, Any] = {
     "receipt": receipt(ReceiptState.ACCEPTED, None),
     "negative_receipt": NegativeReceipt(**BINDING, none_logged_by=NOW, log_size=9),
     "consent": Consent(
-        consent_id="consent-0001",
+        consent_id="consent-00000000000001",
         recorded_by=SENDER,
         recorder="person-1",
         recorded_at=NOW,
@@ -96,10 +96,10 @@ EXAMPLES: dict[str, Any] = {
     ),
     "approval": Approval(**APPROVAL),
     "recall": Recall(
-        recall_id="recall-0001",
+        recall_id="recall-000000000000001",
         sender=SENDER,
         message_id=MESSAGE_ID,
-        referral_id="referral-0001",
+        referral_id="referral-0000000000001",
         manifest_digest=DIGEST,
         reason_code="wrong_person",
         issued_at=NOW,
@@ -107,7 +107,11 @@ EXAMPLES: dict[str, Any] = {
     ),
     "request": Request(**REQUEST),
     "control": DeletionConfirmedControl(
-        agency="gp.one", recall_id="recall-0001", message_id=MESSAGE_ID, delivery_id="delivery-gp001", deleted_at=NOW
+        agency="gp.one",
+        recall_id="recall-000000000000001",
+        message_id=MESSAGE_ID,
+        delivery_id="delivery-00000000gp001",
+        deleted_at=NOW,
     ),
 }
 
@@ -145,19 +149,19 @@ def test_receipts_form_one_chain() -> None:
         check_next_receipt(step, chain)
         chain.append((digest_object(sign_object("receipt", step, SIGNER)), step))
     with pytest.raises(Conflict):
-        check_next_receipt(receipt(ReceiptState.REFUSED, chain[-1][0], reason_code="late"), chain)
+        check_next_receipt(receipt(ReceiptState.REFUSED, chain[-1][0], reason_code="justified"), chain)
 
 
 def test_receipts_out_of_place_are_refused() -> None:
     accepted = receipt(ReceiptState.ACCEPTED, None)
     chain = [(DIGEST, accepted)]
-    check_next_receipt(receipt(ReceiptState.REFUSED, DIGEST, reason_code="not_ours"), chain)
-    check_next_receipt(receipt(ReceiptState.REFUSED, None, reason_code="not_ours"), [])
+    check_next_receipt(receipt(ReceiptState.REFUSED, DIGEST, reason_code="not_our_child"), chain)
+    check_next_receipt(receipt(ReceiptState.REFUSED, None, reason_code="not_our_child"), [])
     for wrong in (
         receipt(ReceiptState.ACCEPTED, None),
         receipt(ReceiptState.ACTIONED, DIGEST),
         receipt(ReceiptState.OPENED, "E" * 43),
-        receipt(ReceiptState.OPENED, DIGEST, delivery_id="delivery-zzz01"),
+        receipt(ReceiptState.OPENED, DIGEST, delivery_id="delivery-00000000zzz01"),
         receipt(ReceiptState.OPENED, DIGEST, sections=()),
     ):
         with pytest.raises(Conflict):
@@ -169,7 +173,11 @@ def test_receipts_out_of_place_are_refused() -> None:
     [
         (Receipt, receipt(ReceiptState.ACCEPTED, None).model_dump() | {"state": "refused"}),
         (Receipt, receipt(ReceiptState.ACCEPTED, None).model_dump() | {"state": "opened"}),
-        (Receipt, receipt(ReceiptState.ACCEPTED, None).model_dump() | {"sections": ("section-0002", "section-0001")}),
+        (
+            Receipt,
+            receipt(ReceiptState.ACCEPTED, None).model_dump()
+            | {"sections": ("section-00000000000002", "section-00000000000001")},
+        ),
         (Approval, APPROVAL | {"requester": "person-1"}),
         (Approval, APPROVAL | {"expires_at": NOW}),
         (Approval, APPROVAL | {"delivery_id": None}),
@@ -193,20 +201,21 @@ def test_a_late_keyring_opens_the_held_section_and_no_more() -> None:
     sample = build_sample()
     sealed = seal(sample.draft, sample.signer, sample.encryption)
     verified = verify_envelope(parse_envelope(sealed.body), [sample.signer.public], now=NOW)
-    jwk = sample.encryption["delivery-csc01"]
+    jwk = sample.encryption["delivery-00000000csc01"]
     keys = {
-        name: (sealed.section_keys[name], sealed.ciphertext_digests[name]) for name in ("section-0007", "section-0004")
+        name: (sealed.section_keys[name], sealed.ciphertext_digests[name])
+        for name in ("section-00000000000007", "section-00000000000004")
     }
-    keyring, descriptor = seal_addendum_keyring((MESSAGE_ID, SENDER, "delivery-csc01"), keys, public_part(jwk))
+    keyring, descriptor = seal_addendum_keyring((MESSAGE_ID, SENDER, "delivery-00000000csc01"), keys, public_part(jwk))
     addendum = KeyringAddendum(
-        addendum_id="addendum-0001",
+        addendum_id="addendum-0000000000001",
         message_id=MESSAGE_ID,
-        referral_id="referral-0001",
+        referral_id="referral-0000000000001",
         manifest_digest=sealed.manifest_digest,
         sender=SENDER,
-        delivery_id="delivery-csc01",
+        delivery_id="delivery-00000000csc01",
         recipient="csc.marchshire",
-        sections=("section-0007",),
+        sections=("section-00000000000007",),
         keyring=keyring,
         keyring_descriptor=descriptor,
         approvals=(DIGEST,),
@@ -215,21 +224,21 @@ def test_a_late_keyring_opens_the_held_section_and_no_more() -> None:
     body = sign_object("keyring_addendum", addendum, sample.signer)
     read = read_object("keyring_addendum", body, [sample.signer.public])
     assert isinstance(read, KeyringAddendum)
-    opened = open_addendum(read, {jwk["kid"]: jwk}, allowed=["section-0007", "section-0004"])
-    assert opened.keys() == {"section-0007"}
+    opened = open_addendum(read, {jwk["kid"]: jwk}, allowed=["section-00000000000007", "section-00000000000004"])
+    assert opened.keys() == {"section-00000000000007"}
     section = open_section(
-        verified.sections["section-0007"],
-        verified.descriptors["section-0007"],
-        opened["section-0007"][0],
+        verified.sections["section-00000000000007"],
+        verified.descriptors["section-00000000000007"],
+        opened["section-00000000000007"][0],
         MESSAGE_ID,
         SENDER,
     )
     assert section.compartment is Compartment.C12
     other = generate_encryption_jwk()
     with pytest.raises(ForeignKeyring):
-        open_addendum(read, {other["kid"]: other}, allowed=["section-0007"])
+        open_addendum(read, {other["kid"]: other}, allowed=["section-00000000000007"])
     with pytest.raises(ForeignKeyring):
-        open_addendum(read.model_copy(update={"delivery_id": "delivery-gp001"}), {jwk["kid"]: jwk}, allowed=[])
+        open_addendum(read.model_copy(update={"delivery_id": "delivery-00000000gp001"}), {jwk["kid"]: jwk}, allowed=[])
     swapped = read.keyring | {"iv": "A" * 16}
     with pytest.raises(DigestMismatch):
         open_addendum(read.model_copy(update={"keyring": swapped}), {jwk["kid"]: jwk}, allowed=[])
@@ -239,11 +248,11 @@ def test_a_decided_event_is_canonical_and_names_only_what_was_released() -> None
     sample = build_sample()
     sealed = seal(sample.draft, sample.signer, sample.encryption)
     verified = verify_envelope(parse_envelope(sealed.body), [sample.signer.public], now=NOW)
-    event = decide(verified, "delivery-gp001", ["section-0001"])
+    event = decide(verified, "delivery-00000000gp001", ["section-00000000000001"])
     data = event.to_bytes()
     assert DecidedEvent.from_bytes(data) == event
     assert DecidedEvent.from_bytes(data).to_bytes() == data
-    assert b"section-0004" not in data
+    assert b"section-00000000000004" not in data
     with pytest.raises(MalformedMessage):
         DecidedEvent.from_bytes(data.replace(b'"decided"', b'"forgot"'))
     one, two = commit_rest({"C05": "withheld"}, bytes(32)), commit_rest({"C05": "held"}, bytes(32))
@@ -255,7 +264,7 @@ def test_a_decided_event_is_written_as_its_model_writes_it() -> None:
     sealed = seal(sample.draft, sample.signer, sample.encryption)
     verified = verify_envelope(parse_envelope(sealed.body), [sample.signer.public], now=NOW)
     for at in (NOW, NOW.replace(microsecond=120_000)):
-        model = decide(verified, "delivery-gp001", ["section-0001"], at=at)
+        model = decide(verified, "delivery-00000000gp001", ["section-00000000000001"], at=at)
         members: Any = {name: getattr(model, name) for name in DecidedMembers.__annotations__}
         assert write_decided(members) == model.to_bytes()
     assert DecidedMembers.__annotations__.keys() == DecidedEvent.model_fields.keys() - {"event", "version"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.channels import folder_out
-from adapters.channels.folder_out import name_folder, write_delivery
+from adapters.channels.folder_out import erase_delivery, name_folder, write_delivery
 from adapters.gateway.incoming.inbox_config import FolderConfig
 from schemas.errors import DependencyUnavailable
 from tests.support.received import make_received, make_section
@@ -41,7 +41,7 @@ def test_a_delivery_is_a_folder_of_files(tmp_path: Path) -> None:
 
 def test_names_say_when_and_which_but_not_who(tmp_path: Path) -> None:
     folder = write_delivery(make_received(**with_attachment()), FolderConfig(out_folder=tmp_path))
-    assert folder.name == "20261116T223300Z-dlv_8fk2Lq0aT1"
+    assert folder.name == "20261116T223300Z-delivery-8fk2Lq0aT1aaa"
     assert not [p for p in tmp_path.rglob("*") if "sampleford" in p.name.lower() or "S47" in p.name]
 
 
@@ -92,3 +92,29 @@ def test_a_page_that_cannot_be_made_does_not_keep_the_referral_back(
     monkeypatch.setattr("adapters.channels.folder_out.render_pdf", fail)
     folder = write_delivery(make_received(), FolderConfig(out_folder=tmp_path))
     assert {"referral.json", "referral.pdf.failed.txt"} <= {path.name for path in folder.iterdir()}
+
+
+def test_a_delivery_is_erased_with_its_later_releases_and_nothing_else(tmp_path: Path) -> None:
+    config = FolderConfig(out_folder=tmp_path / "out")
+    first, other = make_received(), make_received(delivery_id="other-0000000000000001")
+    later = make_received(release=2)
+    written = [write_delivery(referral, config) for referral in (first, later, other)]
+    (tmp_path / "out" / f".{written[0].name}.part").mkdir()
+    assert erase_delivery(tmp_path / "out", first.delivery_id) == 3
+    assert list((tmp_path / "out").iterdir()) == [written[2]]
+    assert erase_delivery(tmp_path / "out", first.delivery_id) == 0
+    assert erase_delivery(tmp_path / "absent", first.delivery_id) == 0
+
+
+def test_what_cannot_be_erased_is_not_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = FolderConfig(out_folder=tmp_path / "out")
+    folder = write_delivery(make_received(), config)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("adapters.channels.folder_out.shutil.rmtree", refuse)
+    with pytest.raises(DependencyUnavailable) as raised:
+        erase_delivery(tmp_path / "out", make_received().delivery_id)
+    assert raised.value.field == "out_folder"
+    assert folder.exists()

@@ -38,7 +38,7 @@ def deliver(referral: Referral, decision: dict[str, Any]) -> ReceivedReferral:
         for s in referral.subjects
         if decision["role"] not in {"dsl", "gp"} or decision["recipient"] in s.tied_agencies
     ]
-    ids = {s.ref: f"subject-{number:04}" for number, s in enumerate(referral.subjects)}
+    ids = {s.ref: f"subject-{number:014}" for number, s in enumerate(referral.subjects)}
     sections = SectionSet(referral, ids)
     subjects = frozenset(ids[s.ref] for s in own)
     for name, (result, _) in decision["compartments"].items():
@@ -94,7 +94,7 @@ def test_a_sample_prints_for_each_of_its_recipients(file: str, record: int) -> N
             if section.form is Form.SUMMARY:
                 assert squeeze(section.content["summary"])[:60] in text
         shown = {subject.subject_id for subject in received.subjects}
-        others = [s.ref for n, s in enumerate(referral.subjects) if f"subject-{n:04}" not in shown]
+        others = [s.ref for n, s in enumerate(referral.subjects) if f"subject-{n:014}" not in shown]
         assert not [ref for ref in others if squeeze(ref) in text]  # a school learns of no sibling
         withheld = {c for c, (result, _) in decision["compartments"].items() if result not in _SENT}
         for compartment, canaries in expected.get("canaries", {}).items():

@@ -95,7 +95,7 @@ async def test_listing_shows_no_content_and_opens_nothing(client: httpx.AsyncCli
 
 
 async def test_the_grade_is_listed_where_it_is_shared(client: httpx.AsyncClient, half: ReceivingHalf) -> None:
-    await receive(half, released=("section-0001", "section-0005"))
+    await receive(half, released=("section-00000000000001", "section-00000000000005"))
     (line,) = (await client.get("/inbox")).json()["deliveries"]
     assert (line["risk"], line["immediate_danger"]) == ("high", False)
 
@@ -104,7 +104,7 @@ async def test_reading_gives_the_content_and_signs_opened(client: httpx.AsyncCli
     await receive(half)
     answer = await client.get(f"/inbox/{DELIVERY}")
     body = answer.json()
-    assert body["referral"]["sections"][0]["content"]["text"].startswith("invented section-0001")
+    assert body["referral"]["sections"][0]["content"]["text"].startswith("invented section-00000000000001")
     assert [r["state"] for r in body["receipts"]] == ["accepted", "opened"]
     assert (body["corrects"], body["corrected_by"]) == ([], [])
     assert answer.headers["Cache-Control"] == "no-store"
@@ -220,7 +220,7 @@ async def test_pages_follow_the_cursor(client: httpx.AsyncClient, half: Receivin
     await receive(half)
     received = half.inbox.read(DELIVERY, None).received
     for number in range(4):
-        half.inbox.take_in(received.model_copy(update={"delivery_id": f"delivery-000{number}"}), b"")
+        half.inbox.take_in(received.model_copy(update={"delivery_id": f"delivery-{number:013}"}), b"")
     seen: list[str] = []
     cursor: str | None = None
     while True:
@@ -239,13 +239,13 @@ async def test_the_correction_is_listed_beside_the_original(client: httpx.AsyncC
     await receive(half)
     received = half.inbox.read(DELIVERY, None).received
     changes = {
-        "delivery_id": "delivery-0002",
+        "delivery_id": "delivery-0000000000002",
         "message_id": "019aaf00-0000-7000-8000-000000000002",
         "supersedes": seal_sample().manifest.message_id,
     }
     half.inbox.take_in(received.model_copy(update=changes), b"")
     body = (await client.get(f"/inbox/{DELIVERY}")).json()
-    assert [line["delivery_id"] for line in body["corrected_by"]] == ["delivery-0002"]
+    assert [line["delivery_id"] for line in body["corrected_by"]] == ["delivery-0000000000002"]
 
 
 async def test_an_agreements_owner_hears_of_its_end(client: httpx.AsyncClient, half: ReceivingHalf) -> None:

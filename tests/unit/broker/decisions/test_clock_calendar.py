@@ -43,8 +43,10 @@ def start(
                 "clocks": {name: read(at) for name, at in parts.pop("at", {}).items()} | parts.pop("on", {}),
                 **parts,
             },
-            "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
-            "deliveries": [{"delivery_id": "delivery-000001", "agency": agency, "role": role, "purpose": purpose}],
+            "subjects": [{"subject_id": "subject-00000000000001", "type": "person", "age_band": "5-9"}],
+            "deliveries": [
+                {"delivery_id": "delivery-0000000000001", "agency": agency, "role": role, "purpose": purpose}
+            ],
         }
     )
     now = read(received_at)
@@ -157,7 +159,7 @@ def test_a_return_interview_is_due_72_hours_after_the_return() -> None:
 
 
 def test_a_request_is_due_in_five_working_days() -> None:
-    task = {"statutory_task": "children_act_1989_s47"}
+    task = {"statutory_task": "CA 1989 s.47"}
     TO["asked"] = ("police.marchshire", "police", "promote_welfare")
     found = start("REQUEST", "asked", "2026-12-22T16:00Z", sender="health.marchshire-ft", **task)
     assert found == {"request_answer": read("2026-12-31T17:00Z")}

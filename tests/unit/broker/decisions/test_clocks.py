@@ -22,9 +22,9 @@ def start(kind: str, *deliveries: tuple[str, str, str], **parts: Any) -> list[Cl
             "risk": parts.pop("risk", {}),
             "lawful_basis": {"art6": "c"},
             "policy": {"tell_status": {"value": "tell"}, "compartments": ["C01", "C04", "C15", "C17"], **parts},
-            "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
+            "subjects": [{"subject_id": "subject-00000000000001", "type": "person", "age_band": "5-9"}],
             "deliveries": [
-                {"delivery_id": f"delivery-{n:06}", "agency": agency, "role": role, "purpose": purpose}
+                {"delivery_id": f"delivery-{n:013}", "agency": agency, "role": role, "purpose": purpose}
                 for n, (agency, role, purpose) in enumerate(deliveries)
             ],
         }

@@ -102,9 +102,9 @@ def make_header(kind: str, at: datetime) -> RoutingHeader:
             "risk": {},
             "lawful_basis": {"art6": "c"},
             "policy": {"tell_status": {"value": "tell"}, "compartments": ["C01", "C04", "C17"], "clocks": instants},
-            "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
+            "subjects": [{"subject_id": "subject-00000000000001", "type": "person", "age_band": "5-9"}],
             "deliveries": [
-                {"delivery_id": "delivery-000001", "agency": agency, "role": role, "purpose": "safeguard_child"}
+                {"delivery_id": "delivery-0000000000001", "agency": agency, "role": role, "purpose": "safeguard_child"}
             ],
         }
     )

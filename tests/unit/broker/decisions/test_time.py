@@ -32,8 +32,10 @@ def make_header(kind: str, agency: str, role: str, purpose: str, **policy: Any) 
                 "compartments": ["C01", "C04", "C09", "C12", "C14", "C17"],
                 **policy,
             },
-            "subjects": [{"subject_id": "subject-00000001", "type": "person", "age_band": "5-9"}],
-            "deliveries": [{"delivery_id": "delivery-000001", "agency": agency, "role": role, "purpose": purpose}],
+            "subjects": [{"subject_id": "subject-00000000000001", "type": "person", "age_band": "5-9"}],
+            "deliveries": [
+                {"delivery_id": "delivery-0000000000001", "agency": agency, "role": role, "purpose": purpose}
+            ],
         }
     )
 
@@ -87,16 +89,16 @@ def test_deciding_again_gives_the_same_record(engine: DecisionEngine) -> None:
     first, remembered, fresh = decide(engine, header), decide(engine, header), decide(make_engine(), header)
     assert first == remembered == fresh
     assert len(first.inputs_digest) == 64
-    changed = decide(engine, make_header("CP_S47", "csc.marchshire", "csc", "safeguard_child", statutory_task="x"))
+    changed = decide(engine, make_header("CP_S47", "csc.marchshire", "csc", "safeguard_child", statutory_task="stated"))
     assert changed.inputs_digest != first.inputs_digest
 
 
 def test_what_uses_a_token_is_never_remembered(engine: DecisionEngine) -> None:
-    token = DisclosureToken(scheme="MAPPA", ref="T-1", recipient="school.oakfield", expires_at=NOW + SECOND)
+    token = DisclosureToken(scheme="MAPPA", ref="e1" * 32, recipient="school.oakfield", expires_at=NOW + SECOND)
     header = make_header("RSO_MAPPA", "school.oakfield", "dsl", "public_protection", tokens=[token.model_dump()])
     assert decide(engine, header).outcome is DeliveryOutcome.DELIVERED
     assert not engine._remembered
-    used = Registers(used_tokens=frozenset({("MAPPA", "T-1")}))
+    used = Registers(used_tokens=frozenset({("MAPPA", "e1" * 32)}))
     assert decide(engine, header, registers=used).outcome is DeliveryOutcome.HELD
     assert decide(engine, header, NOW + SECOND).outcome is DeliveryOutcome.HELD
 

@@ -27,7 +27,7 @@ def test_the_stored_cut_is_the_verified_one(delivery: object, most: int) -> None
 def test_changed_bytes_are_never_sent() -> None:
     changed = BODY.replace(b"a", b"b", 1)
     with pytest.raises(IntegrityBroken):
-        cut_stored_delivery(changed, sha256(BODY).digest(), "delivery-csc01", ())
+        cut_stored_delivery(changed, sha256(BODY).digest(), "delivery-00000000csc01", ())
 
 
 def test_evidence_is_added_beside_what_is_told() -> None:

@@ -32,10 +32,10 @@ def make_header() -> RoutingHeader:
         case=CaseFacts(kind="CP_S47", area="E10999001"),
         lawful_basis=LawfulBasis(art6="c"),
         policy=PolicyFacts(tell_status=TellStatus(value=TellValue.TELL), compartments=(Compartment.C01,)),
-        subjects=(SubjectFacts(subject_id="subject-child", type=SubjectType.PERSON),),
-        routing=(SubjectRouting(subject_id="subject-child"),),
+        subjects=(SubjectFacts(subject_id="subject-000000000child", type=SubjectType.PERSON),),
+        routing=(SubjectRouting(subject_id="subject-000000000child"),),
         deliveries=tuple(
-            DeliveryRequest(delivery_id=f"delivery-{n}", agency=agency, role="csc", purpose="safeguard_child")
+            DeliveryRequest(delivery_id=f"delivery-{n:013}", agency=agency, role="csc", purpose="safeguard_child")
             for n, agency in enumerate((CSC, HEALTH))
         ),
     )
@@ -91,7 +91,7 @@ async def test_a_claim_counts_for_its_own_delivery_unless_it_is_the_senders(
         directory,
         sender=POLICE,
         recipient=recipient,
-        conversation="conversation-1",
+        conversation="conversation-000000001",
         message_id=MESSAGE,
         now=NOW,
     )

@@ -11,7 +11,7 @@ from schemas.decision import CompartmentDecision, Decision
 from schemas.envelope import INCIDENT, SectionDescriptor
 from schemas.header import DeliveryRequest
 
-CHILD, SIBLING = "subject-child", "subject-sibling"
+CHILD, SIBLING = "subject-000000000child", "subject-0000000sibling"
 ANY = "A" * 43
 
 
@@ -30,21 +30,21 @@ def describe(section_id: str, compartment: Compartment, subject: str, form: Form
 SECTIONS = {
     d.section_id: d
     for d in (
-        describe("c01-child-full", Compartment.C01, CHILD, Form.FULL),
-        describe("c01-sibling-full", Compartment.C01, SIBLING, Form.FULL),
-        describe("c04-full", Compartment.C04, INCIDENT, Form.FULL),
-        describe("c04-summary", Compartment.C04, INCIDENT, Form.SUMMARY),
-        describe("c04-pointer", Compartment.C04, INCIDENT, Form.POINTER),
-        describe("c05-pointer", Compartment.C05, INCIDENT, Form.POINTER),
-        describe("c05-full", Compartment.C05, INCIDENT, Form.FULL),
-        describe("c10-full", Compartment.C10, INCIDENT, Form.FULL),
+        describe("c01-child-full--------", Compartment.C01, CHILD, Form.FULL),
+        describe("c01-sibling-full------", Compartment.C01, SIBLING, Form.FULL),
+        describe("c04-full--------------", Compartment.C04, INCIDENT, Form.FULL),
+        describe("c04-summary-----------", Compartment.C04, INCIDENT, Form.SUMMARY),
+        describe("c04-pointer-----------", Compartment.C04, INCIDENT, Form.POINTER),
+        describe("c05-pointer-----------", Compartment.C05, INCIDENT, Form.POINTER),
+        describe("c05-full--------------", Compartment.C05, INCIDENT, Form.FULL),
+        describe("c10-full--------------", Compartment.C10, INCIDENT, Form.FULL),
     )
 }
 
 
 def ask(granted: tuple[str, ...] = tuple(SECTIONS), **more: Any) -> DeliveryRequest:
     return DeliveryRequest(
-        delivery_id="delivery-1",
+        delivery_id="delivery-0000000000001",
         agency="school.one",
         role="dsl",
         purpose="safeguard_child",
@@ -55,7 +55,7 @@ def ask(granted: tuple[str, ...] = tuple(SECTIONS), **more: Any) -> DeliveryRequ
 
 def decide(results: dict[str, str], subjects: tuple[str, ...] = (CHILD,), **more: Any) -> Decision:
     fields: dict[str, Any] = {
-        "delivery_id": "delivery-1",
+        "delivery_id": "delivery-0000000000001",
         "recipient": "school.one",
         "role": "dsl",
         "purpose": "safeguard_child",
@@ -74,16 +74,16 @@ def decide(results: dict[str, str], subjects: tuple[str, ...] = (CHILD,), **more
 @pytest.mark.parametrize(
     ("results", "subjects", "expected"),
     [
-        ({"C01": "full"}, (CHILD,), ("c01-child-full",)),
-        ({"C01": "full"}, (CHILD, SIBLING), ("c01-child-full", "c01-sibling-full")),
+        ({"C01": "full"}, (CHILD,), ("c01-child-full--------",)),
+        ({"C01": "full"}, (CHILD, SIBLING), ("c01-child-full--------", "c01-sibling-full------")),
         ({"C01": "full"}, (), ()),
         ({"C01": "summary"}, (CHILD,), ()),
-        ({"C04": "full"}, (), ("c04-full",)),
-        ({"C04": "summary"}, (), ("c04-summary",)),
-        ({"C04": "pointer"}, (), ("c04-pointer",)),
+        ({"C04": "full"}, (), ("c04-full--------------",)),
+        ({"C04": "summary"}, (), ("c04-summary-----------",)),
+        ({"C04": "pointer"}, (), ("c04-pointer-----------",)),
         ({"C04": "held"}, (), ()),
         ({"C04": "withheld"}, (), ()),
-        ({"C05": "summary"}, (), ("c05-pointer",)),
+        ({"C05": "summary"}, (), ("c05-pointer-----------",)),
         ({"C10": "pointer"}, (CHILD,), ()),
         ({}, (CHILD, SIBLING), ()),
     ],
@@ -95,7 +95,9 @@ def test_exactly_the_permitted_form_goes(
 
 
 def test_what_is_not_granted_never_goes() -> None:
-    assert choose_sections(SECTIONS, ask(("c04-summary",)), decide({"C01": "full", "C04": "full"})) == ("c04-summary",)
+    assert choose_sections(SECTIONS, ask(("c04-summary-----------",)), decide({"C01": "full", "C04": "full"})) == (
+        "c04-summary-----------",
+    )
 
 
 @pytest.mark.parametrize("outcome", [o for o in DeliveryOutcome if o is not DeliveryOutcome.DELIVERED])

@@ -79,7 +79,7 @@ def test_keys_in_a_partnership_file_do_not_count() -> None:
     from deploy.authority.state import AuthorityState
     from schemas.signed_directory import is_active
 
-    state = AuthorityState(pepper_id="p", successor_thumbprint="s", ca_certificate="c", ca_key="k")
+    state = AuthorityState(pepper_id="p1", successor_thumbprint="s", ca_certificate="c", ca_key="k")
     directory = build_directory(parse_partnership(yaml.safe_dump(data)), state, (), now=datetime.now(UTC))
     assert not is_active(directory.agencies[0])
     assert directory.agencies[0].keys.api == ()

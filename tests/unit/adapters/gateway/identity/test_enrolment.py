@@ -76,7 +76,7 @@ class Joining:
             self.requests.append(json.loads(request.content))
             asked = verify_enrolment(self.requests[-1]["request"])
             body = {
-                "enrolment_id": "enr_00000001",
+                "enrolment_id": "enr_0000000001",
                 "state": "pending",
                 "fingerprint": self.fingerprint(asked.fingerprint()),
             }
@@ -96,7 +96,7 @@ class Joining:
         certificate = self.pki.sign_client_request(asked.csr_pem.encode(), AGENCY)
         values = {
             "agency": AGENCY,
-            "enrolment_id": "enr_00000001",
+            "enrolment_id": "enr_0000000001",
             "request_sha256": request_digest(jws),
             "certificate_pem": certificate.decode(),
             "ca_pem": self.trust.ca_pem,

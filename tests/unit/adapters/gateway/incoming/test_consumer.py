@@ -132,7 +132,7 @@ def make_notice(**changes: Any) -> dict[str, Any]:
     return {
         "notice": 1,
         "message_id": MESSAGE_ID,
-        "referral_id": "referral-0001",
+        "referral_id": "referral-0000000000001",
         "outcome": "accepted",
         "retryable": False,
         "decisions": [],
@@ -191,10 +191,10 @@ async def test_word_that_our_receipt_is_logged_ends_its_resending(half: Receivin
 def make_receipt_body(signer: str = RECIPIENT, **changes: Any) -> bytes:
     receipt = Receipt(
         **{
-            "receipt_id": "receipt-0001",
+            "receipt_id": "receipt-00000000000001",
             "delivery_id": DELIVERY,
             "message_id": MESSAGE_ID,
-            "referral_id": "referral-0001",
+            "referral_id": "referral-0000000000001",
             "manifest_digest": "m" * 43,
             "decision_leaf": "l" * 43,
             "sender": SENDER,
@@ -239,7 +239,7 @@ async def test_a_recipients_receipt_reaches_the_outbox(half: ReceivingHalf, sent
         ({"signer": "school.one", "recipient": "school.one"}, "signature-invalid"),
         ({"recipient": "school.one"}, "receipt-refused"),
         ({"manifest_digest": "x" * 43}, "receipt-refused"),
-        ({"delivery_id": "delivery-0other"}, "receipt-refused"),
+        ({"delivery_id": "delivery-00000000other"}, "receipt-refused"),
     ],
 )
 async def test_a_receipt_that_is_not_ours_is_refused(

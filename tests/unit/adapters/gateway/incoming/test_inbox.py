@@ -23,13 +23,13 @@ MESSAGES = [f"019aaf00-0000-7000-8000-00000000000{n}" for n in range(1, 6)]
 def make_bound(number: int = 1, **changes: object) -> ReceivedReferral:
     """Return a received referral whose ids are those of the contract's forms."""
     return make_received(
-        delivery_id=f"delivery-000{number}",
+        delivery_id=f"delivery-{number:013}",
         message_id=MESSAGES[number - 1],
-        referral_id="referral-0001",
+        referral_id="referral-0000000000001",
         manifest_digest=DIGEST,
         decision_leaf=LEAF,
         sections=tuple(
-            s.model_copy(update={"section_id": f"section-{n:04}"}) for n, s in enumerate(make_received().sections)
+            s.model_copy(update={"section_id": f"section-{n:014}"}) for n, s in enumerate(make_received().sections)
         ),
         **changes,
     )
@@ -51,8 +51,8 @@ def test_a_delivery_has_one_effect_however_often_it_comes(half: ReceivingHalf) -
     assert half.inbox.take_in(make_bound(), b"body") is Taken.STORED
     assert half.inbox.take_in(make_bound(), b"body again, with a newer proof") is Taken.REPEATED
     assert len(half.inbox.list_entries(InboxFilter(), 10)) == 1
-    assert len(half.inbox_store.list_receipts("delivery-0001")) == 1
-    assert half.outputs.list_outputs("delivery-0001") == {"folder": "pending"}
+    assert len(half.inbox_store.list_receipts("delivery-0000000000001")) == 1
+    assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
 
 
 def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHalf) -> None:
@@ -61,16 +61,16 @@ def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHal
     (due,) = half.outputs.list_due_outputs(NOW)
     half.outputs.record_output(due, NOW)
     late = make_section("C12", "incident", "full", {"address": "late words"}).model_copy(
-        update={"section_id": "section-late"}
+        update={"section_id": "section-0000000000late"}
     )
     later = first.model_copy(update={"sections": (late,), "decision_leaf": "n" * 43})
     assert half.inbox.take_in(later, b"late body") is Taken.SUPPLEMENTED
     assert half.inbox.take_in(later, b"late body") is Taken.REPEATED
-    received = half.inbox.read("delivery-0001", None).received
+    received = half.inbox.read("delivery-0000000000001", None).received
     assert received.sections == (*first.sections, late)
-    assert received.release_id == "delivery-0001.2"
-    assert half.outputs.list_outputs("delivery-0001") == {"folder": "pending"}
-    assert len(half.inbox_store.list_receipts("delivery-0001")) == 1
+    assert received.release_id == "delivery-0000000000001.2"
+    assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
+    assert len(half.inbox_store.list_receipts("delivery-0000000000001")) == 1
 
 
 def test_a_risk_that_is_released_later_is_added_to_the_line(half: ReceivingHalf) -> None:
@@ -81,7 +81,7 @@ def test_a_risk_that_is_released_later_is_added_to_the_line(half: ReceivingHalf)
     half.inbox.take_in(later.model_copy(update={"decision_leaf": "n" * 43}), b"late body")
     (line,) = half.inbox.list_entries(InboxFilter(), 10)
     assert (line.grade, line.immediate_danger) == ("high", True)
-    assert half.inbox.read("delivery-0001", None).received.risk == later.risk
+    assert half.inbox.read("delivery-0000000000001", None).received.risk == later.risk
 
 
 def test_another_message_under_the_same_delivery_id_is_a_conflict(half: ReceivingHalf) -> None:
@@ -102,7 +102,7 @@ def test_nothing_of_the_content_is_on_disk_in_clear(half: ReceivingHalf, tmp_pat
 def test_it_survives_a_restart(half: ReceivingHalf, tmp_path: Path) -> None:
     half.inbox.take_in(make_bound(), b"body")
     again = make_receiving_half(tmp_path, config=make_config(tmp_path))
-    item = again.inbox.read("delivery-0001", None)
+    item = again.inbox.read("delivery-0000000000001", None)
     assert item.received == make_bound()
     assert again.inbox.take_in(make_bound(), b"body") is Taken.REPEATED
 
@@ -112,28 +112,34 @@ def test_a_named_contacts_delivery_does_not_exist_for_others(half: ReceivingHalf
     for other in (None, "strategy-deputy"):
         assert half.inbox.list_entries(InboxFilter(contact=other), 10) == []
         with pytest.raises(NotFound):
-            half.inbox.read("delivery-0001", other)
-    assert half.inbox.read("delivery-0001", "strategy-lead").received.contact == "strategy-lead"
-    assert half.outputs.list_outputs("delivery-0001") == {"contact-folder": "pending"}
+            half.inbox.read("delivery-0000000000001", other)
+    assert half.inbox.read("delivery-0000000000001", "strategy-lead").received.contact == "strategy-lead"
+    assert half.outputs.list_outputs("delivery-0000000000001") == {"contact-folder": "pending"}
 
 
 def test_a_contact_that_nobody_configured_gets_no_common_output(half: ReceivingHalf) -> None:
     half.inbox.take_in(make_bound(contact="mace-chair"), b"body")
-    assert half.outputs.list_outputs("delivery-0001") == {}
+    assert half.outputs.list_outputs("delivery-0000000000001") == {}
 
 
 def test_a_correction_stands_beside_what_it_corrects(half: ReceivingHalf) -> None:
     half.inbox.take_in(make_bound(1), b"1")
     half.inbox.take_in(make_bound(2, supersedes=MESSAGES[0]), b"2")
-    assert [e.delivery_id for e in half.inbox.read("delivery-0001", None).corrected_by] == ["delivery-0002"]
-    assert [e.delivery_id for e in half.inbox.read("delivery-0002", None).corrects] == ["delivery-0001"]
+    assert [e.delivery_id for e in half.inbox.read("delivery-0000000000001", None).corrected_by] == [
+        "delivery-0000000000002"
+    ]
+    assert [e.delivery_id for e in half.inbox.read("delivery-0000000000002", None).corrects] == [
+        "delivery-0000000000001"
+    ]
 
 
 def test_a_correction_for_a_named_contact_is_not_shown_to_others(half: ReceivingHalf) -> None:
     half.inbox.take_in(make_bound(1), b"1")
     half.inbox.take_in(make_bound(2, supersedes=MESSAGES[0], contact="strategy-lead"), b"2")
-    assert half.inbox.read("delivery-0001", None).corrected_by == ()
-    assert [e.delivery_id for e in half.inbox.read("delivery-0002", "strategy-lead").corrects] == ["delivery-0001"]
+    assert half.inbox.read("delivery-0000000000001", None).corrected_by == ()
+    assert [e.delivery_id for e in half.inbox.read("delivery-0000000000002", "strategy-lead").corrects] == [
+        "delivery-0000000000001"
+    ]
 
 
 def test_pages_go_on_where_the_last_one_ended(half: ReceivingHalf) -> None:
@@ -145,21 +151,21 @@ def test_pages_go_on_where_the_last_one_ended(half: ReceivingHalf) -> None:
         seen += [e.delivery_id for e in page]
         last = page[-1]
         before = (last.received_at.isoformat(timespec="microseconds"), last.delivery_id)
-    assert seen == [f"delivery-000{n}" for n in (5, 4, 3, 2, 1)]
+    assert seen == [f"delivery-{n:013}" for n in (5, 4, 3, 2, 1)]
 
 
 def test_filters_choose(half: ReceivingHalf) -> None:
     half.inbox.take_in(make_bound(1), b"1")
     case = make_received().case.model_copy(update={"kind": "FGM"})
     half.inbox.take_in(make_bound(2, case=case, sender="health.marchshire-ft"), b"2")
-    half.inbox.note_opened("delivery-0001")
+    half.inbox.note_opened("delivery-0000000000001")
 
     def list_ids(**chosen: object) -> list[str]:
         return [e.delivery_id for e in half.inbox.list_entries(InboxFilter(**chosen), 10)]  # type: ignore[arg-type]
 
-    assert list_ids(kinds=("FGM",)) == ["delivery-0002"]
-    assert list_ids(states=(ReceiptState.OPENED,)) == ["delivery-0001"]
-    assert list_ids(senders=("police.marchshire",)) == ["delivery-0001"]
+    assert list_ids(kinds=("FGM",)) == ["delivery-0000000000002"]
+    assert list_ids(states=(ReceiptState.OPENED,)) == ["delivery-0000000000001"]
+    assert list_ids(senders=("police.marchshire",)) == ["delivery-0000000000001"]
     assert list_ids(since=NOW + timedelta(days=400)) == []
 
 
@@ -173,6 +179,6 @@ def test_outputs_wait_and_end_with_a_person(half: ReceivingHalf) -> None:
     assert again.attempts == 1
     queue.record_output_failure(again, DependencyUnavailable(), retry_at=None)
     assert queue.list_due_outputs(datetime.max.replace(tzinfo=NOW.tzinfo)) == []
-    assert queue.list_outputs("delivery-0001") == {"folder": "failed"}
+    assert queue.list_outputs("delivery-0000000000001") == {"folder": "failed"}
     assert queue.retry_failed_outputs(NOW) == 1
     assert len(queue.list_due_outputs(NOW)) == 1

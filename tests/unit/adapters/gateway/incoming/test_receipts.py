@@ -54,7 +54,7 @@ async def test_storing_signs_accepted_bound_to_manifest_leaf_and_sections(half: 
     assert receipt.state is ReceiptState.ACCEPTED
     assert receipt.manifest_digest == received.manifest_digest
     assert receipt.decision_leaf == received.decision_leaf
-    assert receipt.sections == ("section-0001", "section-0003")
+    assert receipt.sections == ("section-00000000000001", "section-00000000000003")
     assert (receipt.recipient, receipt.at, receipt.previous) == (RECIPIENT, NOW, None)
 
 
@@ -95,13 +95,13 @@ async def test_nobody_can_refuse_what_was_actioned(half: ReceivingHalf) -> None:
 
 async def test_a_receipt_of_nothing_is_not_found(half: ReceivingHalf) -> None:
     with pytest.raises(NotFound):
-        half.inbox.record_receipt("delivery-none", None, ReceiptRequest(ReceiptState.OPENED))
+        half.inbox.record_receipt("delivery-000000000none", None, ReceiptRequest(ReceiptState.OPENED))
 
 
 async def test_any_order_of_requests_leaves_a_valid_chain(half: ReceivingHalf) -> None:
     choices = [(ReceiptState.REFUSED, "duplicate"), (ReceiptState.ACTIONED, None), (ReceiptState.OPENED, None)]
     for number, order in enumerate(itertools.permutations(choices)):
-        delivery_id = f"delivery-{number:04}"
+        delivery_id = f"delivery-{number:013}"
         half.inbox.take_in(
             half.inbox.read(DELIVERY, None).received.model_copy(update={"delivery_id": delivery_id}), b""
         )
@@ -114,18 +114,18 @@ async def test_any_order_of_requests_leaves_a_valid_chain(half: ReceivingHalf) -
 async def test_a_delivery_that_cannot_be_opened_is_refused_once(half: ReceivingHalf) -> None:
     received = half.inbox.read(DELIVERY, None).received
     binding = DeliveryBinding(
-        "delivery-shut",
+        "delivery-000000000shut",
         received.message_id,
-        "referral-0001",
+        "referral-0000000000001",
         "m" * 43,
         "l" * 43,
         "police.marchshire",
         RECIPIENT,
-        ("s" * 8,),
+        ("s" * 22,),
     )
     half.inbox.refuse(binding, "cannot_open")
     half.inbox.refuse(binding, "cannot_open")
-    (refusal,) = half.inbox_store.list_receipts("delivery-shut")
+    (refusal,) = half.inbox_store.list_receipts("delivery-000000000shut")
     assert (refusal.state, refusal.reason_code) == (ReceiptState.REFUSED, "cannot_open")
 
 

@@ -45,7 +45,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     made = Desk(tmp_path)
-    made.desk.take_in("delivery-1", "message-1")
+    made.desk.take_in("delivery-0000000000001", "message-1")
     return made
 
 

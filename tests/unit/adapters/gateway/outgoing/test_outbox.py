@@ -44,9 +44,15 @@ def accept(outbox: Outbox, *records: NewReferral, at: datetime = NOW, **options:
 
 
 def make_sealing(
-    message_id: str = "m1", predecessor: str | None = None, recipients: tuple[str, ...] = ("csc.x",)
+    message_id: str = "m1",
+    predecessor: str | None = None,
+    recipients: tuple[str, ...] = ("csc.x",),
+    outcome: str = "delivered",
 ) -> NewSealing:
-    deliveries = [NewDelivery(f"{message_id}-{r}", r, "csc", "safeguard_child", {"row": "D5"}) for r in recipients]
+    deliveries = [
+        NewDelivery(f"{message_id}-{r}", r, "csc", "safeguard_child", {"row": "D5", "outcome": outcome})
+        for r in recipients
+    ]
     keys = {"s1": {"k": "key", "ciphertext_sha256": "c"}}
     return NewSealing(
         message_id, predecessor, b"sealed " + message_id.encode(), "digest-" + message_id, keys, deliveries
@@ -180,10 +186,34 @@ def test_receipts_move_forward_only_and_a_refusal_alarms(outbox: Outbox) -> None
     receipt(outbox, "m1", "csc.x", "opened")
     receipt(outbox, "m1", "csc.x", "accepted")
     assert outbox.describe(referral_id)["deliveries"][0]["receipt"]["state"] == "opened"
-    receipt(outbox, "m1", "csc.x", "refused", reason_code="wrong-child")
+    receipt(outbox, "m1", "csc.x", "refused", reason_code="wrong_child")
     described = outbox.describe(referral_id)
-    assert described["alarm"] == "recipient-refused:wrong-child"
+    assert described["alarm"] == "recipient-refused:wrong_child"
     assert described["deliveries"][0]["receipt"]["state"] == "refused"
+
+
+def test_a_delivery_that_was_to_arrive_and_did_not_alarms_and_goes_on_alarming(outbox: Outbox) -> None:
+    """The recipient was revoked between plan and intake: the referral ends ``done``, and its sender must find another way."""
+    [referral_id] = accept(outbox, make_record())
+    publish(outbox, referral_id)
+    before = outbox.describe(referral_id)["deliveries"]
+    stopped = [delivered("m1", d["recipient"], "withheld") for d in before]
+    notice(outbox, "m1", referral_id, decisions=stopped)
+    assert state(outbox, referral_id) is OutboxState.DONE
+    alarm = outbox.describe(referral_id)["alarm"]
+    assert alarm in {f"not-delivered:{d['recipient']}" for d in before}
+    notice(outbox, "m1", referral_id, "duplicate", decisions=stopped)
+    assert outbox.describe(referral_id)["alarm"] == alarm
+    assert [r["alarm"] for r in outbox.list_alarms()] == [alarm]
+
+
+def test_a_delivery_that_the_plan_withheld_does_not_alarm(outbox: Outbox) -> None:
+    [referral_id] = accept(outbox, make_record())
+    publish(outbox, referral_id, outcome="held")
+    kept = [delivered("m1", d["recipient"], "held") for d in outbox.describe(referral_id)["deliveries"]]
+    notice(outbox, "m1", referral_id, decisions=kept)
+    notice(outbox, "m1", referral_id, "refused", decisions=[d | {"outcome": "withheld"} for d in kept])
+    assert outbox.describe(referral_id)["alarm"] is None
 
 
 def test_what_is_not_ours_changes_nothing(outbox: Outbox) -> None:

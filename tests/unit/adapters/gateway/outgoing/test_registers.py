@@ -15,16 +15,16 @@ from schemas.objects.correspondence import Recall
 from tests.support.receiving import make_receiving_half
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-POLICE, DELIVERY = "police.marchshire", "delivery-1"
+POLICE, DELIVERY = "police.marchshire", "delivery-0000000000001"
 MESSAGE = "0193c0de-0000-7000-8000-000000000001"
 
 
 def tell(signer: SigningKeys, message_id: str = MESSAGE) -> bytes:
     recall = Recall(
-        recall_id="recall-000000000001",
+        recall_id="recall-000000000000001",
         sender=POLICE,
         message_id=message_id,
-        referral_id="referral-0000000001",
+        referral_id="referral-0000000000001",
         manifest_digest="m" * 43,
         reason_code="sent_in_error",
         issued_at=NOW,
@@ -58,6 +58,7 @@ def test_a_recall_that_its_sender_did_not_sign_does_not_take_the_place_of_the_on
         keeper=anything,
         clock=lambda: NOW,
         real_clock=lambda: NOW,
+        erase_files=lambda _: 0,
     )
     other = "0193c0de-0000-7000-8000-000000000002"
     for bogus in (tell(stranger), tell(signer, other), canonical_bytes({"code": "RECALLED", "delivery_id": DELIVERY})):

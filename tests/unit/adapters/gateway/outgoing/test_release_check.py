@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 POLICE, CSC, SCHOOL, GONE = "police.marchshire", "csc.marchshire", "school.oakfield", "education.marchshire"
 MANIFEST = "m" * 43
 MESSAGE = "0193c0de-0000-7000-8000-000000000001"
-CHILD, SIBLING = "subject-child", "subject-sibling"
+CHILD, SIBLING = "subject-000000000child", "subject-0000000sibling"
 
 
 def make_person(name: str, agency: str, roles: tuple[str, ...] = ("approver",)) -> tuple[SigningKeys, Person]:
@@ -83,14 +83,14 @@ def make_sent(agency: str = CSC, role: str = "csc") -> SentDelivery:
         )
 
     sections = [
-        section("section-c10", Compartment.C10, Form.FULL),
-        section("section-c04f", Compartment.C04, Form.FULL),
-        section("section-c04s", Compartment.C04, Form.SUMMARY),
-        section("section-c07", Compartment.C07, Form.SUMMARY),
-        section("section-sib", Compartment.C01, Form.FULL, SIBLING),
-        section("section-own", Compartment.C01, Form.FULL, CHILD),
+        section("section-00000000000c10", Compartment.C10, Form.FULL),
+        section("section-0000000000c04f", Compartment.C04, Form.FULL),
+        section("section-0000000000c04s", Compartment.C04, Form.SUMMARY),
+        section("section-00000000000c07", Compartment.C07, Form.SUMMARY),
+        section("section-00000000000sib", Compartment.C01, Form.FULL, SIBLING),
+        section("section-00000000000own", Compartment.C01, Form.FULL, CHILD),
     ]
-    request = DeliveryRequest(delivery_id="delivery-1", agency=agency, role=role, purpose="safeguard_child")
+    request = DeliveryRequest(delivery_id="delivery-0000000000001", agency=agency, role=role, purpose="safeguard_child")
     header = RoutingHeader(
         case=CaseFacts(kind="CP_S47", area="E10999001"),
         lawful_basis=LawfulBasis(art6="c"),
@@ -107,14 +107,14 @@ def make_sent(agency: str = CSC, role: str = "csc") -> SentDelivery:
 def approve(signer: SigningKeys = ANN, **changes: Any) -> dict[str, Any]:
     """Return a basis as the hub passes it on."""
     fields: dict[str, Any] = {
-        "approval_id": "approval-1",
+        "approval_id": "approval-0000000000001",
         "action": "release",
         "approver": "ann.lee",
         "approver_agency": POLICE,
         "approver_role": "approver",
         "message_id": MESSAGE,
         "manifest_digest": MANIFEST,
-        "delivery_id": "delivery-1",
+        "delivery_id": "delivery-0000000000001",
         "recipient": CSC,
         "compartments": ("C10",),
         "reason_code": "need_to_know",
@@ -132,7 +132,7 @@ def ask(bases: list[Any], sections: list[str], *, sent: SentDelivery | None = No
 
 
 def test_an_approved_section_is_given() -> None:
-    ask([approve()], ["section-c10"])
+    ask([approve()], ["section-00000000000c10"])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_an_approved_section_is_given() -> None:
         (lambda: [approve(JOE, approver="joe.lee")], "a role that they lack"),
         (lambda: [approve(JOE, approver="joe.lee", approver_role="clerk")], "a role that may not approve"),
         (lambda: [approve(manifest_digest="x" * 43)], "another message"),
-        (lambda: [approve(delivery_id="delivery-2")], "another delivery"),
+        (lambda: [approve(delivery_id="delivery-0000000000002")], "another delivery"),
         (lambda: [approve(recipient=SCHOOL)], "another recipient"),
         (lambda: [approve(action="refuse")], "a refusal"),
         (lambda: [approve(action="review_embargo", compartments=())], "a review"),
@@ -159,47 +159,51 @@ def test_an_approved_section_is_given() -> None:
 )
 def test_what_proves_nothing_gives_nothing(basis: Any, why: str) -> None:
     with pytest.raises(ReleaseNotProven):
-        ask(basis(), ["section-c10"])
+        ask(basis(), ["section-00000000000c10"])
 
 
-@pytest.mark.parametrize("section", ["section-c07", "section-c04f", "section-of-nobody"])
+@pytest.mark.parametrize("section", ["section-00000000000c07", "section-0000000000c04f", "section-of-nobody"])
 def test_no_approval_gives_more_than_the_signed_matrix(section: str) -> None:
     with pytest.raises(ReleaseNotProven):
         ask([approve(compartments=("C04", "C07", "C10"))], [section])
 
 
 def test_the_partnerships_own_approver_counts_wherever_they_work() -> None:
-    ask([approve(KIM, approver="kim.lee", approver_agency=SCHOOL)], ["section-c10"])
+    ask([approve(KIM, approver="kim.lee", approver_agency=SCHOOL)], ["section-00000000000c10"])
 
 
 def test_a_release_of_the_whole_gives_the_matrix_form() -> None:
-    ask([approve(compartments=())], ["section-c04s", "section-own"])
+    ask([approve(compartments=())], ["section-0000000000c04s", "section-00000000000own"])
 
 
 def test_a_school_gets_its_own_child_alone() -> None:
     sent = make_sent(SCHOOL, "dsl")
-    ask([approve(compartments=(), recipient=SCHOOL)], ["section-own"], sent=sent)
+    ask([approve(compartments=(), recipient=SCHOOL)], ["section-00000000000own"], sent=sent)
     with pytest.raises(ReleaseNotProven):
-        ask([approve(compartments=(), recipient=SCHOOL)], ["section-sib"], sent=sent)
+        ask([approve(compartments=(), recipient=SCHOOL)], ["section-00000000000sib"], sent=sent)
 
 
 def test_two_people_where_two_are_needed() -> None:
     needed = {"C10": 2}
-    twice = [approve(), approve(approval_id="approval-2")]
+    twice = [approve(), approve(approval_id="approval-0000000000002")]
     with pytest.raises(ReleaseNotProven):
-        ask(twice, ["section-c10"], needed=needed)
-    ask([approve(), approve(BOB, approver="bob.lee", approval_id="approval-2")], ["section-c10"], needed=needed)
+        ask(twice, ["section-00000000000c10"], needed=needed)
+    ask(
+        [approve(), approve(BOB, approver="bob.lee", approval_id="approval-0000000000002")],
+        ["section-00000000000c10"],
+        needed=needed,
+    )
 
 
 def test_a_release_of_the_whole_needs_as_many_people_as_the_default_says() -> None:
     needed = {"default": 2}
     first = approve(compartments=())
-    twice = [first, approve(compartments=(), approval_id="approval-2")]
+    twice = [first, approve(compartments=(), approval_id="approval-0000000000002")]
     for too_few in ([first], twice):
         with pytest.raises(ReleaseNotProven):
-            ask(too_few, ["section-c04s"], needed=needed)
-    second = approve(BOB, approver="bob.lee", approval_id="approval-2", compartments=())
-    ask([first, second], ["section-c04s"], needed=needed)
+            ask(too_few, ["section-0000000000c04s"], needed=needed)
+    second = approve(BOB, approver="bob.lee", approval_id="approval-0000000000002", compartments=())
+    ask([first, second], ["section-0000000000c04s"], needed=needed)
 
 
 def test_a_claim_of_danger_gives_the_matrix_and_no_more() -> None:
@@ -216,18 +220,18 @@ def test_a_claim_of_danger_gives_the_matrix_and_no_more() -> None:
         body = sign_object("control", of, AGENCY_KEYS)
         return [{"type": "control", "object": parse_object(body, max_bytes=1 << 20)}]
 
-    ask(basis(claim), ["section-own"])
-    for section in ("section-c10", "section-c07", "section-c04f"):
+    ask(basis(claim), ["section-00000000000own"])
+    for section in ("section-00000000000c10", "section-00000000000c07", "section-0000000000c04f"):
         with pytest.raises(ReleaseNotProven):
             ask(basis(claim), [section])
     changes: list[dict[str, Any]] = [{"agency": CSC}, {"agency": SCHOOL}, {"manifest_digest": "x" * 43}]
     for forged in [claim.model_copy(update=change) for change in changes]:
         with pytest.raises(ReleaseNotProven):
-            ask(basis(forged), ["section-own"])
+            ask(basis(forged), ["section-00000000000own"])
 
 
 def test_nothing_asked_or_something_unsealed_is_refused() -> None:
-    for sections in ([], ["section-c10", "section-of-nobody"]):
+    for sections in ([], ["section-00000000000c10", "section-of-nobody"]):
         with pytest.raises(ReleaseNotProven):
             ask([approve()], sections)
 
@@ -235,4 +239,4 @@ def test_nothing_asked_or_something_unsealed_is_refused() -> None:
 def test_a_delivery_of_another_agency_is_not_mistaken() -> None:
     sent = replace(make_sent(), manifest_digest="z" * 43)
     with pytest.raises(ReleaseNotProven):
-        ask([approve()], ["section-c10"], sent=sent)
+        ask([approve()], ["section-00000000000c10"], sent=sent)

@@ -105,7 +105,7 @@ def lie_in_plan(change: Any) -> Any:
 
 
 def add_ghost(decisions: list[dict[str, Any]]) -> None:
-    decisions.append(decisions[0] | {"delivery_id": "ghost-0001", "recipient": "police.marchshire-ops"})
+    decisions.append(decisions[0] | {"delivery_id": "ghost-0000000000000001", "recipient": "police.marchshire-ops"})
 
 
 def swap_recipient(decisions: list[dict[str, Any]]) -> None:
