@@ -159,7 +159,7 @@ async def list_agencies(
             "SELECT agency FROM agency_queues WHERE provisioned_at IS NOT NULL AND removed_at IS NULL"
         )
     }
-    cosigned = await _read_cosigned(connection, ids)
+    cosigned = await _read_cosigned(connection, snapshot.directory.witnesses.agencies)
     lines = []
     for found in shown:
         usable = [k for k in snapshot.encryption_keys.get(found.id, ()) if k.not_before <= now < k.not_after]
@@ -216,10 +216,10 @@ async def _read_last_heard(connection: Connection, agencies: Sequence[str]) -> d
 
 
 async def _read_cosigned(connection: Connection, agencies: Sequence[str]) -> dict[str, Any]:
-    # Ordered by the index (witness, size): by size alone, one that never cosigned would cost a walk through everybody's.
+    # Asked for witnesses alone: for one that never cosigned, a walk through everybody's may look cheap to the planner.
     rows = await connection.fetch(
         "SELECT a.agency, c.size, c.received_at FROM unnest($1::text[]) AS a (agency) CROSS JOIN LATERAL"
-        " (SELECT size, received_at FROM log_cosignatures WHERE witness = a.agency ORDER BY witness DESC, size DESC LIMIT 1) c",
+        " (SELECT size, received_at FROM log_cosignatures WHERE witness = a.agency ORDER BY size DESC LIMIT 1) c",
         list(agencies),
     )
     return {row["agency"]: row for row in rows}

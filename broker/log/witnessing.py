@@ -124,7 +124,7 @@ async def read_witness_state(connection: Connection, witnesses: Sequence[str], q
     )
     seen = await connection.fetch(
         "SELECT w.witness, c.received_at AS at FROM unnest($1::text[]) AS w (witness) CROSS JOIN LATERAL"
-        " (SELECT received_at FROM log_cosignatures WHERE witness = w.witness ORDER BY witness DESC, size DESC LIMIT 1) c",
+        " (SELECT received_at FROM log_cosignatures WHERE witness = w.witness ORDER BY size DESC LIMIT 1) c",
         list(witnesses),
     )
     return WitnessState(
