@@ -1,9 +1,11 @@
 """Builds the worker: the one place that knows which objects there are. The API has a wiring of its own (``broker.api.wiring``)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import structlog
@@ -58,6 +60,36 @@ class Deciders:
         return self._shelf.engine_for(snapshot), NO_REGISTERS
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """A worker's connections to RabbitMQ: publishing and consuming apart, and one for what RabbitMQ gave up on."""
+
+    publisher: BatchPublisher
+    consumer: BatchConsumer
+    dead_letters: BatchConsumer
+
+    async def close(self) -> None:
+        """Close all of them."""
+        await self.consumer.close()
+        await self.dead_letters.close()
+        await self.publisher.close()
+
+
+def open_links(config: HubConfig) -> Links:
+    """Return the connections, which open when they are first used."""
+    return Links(
+        BatchPublisher(config.amqp.model_copy(update={"name": "safelane-hub-publish"})),
+        BatchConsumer(
+            config.amqp.model_copy(update={"name": "safelane-hub-consume"}),
+            tuple(INTAKE_QUEUES.values()),
+            prefetch=config.worker.prefetch,
+        ),
+        BatchConsumer(
+            config.amqp.model_copy(update={"name": "safelane-hub-quarantine"}), (QUARANTINE_QUEUE,), prefetch=16
+        ),
+    )
+
+
 class Worker:
     """A hub worker: intake, relay and replays over one pool and two connections to RabbitMQ."""
 
@@ -77,33 +109,48 @@ class Worker:
             ConfigInvalid: the configuration is wrong.
             IntegrityBroken: something must not be released on; the process must end and be looked at.
         """
-        config, settings = self._config, self._config.worker
+        config = self._config
         log = LogWriter(config.log.origin, read_log_key(config.log.key_file), epoch=config.log.epoch)
         shelf = PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack))
         authority = read_authority_keys(config.trust_file)
         pool = self._pool = await self._open_pool(config.postgres.read_dsn("worker"))
         if pool is None:
             return
-        publisher = BatchPublisher(config.amqp.model_copy(update={"name": "safelane-hub-publish"}))
-        consumer = BatchConsumer(
-            config.amqp.model_copy(update={"name": "safelane-hub-consume"}),
-            tuple(INTAKE_QUEUES.values()),
-            prefetch=settings.prefetch,
-        )
-        queues = QueueNames()
+        links = open_links(config)
+        try:
+            await self._declare_topology()
+            await self._lodge(pool, shelf)
+            _log.info("worker.started", installed_policy_digest=shelf.installed.pack.digest)
+            async with asyncio.TaskGroup() as tasks:
+                for step in self._list_steps(pool, links, Registry(pool, authority, read_real_clock), log, shelf):
+                    tasks.create_task(step)
+        finally:
+            await links.close()
+            await asyncio.wait_for(pool.close(), timeout=10)
+
+    def _list_steps(
+        self, pool: asyncpg.Pool, links: Links, snapshots: Registry, log: LogWriter, shelf: PackShelf
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Return what the worker does side by side until it stops: intake, relay, quarantine, replays, decisions made again, sweeps."""
+        settings, queues, stop = self._config.worker, QueueNames(), self._stop
+        deciders = Deciders(shelf)
+        clocks = Times(read_real_clock, self._business)
         times = DispatchTimes(lease=settings.lease, offer_first=settings.offer_again_after)
         dispatcher = Dispatcher(
-            pool=pool, publisher=publisher, queues=queues, clock=read_real_clock, times=times, observe=self._observe
+            pool=pool,
+            publisher=links.publisher,
+            queues=queues,
+            clock=read_real_clock,
+            times=times,
+            observe=self._observe,
         )
-        snapshots = Registry(pool, authority, read_real_clock)
-        deciders = Deciders(shelf)
         intake = Intake(
             pool=pool,
             log=log,
             snapshots=snapshots,
             deciders=deciders,
             queues=queues,
-            times=Times(read_real_clock, self._business),
+            times=clocks,
             lease=settings.lease,
             observe=self._observe,
         )
@@ -118,7 +165,7 @@ class Worker:
             give_up_after=settings.give_up_after,
         )
         self.loop = IntakeLoop(
-            consumer=consumer,
+            consumer=links.consumer,
             intake=intake,
             dispatcher=dispatcher,
             observe=self._observe,
@@ -126,43 +173,22 @@ class Worker:
             batch_linger_seconds=settings.batch_linger_ms / 1000,
             most_under_way=settings.batches_under_way,
         )
-        replayer = Replayer(pool, intake, dispatcher)
-        dead_letters = BatchConsumer(
-            config.amqp.model_copy(update={"name": "safelane-hub-quarantine"}), (QUARANTINE_QUEUE,), prefetch=16
-        )
-        drainer = Drainer(dead_letters, intake, dispatcher)
-        redecider = Redecider(
-            pool=pool,
-            log=log,
-            snapshots=snapshots,
-            deciders=deciders,
-            times=Times(read_real_clock, self._business),
-            observe=self._observe,
-        )
-        sweeper = Sweeper(
-            pool=pool,
-            log=log,
-            snapshots=snapshots,
-            deciders=deciders,
-            times=Times(read_real_clock, self._business),
-            observe=self._observe,
-        )
-        try:
-            await self._declare_topology()
-            await self._lodge(pool, shelf)
-            _log.info("worker.started", installed_policy_digest=shelf.installed.pack.digest)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.loop.run(self._stop))
-                tasks.create_task(relay.run(self._stop, every_seconds=settings.relay_every_seconds))
-                tasks.create_task(drainer.run(self._stop))
-                tasks.create_task(replayer.run(self._stop, every_seconds=settings.relay_every_seconds))
-                tasks.create_task(redecider.run(self._stop, every_seconds=settings.relay_every_seconds))
-                tasks.create_task(sweeper.run(self._stop, every_seconds=settings.relay_every_seconds))
-        finally:
-            await consumer.close()
-            await dead_letters.close()
-            await publisher.close()
-            await asyncio.wait_for(pool.close(), timeout=10)
+        registers: dict[str, Any] = {
+            "pool": pool,
+            "log": log,
+            "snapshots": snapshots,
+            "deciders": deciders,
+            "times": clocks,
+        }
+        every = settings.relay_every_seconds
+        return [
+            self.loop.run(stop),
+            relay.run(stop, every_seconds=every),
+            Drainer(links.dead_letters, intake, dispatcher).run(stop),
+            Replayer(pool, intake, dispatcher).run(stop, every_seconds=every),
+            Redecider(**registers, observe=self._observe).run(stop, every_seconds=every),
+            Sweeper(**registers, observe=self._observe).run(stop, every_seconds=every),
+        ]
 
     def stop(self) -> None:
         """Ask the worker to finish what is under way and end."""

@@ -10,7 +10,8 @@ from broker.console.context import ConsoleContext
 from broker.console.page import Page
 from broker.console.pages import PAGES
 from broker.console.problems import install_problem_pages, show_fault
-from broker.console.routing import Pages, RoutePolicy
+from broker.console.route_policy import RoutePolicy
+from broker.console.routing import Pages
 from broker.console.security import REQUEST_SECONDS, Guard
 from broker.store.pool import translate_errors
 from schemas.errors import NotFound, SafelaneError

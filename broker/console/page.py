@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -15,13 +15,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from broker.console.attempts import DENIAL
 from broker.console.context import ConsoleContext
 from broker.console.forms import Form
+from broker.console.route_policy import NavigationItem, RoutePolicy
 from broker.console.sessions import Viewer, find_viewer, leave_notice
 from broker.console.visits import SESSION_COOKIE, Visit, new_visit, read_visit, write_visit
 from broker.store.pool import Connection, translate_errors
 from schemas.errors import MalformedMessage, NotAuthenticated, NotPermitted
-
-if TYPE_CHECKING:
-    from broker.console.routing import NavigationItem, RoutePolicy
 
 ACQUIRE_SECONDS: Final = 10
 MAX_FIELDS: Final = 300
@@ -51,7 +49,7 @@ class FormOutOfDate(NotPermitted):
 class PageContext:
     """What an endpoint works with."""
 
-    def __init__(self, context: ConsoleContext, request: Request, policy: "RoutePolicy | None") -> None:
+    def __init__(self, context: ConsoleContext, request: Request, policy: RoutePolicy | None) -> None:
         """Start without knowing who is looking."""
         self.context = context
         self.request = request
@@ -211,7 +209,7 @@ class PageContext:
             limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-async def admit(request: Request, policy: "RoutePolicy") -> PageContext:
+async def admit(request: Request, policy: RoutePolicy) -> PageContext:
     """Let a request in, or raise. The read event is written last, in a transaction of its own.
 
     Raises:

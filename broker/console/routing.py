@@ -4,47 +4,16 @@
 the little that needs no session. The application refuses to start with a route that came in another way.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 
 from broker.console.access import CONFIRMED, Capability
 from broker.console.page import PageContext, admit
+from broker.console.route_policy import NavigationItem, RoutePolicy, Subject
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-Subject = Callable[[Request], str | Awaitable[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class RoutePolicy:
-    """Who may use a route, and what is logged before it answers.
-
-    Attributes:
-        capability: what the viewer's roles must allow; none for a public route.
-        action: the code of the read event; none where nothing is read (forms' targets log what they change).
-        confirmed: whether a fresh second factor is needed.
-        subject: what the read event says of the request; by default the values in its path. It may look up which of them are known.
-    """
-
-    method: str
-    path: str
-    folder: str
-    capability: Capability | None
-    action: str | None
-    confirmed: bool
-    subject: Subject
-
-
-@dataclass(frozen=True, slots=True)
-class NavigationItem:
-    """A link of the primary navigation, shown to whoever may follow it."""
-
-    text: str
-    path: str
-    capability: Capability
-    order: int
 
 
 class Pages:

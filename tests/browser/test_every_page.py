@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.console.access import GRANTED, Capability
-from broker.console.routing import RoutePolicy
+from broker.console.route_policy import RoutePolicy
 from tests.support.browser import People, assert_accessible, assert_no_sideways_scroll
 from tests.support.console import ConsoleSite
 from tests.support.console_paths import fill_path, list_pages

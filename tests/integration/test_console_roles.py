@@ -7,7 +7,7 @@ import pytest
 
 from broker.console.access import GRANTED, Capability
 from broker.console.app import list_policies
-from broker.console.routing import RoutePolicy
+from broker.console.route_policy import RoutePolicy
 from tests.support.console import AGENCY, ConsoleSite
 from tests.support.console_paths import SKIPPED, fill_path
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from broker.console.access import Role
 from broker.console.app import list_policies
-from broker.console.routing import RoutePolicy
+from broker.console.route_policy import RoutePolicy
 from broker.console.sessions import digest_secret
 from tests.support.console import AGENCY, ConsoleSite, quarantine_message, record_consent
 
