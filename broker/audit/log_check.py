@@ -26,6 +26,8 @@ from schemas.witnesses import read_witness_keys
 
 DRAWN: Final = 50
 """Entries that one check proves."""
+_LAST_POSITION: Final = 2**63 - 1
+"""What PostgreSQL's bigint holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ async def prove_position(connection: Connection, directory: Directory, position:
         NotFound: the log has no such entry.
         SignatureInvalid, IntegrityBroken: the log is not what it should be.
     """
+    if not 0 <= position <= _LAST_POSITION:
+        raise NotFound("the log has no such event", field="position")
     entry = await connection.fetchval("SELECT entry FROM log_entries WHERE position = $1", position)
     newest = await connection.fetchval("SELECT max(size) FROM log_checkpoints")
     if entry is None or newest is None or newest <= position:

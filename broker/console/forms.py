@@ -6,7 +6,7 @@ from datetime import date, datetime, time
 
 from starlette.datastructures import FormData
 
-from schemas.errors import SafelaneError
+from schemas.errors import MalformedMessage, SafelaneError
 from schemas.local_time import LONDON
 
 MAX_TEXT = 2000
@@ -21,10 +21,16 @@ class Form:
 
     @classmethod
     def from_data(cls, data: FormData) -> "Form":
-        """Keep text fields; files are not among them."""
+        """Keep text fields; files are not among them.
+
+        Raises:
+            MalformedMessage: a field holds a NUL, which PostgreSQL's text cannot.
+        """
         values: dict[str, list[str]] = {}
         for name, value in data.multi_items():
             if isinstance(value, str):
+                if "\0" in value:
+                    raise MalformedMessage("holds a character that no keyboard types", field=name)
                 values.setdefault(name, []).append(value)
         return cls(values)
 

@@ -21,6 +21,8 @@ LISTS: Final = ("event", "kind", "state", "rule")
 """Members of a search that may have several values."""
 SINGLE: Final = ("agency", "id", "token", "person")
 DAYS: Final = ("since", "until")
+FIRST_DAY: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
 _WRONG: Final = "Enter an id or a code: letters, digits and . _ : | / + # - without spaces"
 _FIELDS: Final = (*LISTS, *SINGLE, *(f"{day}-{part}" for day in DAYS for part in ("day", "month", "year")))
 
@@ -31,6 +33,11 @@ def read_form(query: QueryParams) -> tuple[Form, SearchFilter | None]:
     members: dict[str, Any] = {name: tuple(form.values.get(name, ())) for name in LISTS}
     members |= {name: form.text(name, most=200) for name in SINGLE}
     first, last = form.day("since"), form.day("until")
+    for name, day in (("since", first), ("until", last)):
+        if day and not FIRST_DAY <= day <= LAST_DAY:
+            form.fail(name, f"Enter a date between {FIRST_DAY.year} and {LAST_DAY.year}")
+    if form.errors:
+        return form, None
     members |= {"since": _begin(first), "until": _begin(last + timedelta(days=1)) if last else None}
     if first and last and first > last:
         form.fail("until", "The last day must be the same as or after the first day")

@@ -105,6 +105,8 @@ class Guard:
             return self.show_fault(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             return self.show_fault(Request(scope), HTTPStatus.REQUEST_URI_TOO_LONG)
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:  # PostgreSQL's text cannot hold it
+            return self.show_fault(Request(scope), HTTPStatus.BAD_REQUEST)
         return None
 
     async def _answer(self, status: HTTPStatus, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:

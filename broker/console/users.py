@@ -65,18 +65,20 @@ class NewUser:
     expires_at: datetime | None = None
 
 
-async def list_users(connection: Connection) -> list[User]:
-    """Return all accounts by name."""
-    return [_read_user(row) for row in await connection.fetch(f"{_SELECT} ORDER BY u.name")]
+async def list_users(connection: Connection, *, agency: str | None = None) -> list[User]:
+    """Return all accounts by name; of one agency's people if ``agency`` is given."""
+    rows = await connection.fetch(f"{_SELECT} WHERE $1::text IS NULL OR u.agency = $1 ORDER BY u.name", agency)
+    return [_read_user(row) for row in rows]
 
 
-async def read_user(connection: Connection, user_id: UUID) -> User:
+async def read_user(connection: Connection, user_id: UUID, *, agency: str | None = None) -> User:
     """Return one account.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none, or it is of none of ``agency``'s people, if that is given.
     """
-    return _require_row(await connection.fetchrow(f"{_SELECT} WHERE u.user_id = $1", user_id))
+    query = f"{_SELECT} WHERE u.user_id = $1 AND ($2::text IS NULL OR u.agency = $2)"
+    return _require_row(await connection.fetchrow(query, user_id, agency))
 
 
 async def find_user(connection: Connection, name: str) -> User:

@@ -64,8 +64,7 @@ async def check_approval(
     if approval.action in ON_EMBARGO and sender != person.agency:
         raise NotPermitted("an embargo is its owner's", field="approval.approver_agency")
     # An agency names only its own people: it cannot shut out another's approver by naming them as who broke the glass.
-    claims = await register_store.list_claims(connection, message_id)
-    claimants = {row["person"] for row in claims if row["agency"] == person.agency}
+    claimants = await register_store.list_claimants(connection, message_id, person.agency)
     if approval.action is ApprovalAction.REVIEW_BREAK_GLASS:
         row = await register_store.read_message(connection, message_id)
         claimed = read_stored(row).header.policy.break_glass if row is not None else None

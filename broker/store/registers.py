@@ -196,6 +196,14 @@ async def list_claims(connection: Connection, message_id: UUID, before: int | No
     )
 
 
+async def list_claimants(connection: Connection, message_id: UUID, agency: str) -> set[str]:
+    """Return the people of ``agency`` who claimed to break the glass on a message. Needs no signed bytes, which the console's role cannot read."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT person FROM break_glass_claims WHERE message_id = $1 AND agency = $2", message_id, agency
+    )
+    return {row["person"] for row in rows}
+
+
 async def list_consents(
     connection: Connection, tokens: Sequence[str], before: int | None = None
 ) -> Sequence[asyncpg.Record]:

@@ -273,12 +273,7 @@ def write_console_config(
 ) -> tuple[Path, str, Sealer, LogVerifier]:
     """Write a hub configuration whose console part works; return its file, the address, the sealer and the log's verifier."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = pki.issue_server("console")
-    secret = secrets.token_bytes(32)
-    port = find_free_port()
-    url = f"https://localhost:{port}"
-    (folder / "console.secret").write_text(base64.b64encode(secret).decode())
-    (folder / "console.dsn").write_text(with_login(dsn, "safelane_console"))
+    part, sealer = write_console_part(folder, dsn, pki, **console)
     (folder / "log.jwk").write_text(json.dumps(jwk))
     unused = {"ca_file": "unused", "cert_file": "unused", "key_file": "unused"}
     document = {
@@ -287,19 +282,30 @@ def write_console_config(
         "postgres": {"worker_dsn_file": "unused", "api_dsn_file": "unused", "console_dsn_file": "console.dsn"},
         "amqp": {"port": 5671, "vhost": "unused", "name": "hub", **unused},
         "log": {"origin": LOG_ORIGIN, "key_file": "log.jwk"},
-        "console": {
-            "public_url": url,
-            "listen_port": port,
-            "certificate_file": str(server.cert_file),
-            "key_file": str(server.key_file),
-            "secret_file": "console.secret",
-            "partnership": "Marchshire partnership",
-            **console,
-        },
+        "console": part,
     }
     path = folder / "hub.yaml"
     path.write_text(yaml.safe_dump(document))
-    return path, url, Sealer(secret), LogVerifier.from_text(write_verifier(LOG_ORIGIN, public_part(jwk)))
+    return path, part["public_url"], sealer, LogVerifier.from_text(write_verifier(LOG_ORIGIN, public_part(jwk)))
+
+
+def write_console_part(folder: Path, dsn: str, pki: Pki, **console: Any) -> tuple[dict[str, Any], Sealer]:
+    """Write a console's secret and ``console.dsn`` into ``folder``; return the console part of a hub's configuration, and the sealer."""
+    server = pki.issue_server("console")
+    secret = secrets.token_bytes(32)
+    port = find_free_port()
+    (folder / "console.secret").write_text(base64.b64encode(secret).decode())
+    (folder / "console.dsn").write_text(with_login(dsn, "safelane_console"))
+    part = {
+        "public_url": f"https://localhost:{port}",
+        "listen_port": port,
+        "certificate_file": str(server.cert_file),
+        "key_file": str(server.key_file),
+        "secret_file": "console.secret",
+        "partnership": "Marchshire partnership",
+        **console,
+    }
+    return part, Sealer(secret)
 
 
 def start_console(config_file: Path, url: str, folder: Path, ca_file: Path) -> ServerProcess:

@@ -1,9 +1,8 @@
 """A real OpenID Connect provider (oidc-provider, run by the wheel's Node.js), and a console that people sign in to through it."""
 
-import asyncio
+import json
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,7 @@ import pytest
 from deploy.console_assets import find_node
 from deploy.local.pki import Pki
 from deploy.local.processes import ServerProcess, accepts_connections, find_free_port
-from tests.support.console import ConsoleSite, found_directory, start_console, write_console_config
+from tests.support.console import ConsoleSite, start_console, write_console_config
 from tests.support.node_packages import find_packages
 
 SCRIPT: Final = Path(__file__).parents[1] / "browser" / "provider.mjs"
@@ -38,10 +37,8 @@ def oidc_console(console: ConsoleSite, tmp_path_factory: pytest.TempPathFactory)
     issuer = f"https://localhost:{port}"
     secret = secrets.token_urlsafe(32)
     (folder / "client.secret").write_text(secret)
-    with ThreadPoolExecutor(max_workers=1) as aside:
-        trust = console.folder / "authority" / "trust.json"
-        if not trust.exists():
-            trust = aside.submit(asyncio.run, found_directory(console.dsn, folder)).result(timeout=120)
+    trust = console.folder / "authority" / "trust.json"
+    log_jwk = json.loads((console.folder / "log.jwk").read_text())
     oidc = {
         "issuer": issuer,
         "client_id": "safelane",
@@ -50,7 +47,7 @@ def oidc_console(console: ConsoleSite, tmp_path_factory: pytest.TempPathFactory)
         "ca_file": str(pki.ca_file),
         "acr_values": [TWO_FACTORS],
     }
-    config_file, url, sealer, log = write_console_config(folder, console.dsn, pki, trust, oidc=oidc)
+    config_file, url, sealer, log = write_console_config(folder, console.dsn, pki, trust, log_jwk, oidc=oidc)
     provider = start_provider(folder, pki, port, secret, f"{url}/sign-in/organisation/answer")
     process = start_console(config_file, url, folder, pki.ca_file)
     site = replace(console, url=url, folder=folder, config_file=config_file, process=process, sealer=sealer, log=log)

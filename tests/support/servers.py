@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def postgres(shared_stack: LocalStack) -> LocalStack:
 @pytest_asyncio.fixture
 async def rabbit_vhost(rabbit: LocalStack) -> AsyncIterator[RabbitVhost]:
     """A virtual host of this test's own, on the shared node."""
+    async with open_vhost(rabbit) as vhost:
+        yield vhost
+
+
+@asynccontextmanager
+async def open_vhost(rabbit: LocalStack) -> AsyncIterator[RabbitVhost]:
+    """Yield a new virtual host with the hub's topology, and delete it afterwards."""
     vhost = f"test-{uuid.uuid4().hex[:12]}"
     settings = rabbit.administration_settings(vhost=vhost).model_copy(update={"settle_seconds": 0.0})
     administration = RabbitAdministration(settings)

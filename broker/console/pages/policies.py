@@ -14,17 +14,17 @@ from broker.console.access import Capability
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.console.services import Rehearsal
+from broker.console.signed_decisions import take_signed
 from broker.decisions.bundle import load_stored, write_digest
 from broker.decisions.pack import PolicyPack
 from broker.intake.activating import PackState, read_packs
-from broker.intake.handing_in import HandingIn
 from broker.store.policies import read_pack
 from schemas.canonical import canonical_bytes
-from schemas.errors import NotFound, NotPermitted, SafelaneError
+from schemas.errors import NotFound
+from schemas.objects.approval import ApprovalAction
 
 REHEARSED: Final = 200
 REHEARSAL_SECONDS: Final = 60.0
-MAX_SIGNED: Final = 64 * 1024
 
 pages = Pages("policies", navigation=("Policies", "/policies", Capability.READ_POLICIES, 60))
 
@@ -69,22 +69,8 @@ async def rehearse(page: Page, policy_digest: str) -> Response:
 @pages.act("/policies/{policy_digest}/hand-in", capability=Capability.CHANGE_POLICIES)
 async def approve(page: Page, policy_digest: str) -> Response:
     """Take in a signed approval of this pack."""
-    person = page.user.person_id
-    if person is None:
-        raise NotPermitted("your account names no person of the directory, so you cannot approve: ask an operator")
     await _read(page, policy_digest)
-    signed = page.form.text("signed", required="Paste what safelane review sign printed", most=MAX_SIGNED)
-    if not page.form.errors:
-        context = page.context
-        try:
-            body = canonical_bytes(json.loads(signed))
-            handing_in = HandingIn(context.pool, context.log, context.registry)
-            await handing_in.take(body, person, real_now=context.clock(), now=context.business_clock())
-        except ValueError:
-            page.form.fail("signed", "This is not what safelane review sign prints. Paste all of it")
-        except SafelaneError as error:
-            page.form.fail("signed", f"It was not taken: {error.detail or error.public_message}")
-    if page.form.errors:
+    if not await take_signed(page, {ApprovalAction.ACTIVATE_POLICY}, {"policy_digest": write_digest(policy_digest)}):
         return await _show(page, policy_digest)
     return await page.redirect(f"/policies/{policy_digest}", notice="Your signed approval is registered and logged.")
 

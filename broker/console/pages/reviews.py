@@ -3,7 +3,6 @@
 The console never has that key: it prepares what is to be signed, and takes in what ``safelane review sign`` made of it.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -13,12 +12,12 @@ from fastapi import Response
 from broker.console.access import Capability
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
+from broker.console.signed_decisions import require_person, take_signed
 from broker.intake.approving import read_members
-from broker.intake.handing_in import HandingIn
 from broker.store import reviewing
 from schemas.canonical import canonical_bytes
 from schemas.codes import Compartment
-from schemas.errors import Conflict, NotFound, NotPermitted, SafelaneError
+from schemas.errors import Conflict, NotFound
 
 STATES: Final = ("open", "released", "refused", "done", "all")
 REASONS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -40,7 +39,6 @@ REASONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """What may be decided, and the reasons that may be given for it, by code (``schemas.clear_codes.Reason``)."""
-MAX_SIGNED: Final = 64 * 1024
 
 pages = Pages("reviews", navigation=("Reviews", "/reviews", Capability.READ_REVIEWS, 30))
 
@@ -69,7 +67,7 @@ async def claim(page: Page, message_id: UUID, delivery_id: str) -> Response:
         NotPermitted: the account is no person of the directory.
         Conflict: it is decided, or somebody else has it.
     """
-    person = _require_person(page)
+    person = require_person(page)
     now = page.context.business_clock()
     async with page.transaction() as connection:
         if not await reviewing.claim_hold(
@@ -92,7 +90,7 @@ async def claim(page: Page, message_id: UUID, delivery_id: str) -> Response:
 @pages.act("/reviews/{message_id}/{delivery_id}/prepare", capability=Capability.DECIDE_REVIEWS)
 async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
     """Prepare what the approver is to sign, and show how."""
-    _require_person(page)
+    require_person(page)
     form = page.form
     row, approvals = await _read(page, message_id, delivery_id)
     action = next(iter(form.choices("action", REASONS, required="Choose what you decide")), "")
@@ -111,7 +109,7 @@ async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
         "reason_code": reason,
     }
     if action == "release":
-        members["compartments"] = chosen
+        members["compartments"] = choose_compartments(row, chosen)
         first = next((a["approval_id"] for a in approvals if a["action"] == "release"), None)
         members |= {"joins": first} if first else {}
     return await page.render(
@@ -122,34 +120,31 @@ async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
 @pages.act("/reviews/{message_id}/{delivery_id}/hand-in", capability=Capability.DECIDE_REVIEWS)
 async def hand_in(page: Page, message_id: UUID, delivery_id: str) -> Response:
     """Take in a signed approval: it is verified, registered, logged, and the delivery decided again."""
-    person = _require_person(page)
-    signed = page.form.text("signed", required="Paste what safelane review sign printed", most=MAX_SIGNED)
     await _read(page, message_id, delivery_id)
-    if not page.form.errors:
-        context = page.context
-        try:
-            handing_in = HandingIn(context.pool, context.log, context.registry)
-            body = canonical_bytes(json.loads(signed))
-            await handing_in.take(body, person, real_now=context.clock(), now=context.business_clock())
-        except ValueError:
-            page.form.fail("signed", "This is not what safelane review sign prints. Paste all of it")
-        except SafelaneError as error:
-            page.form.fail("signed", f"It was not taken: {error.detail or error.public_message}")
-    if page.form.errors:
+    about = {"message_id": str(message_id), "delivery_id": delivery_id}
+    if not await take_signed(page, REASONS, about):
         return await _show(page, message_id, delivery_id)
     return await page.redirect(
         f"/reviews/{message_id}/{delivery_id}", notice="Your signed decision is registered and logged."
     )
 
 
+def choose_compartments(row: Mapping[str, Any], chosen: list[str]) -> list[str]:
+    """Return what a release names: nothing where the delivery as a whole waits, otherwise what was chosen of the held headings, or all of them."""
+    held = _list_unsent(row, {"held"})
+    whole = bool(held) and {verdict["row"] for verdict in held.values()} == {row["row"]}
+    return [] if whole else chosen or sorted(held)
+
+
+def _list_unsent(row: Mapping[str, Any], results: set[str]) -> dict[str, Any]:
+    """Return the verdict of each compartment that the last decision did not send, for one of these results."""
+    decision = read_members(row["decision"]) if row["decision"] else {}
+    return {code: verdict for code, verdict in decision.get("compartments", {}).items() if verdict["result"] in results}
+
+
 async def _show(page: PageContext, message_id: UUID, delivery_id: str) -> Response:
     row, approvals = await _read(page, message_id, delivery_id)
-    decision = read_members(row["decision"]) if row["decision"] else {}
-    held = {
-        code: verdict
-        for code, verdict in decision.get("compartments", {}).items()
-        if verdict["result"] in {"held", "withheld"}
-    }
+    held = _list_unsent(row, {"held", "withheld"})
     may_decide = page.user.may(Capability.DECIDE_REVIEWS) and row["state"] == "open"
     return await page.render(
         "one.html",
@@ -173,9 +168,3 @@ async def _read(
             raise NotFound("there is no such review", field="delivery_id")
         approvals = await reviewing.list_decisions(connection, message_id, delivery_id)
     return dict(row), [dict(approval) for approval in approvals]
-
-
-def _require_person(page: PageContext) -> str:
-    if page.user.person_id is None:
-        raise NotPermitted("your account names no person of the directory, so you cannot approve: ask an operator")
-    return page.user.person_id

@@ -21,9 +21,9 @@ pages = Pages("users", navigation=("Users", "/users", Capability.READ_USERS, 120
 
 @pages.read("/users", capability=Capability.READ_USERS, action="users_list")
 async def show_users(page: Page) -> Response:
-    """List all accounts."""
+    """List the accounts: to somebody of one agency, those of its people."""
     async with page.connection() as connection:
-        found = await users.list_users(connection)
+        found = await users.list_users(connection, agency=page.user.agency)
     return await page.render("list.html", users=found, may_manage=page.user.may(Capability.MANAGE_USERS))
 
 
@@ -63,7 +63,7 @@ async def add(page: Page) -> Response:
 async def show_user(page: Page, user_id: UUID) -> Response:
     """Show one account: what it may do, where it is signed in, and what an operator can change."""
     async with page.connection() as connection:
-        user = await users.read_user(connection, user_id)
+        user = await users.read_user(connection, user_id, agency=page.user.agency)
         sessions = await list_sessions(connection, user_id, page.context.limits, page.now)
     own = user_id == page.user.user_id
     may_manage = page.user.may(Capability.MANAGE_USERS) and not own

@@ -34,7 +34,7 @@ async def show_sign_in(page: Page, next: str = "/") -> Response:  # noqa: A002 -
     """Show the ways to sign in; who has is sent on."""
     if await page.recognise() is not None:
         return await page.redirect(choose_next(next))
-    return await _show_password(page, choose_next(next))
+    return await _show_password(page, choose_next(next), ended=SESSION_COOKIE in page.request.cookies)
 
 
 @pages.public("/sign-in", method="POST")
@@ -165,8 +165,8 @@ async def use_code(page: PageContext, account: dict[str, Any], code: str) -> boo
     return bool(done == "UPDATE 1")
 
 
-async def _show_password(page: PageContext, following: str) -> Response:
-    return await page.render("sign-in.html", following=following, settings=page.context.settings)
+async def _show_password(page: PageContext, following: str, *, ended: bool = False) -> Response:
+    return await page.render("sign-in.html", following=following, settings=page.context.settings, ended=ended)
 
 
 def _require_local(page: PageContext) -> None:

@@ -1,0 +1,282 @@
+"""Journeys over a whole hub: an officer and a colleague release a hold, a consent is withdrawn, an operator brings an agency in and sees it go.
+
+One hub with its worker, API and console serves the three; agencies send with their own keys, officers sign on "their own machine", a folder.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from broker.console.access import Role
+from deploy.authority.directory_building import revoke_agency
+from deploy.local.stack import LocalStack
+from schemas.canonical import parse_object
+from schemas.codes import ConsentState
+from schemas.objects import digest_object, peek_object
+from tests.integration.test_register_rules import EARLY_HELP, consent, early_help
+from tests.support.authority import AgencyKit
+from tests.support.browser import People, assert_accessible
+from tests.support.console import ROOT, ConsoleSite
+from tests.support.hub_agency import check_evidence, open_as
+from tests.support.hub_console import HubConsole, open_hub_console
+from tests.support.hub_world import CSC, POLICE, SCHOOL, Draft
+from tests.support.reviewing import PASSPHRASE, make_approver, sign_addendum, write_partnership
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Desks:
+    """The hub with its console, browsers for its people, and the folder of officers' key files."""
+
+    hub: HubConsole
+    people: People
+    keys: Path
+
+    def sign(self, person: str, command: str) -> str:
+        """Run the command that the page shows, with a person's own key file, and return what it prints."""
+        program, *arguments = shlex.split(command)
+        assert program == "safelane"
+        arguments[arguments.index("ann.key.json")] = str(self.keys / f"{person}.key.json")
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", *arguments, "--passphrase-file", str(self.keys / "passphrase")],
+            cwd=ROOT,
+            env={name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"Signed as {person}." in done.stderr
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def hub(
+    console: ConsoleSite, rabbit: LocalStack, postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[HubConsole, Path]]:
+    folder = tmp_path_factory.mktemp("hub-journeys")
+    people = [make_approver(folder, name, POLICE)[1] for name in ("ann.lee", "bob.lee")]
+    passphrase = folder / "passphrase"
+    passphrase.write_text(PASSPHRASE)
+    passphrase.chmod(0o600)
+    partnership = write_partnership(folder / "partnership", approvers_needed={"C10": 2})
+    with open_hub_console(
+        rabbit, console, folder / "hub", agencies=(POLICE, CSC, EARLY_HELP), people=people, partnership=partnership
+    ) as opened:
+        opened.site.add_person("ann", Role.IG_OFFICER, person_id="ann.lee")
+        opened.site.add_person("bob", Role.IG_OFFICER, person_id="bob.lee")
+        opened.site.add_person("operator", Role.OPERATOR)
+        opened.site.add_person("auditor", Role.AUDITOR)
+        yield opened, folder
+
+
+@pytest.fixture
+def desks(hub: tuple[HubConsole, Path], browser: Browser) -> Iterator[Desks]:
+    opened, keys = hub
+    people = People(browser, opened.site, [])
+    yield Desks(opened, people, keys)
+    for context in people.opened:
+        context.close()
+
+
+def prepare_release(page: Page) -> str:
+    """Choose to release, and return the command that the page then shows."""
+    page.get_by_label("Release what is held").check()
+    page.get_by_label("Reason").select_option(label="They need to know it")
+    page.get_by_role("button", name="Prepare for signing").click()
+    expect(page.get_by_role("heading", level=1, name="Sign your decision")).to_be_visible()
+    return page.locator("#command").text_content() or ""
+
+
+def hand_in(page: Page, signed: str) -> None:
+    page.locator("#signed").fill(signed)
+    page.get_by_role("button", name="Hand in").click()
+
+
+def send_held(hub: HubConsole) -> tuple[Draft, Any]:
+    """Send a referral whose source is held for two people; return it, and it sealed."""
+
+    async def send() -> tuple[Draft, Any]:
+        draft = Draft(recipients=((CSC, "csc"),))
+        sealed = hub.world.seal(draft)
+        await hub.world.publish(POLICE, [sealed.body])
+        await hub.world.receive(POLICE, 1)
+        await hub.world.receive(CSC, 1)
+        return draft, sealed
+
+    return hub.do(send())
+
+
+def list_requests(site: ConsoleSite, since: int) -> list[str]:
+    """Return the deliveries whose senders the hub has asked for a late release."""
+    return [event["delivery_id"] for event in site.events("told", since) if event.get("code") == "RELEASE_REQUESTED"]
+
+
+def release_late(hub: HubConsole, sealed: Any) -> Any:
+    """Answer the hub's request to the sender as the sender's gateway does; return what the recipient then opens."""
+
+    async def answer() -> Any:
+        [asked] = [m for m in await hub.world.receive(POLICE, 3, seconds=20) if m.type == "approval"]
+        request = parse_object(asked.body, max_bytes=1 << 20)
+        await hub.world.publish(POLICE, [sign_addendum(hub.world, sealed, request)], message_type="keyring_addendum")
+        (late,) = await hub.world.receive(CSC, 1)
+        await hub.world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "released", request["delivery_id"])
+        return open_as(hub.world, CSC, late.body)
+
+    return hub.do(answer())
+
+
+def test_an_officer_releases_a_hold_with_a_colleague_and_not_alone(desks: Desks) -> None:
+    hub, site = desks.hub, desks.hub.site
+    draft, sealed = send_held(hub)
+    delivery = draft.header().deliveries[0].delivery_id
+    address = f"/reviews/{draft.message_id}/{delivery}"
+    approvals = "SELECT count(*) FROM approvals WHERE delivery_id = $1"
+    before = site.log_size()
+
+    ann = desks.people.signed_in("ann")
+    ann.goto("/reviews")
+    ann.locator(f"a[href='{address}']").click()
+    ann.get_by_role("button", name="Claim it").click()
+    expect(ann.get_by_text("It is yours.")).to_be_visible()
+    assert_accessible(ann)
+    first = desks.sign("ann.lee", prepare_release(ann))
+    assert_accessible(ann)
+    hand_in(ann, first)
+    expect(ann.get_by_text("Your signed decision is registered and logged.")).to_be_visible()
+    expect(ann.get_by_role("table", name="Signed decisions").get_by_text("ann.lee")).to_be_visible()
+
+    # One is not two: neither again by herself, nor with her signature in her colleague's hands.
+    again = desks.sign("ann.lee", prepare_release(ann))
+    hand_in(ann, again)
+    expect(ann.get_by_role("alert").first).to_contain_text("joins no approval of somebody else")
+    bob = desks.people.signed_in("bob")
+    bob.goto(address)
+    expect(bob.get_by_role("button", name="Claim it")).to_have_count(0)
+    hand_in(bob, desks.sign("ann.lee", re.sub(r',"joins":"[^"]*"', "", prepare_release(bob))))
+    expect(bob.get_by_role("alert").first).to_contain_text("is signed by somebody else")
+    hand_in(bob, "not what it prints")
+    expect(bob.get_by_role("alert").first).to_contain_text("Paste all of it")
+    assert site.value(approvals, delivery) == 1
+    assert site.value("SELECT state FROM holds WHERE delivery_id = $1", delivery) == "open"
+    hub.do(hub.world.wait_for("SELECT count(*) FROM redecide_due", 0))
+    assert list_requests(site, before) == []
+
+    command = prepare_release(bob)
+    expect(bob.get_by_text("the first approval of")).to_be_visible()
+    hand_in(bob, desks.sign("bob.lee", command))
+    expect(bob.get_by_text("Your signed decision is registered and logged.")).to_be_visible()
+    hub.do(hub.world.wait_for("SELECT count(*) FROM redecide_due", 0))
+    assert list_requests(site, before) == [delivery]
+    assert release_late(hub, sealed) == {("C10", "incident"): "full"}
+    bob.goto(address)
+    decisions = bob.get_by_role("table", name="Signed decisions")
+    expect(decisions.get_by_text("ann.lee")).to_be_visible()
+    expect(decisions.get_by_text("bob.lee")).to_be_visible()
+    expect(bob.get_by_role("button", name="Prepare for signing")).to_have_count(0)
+    bob.goto("/reviews?state=released")
+    expect(bob.locator(f"a[href='{address}']")).to_be_visible()
+    reviewed = [(e["action"], e["by"]) for e in site.events("review", before)]
+    assert reviewed[0] == ("claimed", "ann.lee")
+    assert {("release", "ann.lee"), ("release", "bob.lee")} <= set(reviewed)
+    assert [e["type"] for e in site.events("object", before)].count("approval") == 2
+
+
+def test_a_withdrawn_consent_pulls_the_delivery_that_was_queued_on_it(desks: Desks) -> None:
+    hub, world = desks.hub, desks.hub.world
+    given = consent(world, POLICE, ConsentState.GIVEN)
+    consent_id = str(peek_object(given)["consent_id"])
+    draft = early_help()
+
+    async def record(entry: bytes, *, entries: int) -> None:
+        await world.publish(POLICE, [entry], message_type="consent")
+        await world.wait_for("SELECT count(*) FROM consents WHERE consent_id = $1", entries, consent_id)
+
+    async def queue() -> str:
+        await record(given, entries=1)
+        await world.publish(POLICE, [world.seal(draft).body])
+        (ticket,) = await world.receive(EARLY_HELP, 1)
+        assert ticket.type == "ticket"
+        return str(check_evidence(world, ticket.body)[0]["delivery_id"])
+
+    queued = hub.do(queue())
+    page = desks.people.signed_in("ann")
+    page.goto("/consents")
+    page.get_by_role("link", name=consent_id).click()
+    expect(page.get_by_role("heading", name="Entry 1 Given")).to_be_visible()
+    page.goto(f"/referrals/{draft.referral_id}")
+    heading = page.get_by_role("heading", level=3, name=re.compile(EARLY_HELP))
+    expect(heading).not_to_contain_text("Withheld")
+
+    async def withdraw() -> None:
+        entry = consent(world, POLICE, ConsentState.WITHDRAWN, consent_id=consent_id, previous=digest_object(given))
+        await record(entry, entries=2)
+        await world.wait_for("SELECT state FROM deliveries WHERE delivery_id = $1", "withheld", queued)
+        collected = await hub.api.call("POST", f"/v1/deliveries/{queued}/collect", EARLY_HELP)
+        assert collected.status_code == 403
+
+    hub.do(withdraw())
+    page.goto(f"/consents/{consent_id}")
+    expect(page.get_by_role("heading", name="Entry 2 Withdrawn")).to_be_visible()
+    assert_accessible(page)
+    page.goto(f"/referrals/{draft.referral_id}")
+    expect(heading).to_contain_text("Withheld")
+    assert_accessible(page)
+
+
+def test_an_operator_invites_an_agency_and_sees_it_enrolled_and_revoked(desks: Desks) -> None:
+    hub = desks.hub
+    page = desks.people.signed_in("operator")
+    page.goto("/agencies")
+    page.locator(f"a[href='/agencies/{SCHOOL}']").click()
+    page.get_by_role("button", name="Invite it to enrol").click()
+    invitation = json.loads(page.locator("pre").text_content() or "")
+    assert invitation["agency"] == SCHOOL
+    assert_accessible(page)
+
+    now = datetime.now(UTC)
+    kit = AgencyKit.make(SCHOOL)
+    request = kit.request(invitation["invitation"], now=now)
+
+    async def post(path: str, **rest: Any) -> Any:
+        response = await hub.api.client.post(path, **rest)
+        assert response.status_code in {200, 201}, response.text
+        return response.json()
+
+    asked = hub.do(post("/v1/enrolments", json={"invitation": invitation["invitation"], "request": request}))
+    page.goto("/agencies")
+    waiting = page.get_by_role("table", name="Waiting for an officer")
+    expect(waiting).to_contain_text(asked["fingerprint"])
+    assert_accessible(page)
+
+    authority = hub.authority
+    authority.approve(asked["enrolment_id"], request, now=now)
+    signed = authority.sign()
+    hub.do(post("/v1/directory", content=signed.body))
+    (welcome,) = signed.welcomes.values()
+    hub.do(post(f"/v1/enrolments/{asked['enrolment_id']}/welcome", json=welcome))
+    row = page.get_by_role("row", name=re.compile(re.escape(SCHOOL)))
+    page.goto("/agencies")
+    expect(waiting).to_have_count(0)
+    expect(row).to_contain_text("Enrolled")
+    expect(row).to_contain_text("1 key")
+
+    gone = revoke_agency(authority.state(), SCHOOL, now=datetime.now(UTC))
+    hub.do(post("/v1/directory", content=authority.sign(changed=gone).body))
+    page.goto("/agencies")
+    expect(row).to_contain_text("Revoked")
+    page.goto(f"/agencies/{SCHOOL}")
+    expect(page.get_by_role("button", name="Invite it to enrol")).to_have_count(0)

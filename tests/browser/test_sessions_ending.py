@@ -1,0 +1,87 @@
+"""Access that ends: an inspector's on the instant, and that of a second tab whose session was left or replaced elsewhere."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from broker.console.access import Role
+from broker.console.visits import SESSION_COOKIE
+from tests.support.browser import People, assert_accessible
+from tests.support.console import ConsoleSite
+
+
+def read_cookie(page: Page) -> str:
+    return {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}[SESSION_COOKIE]
+
+
+def test_an_inspectors_access_ends_on_the_instant_and_the_page_says_so(people: People, console: ConsoleSite) -> None:
+    person = console.add_person("visiting-inspector", Role.INSPECTOR, days=1)
+    page = people.signed_in(person.name)
+    page.goto("/account")
+    expect(page.get_by_text("Your access ends")).to_be_visible()
+    page.goto("/reports")
+    report = page.locator("main a[href^='/reports/']").first
+    address = report.get_attribute("href")
+    report.click()
+    page.wait_for_url(f"**{address}")
+    session_end = console.value("SELECT expires_at FROM console_sessions WHERE user_id = $1", person.user_id)
+    account_end = console.value("SELECT expires_at FROM console_users WHERE user_id = $1", person.user_id)
+    assert session_end <= account_end
+
+    before = console.log_size()
+    console.execute("UPDATE console_users SET expires_at = now() WHERE user_id = $1", person.user_id)
+    page.reload()
+    expect(page).to_have_url(re.compile(r"/sign-in\?next=%2Freports%2F"))
+    expect(page.get_by_text("Your session is over.")).to_be_visible()
+    assert_accessible(page)
+    assert console.events("audit_read", before) == []
+
+    # Signing in again does not help: the account itself is over.
+    page.get_by_label("User name").fill(person.name)
+    page.get_by_label("Password", exact=True).fill(person.password)
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert console.value("SELECT count(*) FROM console_sessions WHERE user_id = $1", person.user_id) == 1
+
+
+def test_a_second_tab_is_refused_after_signing_out_in_the_first(people: People, console: ConsoleSite) -> None:
+    first = people.signed_in("operator")
+    first.goto("/users/add")
+    second = first.context.new_page()
+    second.goto("/users/add")
+    second.get_by_label("Full name").fill("Second Tab")
+    second.get_by_label("User name").fill("second.tab")
+    second.get_by_label("Auditor").first.check()
+    first.get_by_role("button", name="Sign out").click()
+    first.get_by_role("heading", name="You have signed out").wait_for()
+    second.get_by_role("button", name="Add and make a one-time link").click()
+    expect(second).to_have_url(re.compile("/sign-in"))
+    assert console.value("SELECT count(*) FROM console_users WHERE name = 'second.tab'") == 0
+
+
+def test_a_tab_from_before_the_session_was_renewed_changes_nothing_and_its_cookie_is_dead(
+    people: People, console: ConsoleSite
+) -> None:
+    operator = console.people["operator"]
+    console.free_codes(operator)
+    first = people.signed_in("operator", confirmed=False)
+    console.new_session(operator)
+    first.goto("/account")
+    second = first.context.new_page()
+    second.goto("/account")
+    old = read_cookie(first)
+    first.goto("/account/confirm")
+    first.get_by_label("Code").fill(operator.code())
+    first.get_by_role("button", name="Confirm").click()
+    first.get_by_role("heading", name="Overview").wait_for()
+    assert read_cookie(first) != old
+    open_sessions = "SELECT count(*) FROM console_sessions WHERE user_id = $1 AND ended_at IS NULL"
+    sessions = console.value(open_sessions, operator.user_id)
+    second.get_by_role("button", name=re.compile("other")).first.click()
+    expect(second.get_by_text("This page was out of date, so nothing was changed.")).to_be_visible()
+    assert console.value(open_sessions, operator.user_id) == sessions
+    # Who copied the old cookie has nothing.
+    thief = people.stranger()
+    thief.context.add_cookies([{"name": SESSION_COOKIE, "value": old, "url": console.url, "secure": True}])
+    thief.goto("/account")
+    expect(thief).to_have_url(re.compile("/sign-in"))
