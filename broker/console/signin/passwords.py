@@ -10,6 +10,9 @@ from schemas.errors import MalformedMessage
 
 SHORTEST: Final = 12
 LONGEST: Final = 128
+_LOOKED_AT: Final = 72
+"""Characters that are searched for common words: the search grows faster than their number."""
+_GOOD_SCORE: Final = 3
 _AT_ONCE: Final = 2
 """Hashes computed at once: each takes 46 MiB and a core."""
 
@@ -52,7 +55,7 @@ def check_password(password: str, *, about: tuple[str, ...]) -> None:
     """Return if a new password is good enough; ``about`` are words of the person and the service, which it must not be made of.
 
     Raises:
-        PasswordTooWeak: it is too short or too long, repeats one character, or is made of those words.
+        PasswordTooWeak: it is too short or too long, repeats one character, is made of those words, or is among those that people choose.
     """
     if len(password) < SHORTEST:
         raise PasswordTooWeak(f"it must have at least {SHORTEST} characters", field="password")
@@ -61,5 +64,13 @@ def check_password(password: str, *, about: tuple[str, ...]) -> None:
     rest = password.casefold()
     for word in sorted((w.casefold() for w in about if len(w) > 2), key=len, reverse=True):
         rest = rest.replace(word, "")
-    if len(set(rest)) < 5:
+    if len(set(rest)) < 5 or _is_guessed(password, about):
         raise PasswordTooWeak("it is too easily guessed: three random words are good", field="password")
+
+
+def _is_guessed(password: str, about: tuple[str, ...]) -> bool:
+    """Tell whether a guesser who knows common passwords, words and patterns has it within a hundred million tries (zxcvbn, Wheeler 2016)."""
+    from zxcvbn import zxcvbn
+
+    found = zxcvbn(password[:_LOOKED_AT], user_inputs=[word for word in about if word], max_length=_LOOKED_AT)
+    return bool(found["score"] < _GOOD_SCORE)
