@@ -59,8 +59,9 @@ def up(
     local.start(lambda line: console.print(f"  {line}"))
     console.print("  Starting the console")
     local.hub.start_console()
-    people = add_demo_people(local.hub.config, local.hub.root)
-    typer.echo(describe_running(local, root) + describe_console(local.hub.console_url, people))
+    approvers = local.people
+    people = add_demo_people(local.hub.config, local.hub.root, approvers[0].person.id if approvers else None)
+    typer.echo(describe_running(local, root) + describe_console(local.hub.console_url, people, approvers))
 
 
 def down(root: Annotated[Path, typer.Option(help="Where `safelane up` keeps its data.")] = VAR / "up") -> None:

@@ -6,6 +6,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,8 @@ from broker.console.signin.codes import make_code_secret
 from broker.console.signin.passwords import PasswordHasher
 from broker.console.users import NewUser
 from deploy.console_accounts import open_accounts
-from deploy.local.files import write_secret
+from deploy.local.files import show_path, write_secret
+from deploy.local.local_people import LocalPerson
 from schemas.errors import ConfigInvalid, NotFound
 
 PEOPLE_FILE = "console-people.json"
@@ -37,16 +39,28 @@ class DemoPerson:
     role: str
     password: str
     code_secret: str
+    person_id: str | None = None
+    """Who in the directory they are, if they approve: their signed decisions are that person's."""
 
 
-def add_demo_people(config: HubConfig, folder: Path) -> list[DemoPerson]:
-    """Return one person for each role, having added those who are not there; passwords and secrets are kept in ``folder``."""
+def add_demo_people(config: HubConfig, folder: Path, approver: str | None) -> list[DemoPerson]:
+    """Return one person for each role, having added those who are not there; passwords and secrets are kept in ``folder``.
+
+    ``approver`` is the directory's person as whom the information governance officer decides reviews; none: they can only read.
+    """
     path = folder / PEOPLE_FILE
     if path.exists():
         people = [DemoPerson(**members) for members in json.loads(path.read_text(encoding="utf-8"))]
     else:
         people = [
-            DemoPerson(role.value.replace("_", "-"), role.value, token_urlsafe(12), make_code_secret()) for role in Role
+            DemoPerson(
+                role.value.replace("_", "-"),
+                role.value,
+                token_urlsafe(12),
+                make_code_secret(),
+                approver if role is Role.IG_OFFICER else None,
+            )
+            for role in Role
         ]
         write_secret(path, json.dumps([asdict(person) for person in people]))
     asyncio.run(_add_missing(config, people))
@@ -68,7 +82,9 @@ async def _add_missing(config: HubConfig, people: list[DemoPerson]) -> None:
                 role = Role(person.role)
                 expires_at = now + INSPECTION if role is Role.INSPECTOR else None
                 display = f"Demo {person.name.replace('-', ' ')}"
-                new = NewUser(person.name, display, frozenset({role}), expires_at=expires_at)
+                new = NewUser(
+                    person.name, display, frozenset({role}), person_id=person.person_id, expires_at=expires_at
+                )
             await users.add_user(connection, journal, new, by="make-up", now=now)
             user = await users.find_user(connection, person.name)
             sealed = sealer.seal(f"code {user.user_id}", person.code_secret.encode())
@@ -77,13 +93,26 @@ async def _add_missing(config: HubConfig, people: list[DemoPerson]) -> None:
             )
 
 
-def describe_console(url: str, people: list[DemoPerson]) -> str:
-    """Return the part of the guide about the console."""
+def describe_console(url: str, people: list[DemoPerson], approvers: Sequence[LocalPerson]) -> str:
+    """Return the part of the guide about the console, and which key file signs what its officer decides."""
     rows = "\n".join(f"  {person.name:12} {person.password}" for person in people)
     return f"""
 The console is {url} (its certificate is this stack's own: your browser asks once). User names and passwords:
 {rows}
 It then asks for a one-time code: .venv/bin/python -m deploy.local.console_people auditor
+A code counts once: whoever signs in again waits for the next half minute.
+{"".join(_describe_signing(person, approvers) for person in people)}"""
+
+
+def _describe_signing(person: DemoPerson, approvers: Sequence[LocalPerson]) -> str:
+    """Return how the person signs what they decide in the console; nothing for those who approve nothing."""
+    someone = next((a for a in approvers if a.person.id == person.person_id), None)
+    if someone is None:
+        return ""
+    key, passphrase = show_path(someone.key_file), show_path(someone.passphrase_file)
+    return f"""In the console {person.name} is {someone.person.id} of {someone.person.agency}, and decides its reviews. "Sign your decision" shows a DOCUMENT; this signs it:
+  safelane review sign 'DOCUMENT' --key {key} --passphrase-file {passphrase}
+Paste the line that it prints into the same page.
 """
 
 

@@ -23,3 +23,10 @@ def read_or_make_secret(path: Path, *, size: int = 24) -> str:
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(size))
     return path.read_text().strip()
+
+
+def show_path(path: Path) -> Path:
+    """Return ``path`` as people type it from here."""
+    here = Path.cwd()
+    absolute = path.absolute()
+    return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy.local.files import show_path
 from deploy.local.gateway_site import GatewaySite
 from deploy.local.local_partnership import LocalPartnership
 from deploy.local.sample_set import BUNDLED
@@ -13,10 +14,10 @@ def describe_running(local: LocalPartnership, root: Path) -> str:
     """Return the text for people after a start: addresses, tokens' places, and commands that work as they stand."""
     sender = local.gateways[0]
     agency = sender.agencies[0]
-    config = _relative(sender.config_file)
-    sample = _relative(BUNDLED / "police-ppn-json" / "ppn-0041877-s47-siblings.json")
-    folder = _relative(sender.root / agency.id)
-    hub = _relative(local.hub.config_file)
+    config = show_path(sender.config_file)
+    sample = show_path(BUNDLED / "police-ppn-json" / "ppn-0041877-s47-siblings.json")
+    folder = show_path(sender.root / agency.id)
+    hub = show_path(local.hub.config_file)
     port = sender.config.listen_port
     gateways = "\n".join(line for gateway in local.gateways for line in _describe_gateway(gateway))
     return f"""
@@ -28,7 +29,7 @@ Try, from this folder:
   safelane gateway plan $FILE --config $CONFIG      # who would get what, and why; nothing is sent
   safelane gateway send $FILE --config $CONFIG      # prints the referral's ID
   safelane gateway status ID --config $CONFIG
-  find {_relative(root / "received")} -name '*.pdf'     # what each agency received; JSON beside it
+  find {show_path(root / "received")} -name '*.pdf'     # what each agency received; JSON beside it
   safelane hub status --config {hub}
 
 As a record system does it:
@@ -37,7 +38,7 @@ As a record system does it:
 Or drop a file into {folder}/drop/ and look into done/ and failed/ there.
 {_describe_reviews(local)}
 The samples are of November and December 2026: what is dated after this machine's clock is refused ("it lies after receipt").
-A gateway that serves several agencies needs `--agency ID`. Logs: {_relative(local.hub.root / "logs")}/, {_relative(sender.root / "logs")}/.
+A gateway that serves several agencies needs `--agency ID`. Logs: {show_path(local.hub.root / "logs")}/, {show_path(sender.root / "logs")}/.
 Stop with `make down`; `make up` goes on with the same data; `make clean` removes everything.
 """
 
@@ -50,9 +51,9 @@ def _describe_reviews(local: LocalPartnership) -> str:
         return ""
     agency = next((a for a in local.agencies if "csc" in a.roles), local.agencies[-1])
     recipient = next(g for g in local.gateways if agency in g.agencies)
-    token = _relative(recipient.root / agency.id / "api.token")
-    key, passphrase = _relative(someone.key_file), _relative(someone.passphrase_file)
-    hub = f"--hub {local.hub.url} --trust {_relative(local.authority / 'trust.json')}"
+    token = show_path(recipient.root / agency.id / "api.token")
+    key, passphrase = show_path(someone.key_file), show_path(someone.passphrase_file)
+    hub = f"--hub {local.hub.url} --trust {show_path(local.authority / 'trust.json')}"
     return f"""
 What policy holds waits for a person: the sample holds the name of somebody who spoke in confidence (C10). As {someone.person.id} of {sender.id}:
   export REVIEW="--key {key} --passphrase-file {passphrase} {hub}"
@@ -72,10 +73,3 @@ def _describe_gateway(gateway: GatewaySite) -> Iterator[str]:
     yield f"  {gateway.name:<12} http://127.0.0.1:{gateway.config.listen_port}"
     agencies = ", ".join(agency.id for agency in gateway.agencies)
     yield textwrap.fill(agencies, width=100, initial_indent="      ", subsequent_indent="      ")
-
-
-def _relative(path: Path) -> Path:
-    """Return ``path`` as people type it from here."""
-    here = Path.cwd()
-    absolute = path.absolute()
-    return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute

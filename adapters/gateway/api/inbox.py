@@ -161,6 +161,7 @@ def describe_entry(entry: InboxEntry) -> dict[str, Any]:
         "immediate_danger": entry.immediate_danger,
         "received_at": entry.received_at.isoformat(),
         "state": entry.state.value,
+        "release": entry.release,
         "supersedes": entry.supersedes,
     }
 

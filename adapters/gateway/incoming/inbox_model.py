@@ -137,6 +137,8 @@ class InboxEntry:
     immediate_danger: bool | None
     received_at: datetime
     state: ReceiptState
+    release: int = 1
+    """Counts from 1: more than one means that sections were released later and added, perhaps since it was opened."""
 
 
 @dataclass(frozen=True, slots=True)

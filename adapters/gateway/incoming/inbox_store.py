@@ -28,6 +28,10 @@ from schemas.errors import Conflict, NotFound
 
 _NOT_SHARED = "not_shared"
 """In the column ``grade``: this recipient may not have the risk."""
+_ENTRIES = (
+    "SELECT *, 1 + (SELECT count(*) FROM inbox_supplement AS later WHERE later.delivery_id = inbox_delivery.delivery_id)"
+    " AS release FROM inbox_delivery"
+)
 MakeReceipt = Callable[[StoredReceipt | None], StoredReceipt]
 """Makes the next receipt of a chain from the last one, or from none."""
 
@@ -88,7 +92,7 @@ class InboxStore:
         Raises:
             NotFound: there is none of that id.
         """
-        rows = self._store.query("SELECT * FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,))
+        rows = self._store.query(f"{_ENTRIES} WHERE delivery_id = ?", (delivery_id,))
         if not rows:
             raise NotFound("there is no such delivery", field="delivery_id")
         return _read_entry(rows[0])
@@ -135,7 +139,7 @@ class InboxStore:
             clauses.append("(received_at, delivery_id) < (?, ?)")
             values += chosen.before
         rows = self._store.query(
-            f"SELECT * FROM inbox_delivery WHERE {' AND '.join(clauses)}"  # noqa: S608 - fixed clauses and question marks
+            f"{_ENTRIES} WHERE {' AND '.join(clauses)}"
             " ORDER BY received_at DESC, delivery_id DESC LIMIT ?",
             (*values, limit),
         )
@@ -152,12 +156,12 @@ class InboxStore:
     def list_related(self, entry: InboxEntry) -> tuple[list[InboxEntry], list[InboxEntry]]:
         """Return what ``entry`` corrects or adds to, and what corrects or adds to it, as far as it was received for the same contact."""
         corrects = self._store.query(
-            "SELECT * FROM inbox_delivery WHERE message_id = ? AND delivery_id <> ?"
+            f"{_ENTRIES} WHERE message_id = ? AND delivery_id <> ?"
             " AND (contact IS NULL OR contact = ?) ORDER BY received_at",
             (entry.supersedes or "", entry.delivery_id, entry.contact or ""),
         )
         corrected_by = self._store.query(
-            "SELECT * FROM inbox_delivery WHERE supersedes = ? AND delivery_id <> ?"
+            f"{_ENTRIES} WHERE supersedes = ? AND delivery_id <> ?"
             " AND (contact IS NULL OR contact = ?) ORDER BY received_at",
             (entry.message_id, entry.delivery_id, entry.contact or ""),
         )
@@ -394,4 +398,5 @@ def _read_entry(row: Row) -> InboxEntry:
         immediate_danger=bool(row["immediate_danger"]) if row["grade"] != _NOT_SHARED else None,
         received_at=read_instant(row["received_at"]),
         state=ReceiptState(row["state"]),
+        release=row["release"],
     )

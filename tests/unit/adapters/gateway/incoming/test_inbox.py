@@ -50,7 +50,7 @@ def make_config(tmp_path: Path) -> InboxConfig:
 def test_a_delivery_has_one_effect_however_often_it_comes(half: ReceivingHalf) -> None:
     assert half.inbox.take_in(make_bound(), b"body") is Taken.STORED
     assert half.inbox.take_in(make_bound(), b"body again, with a newer proof") is Taken.REPEATED
-    assert len(half.inbox.list_entries(InboxFilter(), 10)) == 1
+    assert [line.release for line in half.inbox.list_entries(InboxFilter(), 10)] == [1]
     assert len(half.inbox_store.list_receipts("delivery-0000000000001")) == 1
     assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
 
@@ -69,6 +69,7 @@ def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHal
     received = half.inbox.read("delivery-0000000000001", None).received
     assert received.sections == (*first.sections, late)
     assert received.release_id == "delivery-0000000000001.2"
+    assert [line.release for line in half.inbox.list_entries(InboxFilter(), 10)] == [2], "a line says that more came"
     assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
     assert len(half.inbox_store.list_receipts("delivery-0000000000001")) == 1
 
