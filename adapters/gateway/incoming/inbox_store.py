@@ -139,8 +139,7 @@ class InboxStore:
             clauses.append("(received_at, delivery_id) < (?, ?)")
             values += chosen.before
         rows = self._store.query(
-            f"{_ENTRIES} WHERE {' AND '.join(clauses)}"
-            " ORDER BY received_at DESC, delivery_id DESC LIMIT ?",
+            f"{_ENTRIES} WHERE {' AND '.join(clauses)} ORDER BY received_at DESC, delivery_id DESC LIMIT ?",
             (*values, limit),
         )
         return [_read_entry(row) for row in rows]
