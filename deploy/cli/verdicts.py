@@ -28,9 +28,10 @@ def describe_referral(view: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of what a sender sees of one referral: state, deliveries with receipts, clocks."""
     urgent = ", urgent" if view.get("urgent") else ""
     yield f"{view['referral_id']}: {view['kind']}{urgent}, {view['state']} since {_minute(view['changed_at'])}"
-    for member in ("reason", "alarm"):
-        if view.get(member):
-            yield f"  {member}: {view[member]}"
+    if view.get("reason"):
+        yield f"  reason: {view['reason']}"
+    for alarm in view.get("alarms", ()):
+        yield f"  alarm: {alarm['code']}"
     for delivery in view["deliveries"]:
         decision = delivery.get("decision") or {}
         if not decision:

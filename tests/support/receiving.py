@@ -15,6 +15,7 @@ from adapters.gateway.incoming.inbox_outputs import OutputQueue
 from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.quarantine import LocalQuarantine
 from adapters.gateway.incoming.receipts import ReceiptDesk
+from adapters.gateway.incoming.sealed_twice import EarlierSealings
 from adapters.gateway.outgoing.outbox import Outbox
 from adapters.gateway.store import GatewayStore
 from broker.amqp.consumer import Incoming
@@ -184,7 +185,7 @@ def make_receiving_half(
     keeper = keeper or FakeKeeper(make_verified_directory())
     inbox_store = InboxStore(store)
     desk = ReceiptDesk(inbox_store, keystore.signing_keys, clock)
-    inbox = Inbox(agency, inbox_store, desk, config or InboxConfig(), clock)
+    inbox = Inbox(agency, inbox_store, desk, config or InboxConfig(), clock, sealings=EarlierSealings(store))
     quarantine = LocalQuarantine(store, limit=limit)
     outbox = Outbox(store)
     steps: list[str] = []

@@ -20,6 +20,7 @@ from adapters.gateway.incoming.hub_messages import ReceiptRefused, read_forwarde
 from adapters.gateway.incoming.inbox import Inbox
 from adapters.gateway.incoming.opening import CannotOpen, NotForUs, SenderUnknown, open_incoming
 from adapters.gateway.incoming.quarantine import LocalQuarantine
+from adapters.gateway.incoming.sealed_twice import SealedTwice
 from adapters.gateway.outgoing.outbox import Outbox
 from adapters.gateway.outgoing.registers import RegisterDesk
 from broker.amqp.consumer import BatchConsumer, Incoming, IncomingBatch
@@ -212,6 +213,8 @@ class IncomingReader:
     async def _set_aside(self, claimed_type: str, body: bytes, amqp_id: str, error: SafelaneError) -> None:
         if isinstance(error, CannotOpen):
             await asyncio.to_thread(self._parts.inbox.refuse, error.binding, "cannot_open")
+        elif isinstance(error, SealedTwice):
+            await asyncio.to_thread(self._parts.inbox.refuse_second, error)
         await asyncio.to_thread(
             self._parts.quarantine.keep,
             body,

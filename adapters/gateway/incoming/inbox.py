@@ -16,6 +16,7 @@ from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.opening import DeliveryBinding
 from adapters.gateway.incoming.receipts import ReceiptDesk, ReceiptRequest
 from adapters.gateway.incoming.received import ReceivedReferral
+from adapters.gateway.incoming.sealed_twice import DUPLICATE, EarlierSealings, SealedTwice
 from schemas.codes import ReceiptState
 from schemas.errors import NotFound
 
@@ -47,9 +48,12 @@ class Inbox:
         desk: ReceiptDesk,
         config: InboxConfig,
         real_clock: Callable[[], datetime],
+        *,
+        sealings: EarlierSealings,
     ) -> None:
         self._agency = agency
         self._store = store
+        self._sealings = sealings
         self._desk = desk
         self._config = config
         self._now = real_clock
@@ -59,6 +63,7 @@ class Inbox:
 
         Raises:
             Conflict: another message came under the same delivery id.
+            SealedTwice: another sealing of the same referral was handed over before.
         """
         binding = DeliveryBinding(
             delivery_id=received.delivery_id,
@@ -72,6 +77,8 @@ class Inbox:
         )
         with self._store.transaction():
             known = self._store.find_leaf(received.delivery_id)
+            if known is None:
+                self._check_sealings(received, binding)
             taken = self._store.record_delivery(
                 received,
                 body,
@@ -91,6 +98,11 @@ class Inbox:
         """Sign a refusal of a delivery that is authentic but cannot be opened."""
         self._store.record_refusal(binding.delivery_id, self._desk.first_receipt(binding, reason_code))
         self._store.send_receipts_again(binding.delivery_id)
+
+    def refuse_second(self, error: SealedTwice) -> None:
+        """Tell the sender by a signed refusal that a second sealing came; the receipts of the first are sent again."""
+        self.refuse(error.binding, DUPLICATE)
+        self._store.send_receipts_again(error.first)
 
     def record_logged(self, delivery_id: str, digest: str, position: int | None = None) -> None:
         """Note that a receipt of ours is proven to be in the message log, and where."""
@@ -137,6 +149,15 @@ class Inbox:
         entry = self._store.find_entry(delivery_id)
         if entry.state is ReceiptState.ACCEPTED:
             self._desk.record(entry, self._agency, ReceiptRequest(ReceiptState.OPENED, person=person))
+
+    def _check_sealings(self, received: ReceivedReferral, binding: DeliveryBinding) -> None:
+        first, others = self._sealings.find_same(received)
+        if first is not None:
+            raise SealedTwice(binding, first)
+        if (
+            others
+        ):  # for another role, purpose or contact: they must have it, and somebody must ask why it was sealed again
+            _log.critical("referral_sealed_twice", delivery_id=received.delivery_id)
 
     def _find(self, delivery_id: str, contact: str | None) -> InboxEntry:
         entry = self._store.find_entry(delivery_id)

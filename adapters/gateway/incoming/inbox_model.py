@@ -96,6 +96,8 @@ CREATE TABLE inbox_lost (delivery_id TEXT PRIMARY KEY REFERENCES inbox_delivery 
 """,
 )
 
+SEALING_MIGRATIONS = ("CREATE INDEX inbox_delivery_by_referral ON inbox_delivery (sender, referral_id, revision);",)
+
 
 class Taken(StrEnum):
     """What taking in a delivery did."""

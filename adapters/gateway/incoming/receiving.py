@@ -16,6 +16,7 @@ from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.outputs import OutputMaker, OutputParts, ReceiptSender
 from adapters.gateway.incoming.quarantine import LocalQuarantine
 from adapters.gateway.incoming.receipts import ReceiptDesk
+from adapters.gateway.incoming.sealed_twice import EarlierSealings
 from adapters.gateway.incoming.tickets import TicketDesk, collect_tickets
 from adapters.gateway.outgoing.registers import RegisterDesk
 from adapters.gateway.outgoing.releases import ReleaseDesk, ReleaseParts
@@ -68,7 +69,7 @@ def build_receiving(parts: AgencyParts) -> Receiving:
     quarantine = LocalQuarantine(parts.store, limit=config.max_quarantine)
     queue = OutputQueue(parts.store)
     desk = ReceiptDesk(store, parts.keystore.signing_keys, parts.clock)
-    inbox = Inbox(parts.agency, store, desk, config, parts.real_clock)
+    inbox = Inbox(parts.agency, store, desk, config, parts.real_clock, sealings=EarlierSealings(parts.store))
     registers = build_registers(parts, store)
     reader = IncomingReader(
         ConsumerParts(

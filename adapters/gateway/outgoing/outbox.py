@@ -277,6 +277,7 @@ class Outbox:
             sealing = db.execute("SELECT outcome FROM sealing WHERE message_id = ?", (row["message_id"],)).fetchone()
             resend = sealing is not None and sealing["outcome"] is None
             state = OutboxState.SEALED if resend else OutboxState.RECEIVED
+            db.execute("DELETE FROM undelivered WHERE referral_id = ?", (referral_id,))
             db.execute(
                 "UPDATE referral SET state = ?, plan = NULL, reason = NULL, alarm = NULL, alarm_at = NULL, attempts = 0,"
                 " reseals = 0, next_attempt_at = ?, changed_at = ? WHERE referral_id = ?",

@@ -29,6 +29,9 @@ TO_SEND = (OutboxState.RECEIVED, OutboxState.PLANNED, OutboxState.SEALED)
 """States from which the sender goes on by itself."""
 STOPPED = (OutboxState.HELD, OutboxState.FAILED)
 
+NOT_DELIVERED = "not-delivered:"
+"""The alarm that a recipient who was to have a referral does not get it, followed by the recipient's id."""
+
 OUTBOX_MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE document (
@@ -110,6 +113,17 @@ OUTBOX_MIGRATIONS: tuple[str, ...] = (
     );
     """,
     "ALTER TABLE sealing ADD COLUMN log_position INTEGER;",
+    """
+    CREATE TABLE undelivered (
+        referral_id TEXT NOT NULL REFERENCES referral,
+        recipient TEXT NOT NULL,
+        alarm_at TEXT NOT NULL,
+        PRIMARY KEY (referral_id, recipient)
+    );
+    INSERT INTO undelivered SELECT referral_id, substr(alarm, length('not-delivered:') + 1), coalesce(alarm_at, changed_at)
+        FROM referral WHERE alarm LIKE 'not-delivered:%';
+    UPDATE referral SET alarm = NULL, alarm_at = NULL WHERE alarm LIKE 'not-delivered:%';
+    """,
 )
 
 
@@ -199,7 +213,7 @@ class OutboxReferral:
     message_id: str | None
     conversation: str
     alarm: str | None
-    """What a person must look at, as a code; the details are in the whole view."""
+    """What a person must look at first, as a code; all that there is, and the details, are in the whole view."""
 
 
 @dataclass(frozen=True, slots=True)

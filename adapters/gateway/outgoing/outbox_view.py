@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from sqlite3 import Row
 from typing import Any
 
 from adapters.gateway.outgoing.clock_book import ClockBook
-from adapters.gateway.outgoing.outbox_model import OutboxReferral, OutboxState, read_instant
+from adapters.gateway.outgoing.outbox_model import NOT_DELIVERED, OutboxReferral, OutboxState, read_instant
 from adapters.gateway.store import GatewayStore
 from schemas.errors import NotFound
 
@@ -26,18 +27,25 @@ class OutboxView:
             f"SELECT * FROM referral WHERE state IN ({marks}) ORDER BY stored_at DESC LIMIT ?",  # noqa: S608 - only question marks
             (*wanted, limit),
         )
-        return [read_row(row) for row in rows]
+        undelivered = {
+            row["referral_id"]: f"{NOT_DELIVERED}{row['recipient']}"
+            for row in self._store.query("SELECT referral_id, min(recipient) AS recipient FROM undelivered GROUP BY 1")
+        }
+        found = (read_row(row) for row in rows)
+        return [replace(r, alarm=undelivered.get(r.referral_id, r.alarm)) for r in found]
 
     def list_alarms(self, limit: int = 200) -> list[dict[str, Any]]:
-        """Return the referrals with an alarm, newest alarm first: id, state, alarm and when it was raised."""
+        """Return the alarms of referrals, newest first: id, state, alarm and when it was raised. A referral may have several."""
         rows = self._store.query(
-            "SELECT referral_id, state, alarm, alarm_at FROM referral WHERE alarm IS NOT NULL ORDER BY alarm_at DESC LIMIT ?",
-            (limit,),
+            "SELECT referral_id, state, alarm, alarm_at FROM referral WHERE alarm IS NOT NULL"
+            " UNION ALL SELECT r.referral_id, r.state, ? || u.recipient, u.alarm_at"
+            " FROM undelivered u JOIN referral r USING (referral_id) ORDER BY alarm_at DESC LIMIT ?",
+            (NOT_DELIVERED, limit),
         )
         return [dict(row) for row in rows]
 
     def describe(self, referral_id: str) -> dict[str, Any]:
-        """Return what the sender may know of a referral: state, reason, alarm, clocks, and each delivery's decision and receipts.
+        """Return what the sender may know of a referral: state, reason, alarms (the gravest also by itself), clocks, and each delivery's decision and receipts.
 
         Raises:
             NotFound: there is none of that id.
@@ -47,6 +55,7 @@ class OutboxView:
             raise NotFound("there is no such referral", field="referral_id")
         row = rows[0]
         reason = row["reason"]
+        alarms = self._list_alarms_of(row)
         deliveries = self._store.query(
             "SELECT * FROM delivery WHERE message_id = ? ORDER BY rowid", (row["message_id"] or "",)
         )
@@ -61,11 +70,21 @@ class OutboxView:
             "reason": None
             if reason is None
             else json.loads(self._store.open(f"referral.reason:{referral_id}", reason)),
-            "alarm": row["alarm"],
-            "alarm_at": row["alarm_at"],
+            "alarm": alarms[0]["code"] if alarms else None,
+            "alarm_at": alarms[0]["at"] if alarms else None,
+            "alarms": alarms,
             "deliveries": [self._describe_delivery(delivery) for delivery in deliveries],
             "clocks": self._clocks.list_clocks(row["message_id"] or ""),
         }
+
+    def _list_alarms_of(self, row: Row) -> list[dict[str, str]]:
+        """Return a referral's alarms: first who does not get it at all, then what waits too long or was refused."""
+        undelivered = self._store.query(
+            "SELECT recipient, alarm_at FROM undelivered WHERE referral_id = ? ORDER BY recipient",
+            (row["referral_id"],),
+        )
+        alarms = [{"code": f"{NOT_DELIVERED}{u['recipient']}", "at": u["alarm_at"]} for u in undelivered]
+        return alarms if row["alarm"] is None else [*alarms, {"code": row["alarm"], "at": row["alarm_at"]}]
 
     def _describe_delivery(self, row: Row) -> dict[str, Any]:
         delivery_id = row["delivery_id"]

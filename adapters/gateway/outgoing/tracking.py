@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from adapters.gateway.outgoing.clock_book import ClockBook
-from adapters.gateway.outgoing.outbox_model import OutboxState, write_instant
+from adapters.gateway.outgoing.outbox_model import NOT_DELIVERED, OutboxState, write_instant
 from adapters.gateway.store import GatewayStore
 from schemas.canonical import canonical_bytes
 from schemas.codes import DeliveryOutcome, ReceiptState
@@ -34,7 +34,6 @@ _RECEIPT_ORDER = {
     ReceiptState.REFUSED: 3,
 }
 _FINAL_OUTCOMES = frozenset({DeliveryOutcome.WITHHELD.value, DeliveryOutcome.REJECTED.value})
-_NOT_DELIVERED = "not-delivered:"
 UNRESOLVED = "unresolved:"
 _WAITING = (OutboxState.SEALED, OutboxState.PUBLISHED)
 
@@ -309,7 +308,11 @@ class DeliveryTracker:
         )
         if decision.get("outcome") in _FINAL_OUTCOMES and _was_to_arrive(before, row["recipient"]):
             # Nobody has this part of the referral, against what its sender was told when it was planned: only its sender can find another way.
-            _raise_alarm(db, referral_id, f"{_NOT_DELIVERED}{row['recipient']}", now)
+            _raise_undelivered(db, referral_id, row["recipient"], now)
+        elif decision.get("outcome") == DeliveryOutcome.DELIVERED:
+            db.execute(
+                "DELETE FROM undelivered WHERE referral_id = ? AND recipient = ?", (referral_id, row["recipient"])
+            )
 
     def _keep_evidence(
         self, db: Connection, kind: str, message_id: str, delivery_id: str | None, *, body: bytes, now: datetime
@@ -369,10 +372,7 @@ def _settle(db: Connection, referral_id: str, now: datetime) -> None:
         (state, write_instant(now), referral_id, state),
     )
     if not is_open and not keeps_alarm:
-        db.execute(
-            "UPDATE referral SET alarm = NULL, alarm_at = NULL WHERE referral_id = ? AND alarm NOT LIKE ?",
-            (referral_id, f"{_NOT_DELIVERED}%"),
-        )
+        db.execute("UPDATE referral SET alarm = NULL, alarm_at = NULL WHERE referral_id = ?", (referral_id,))
 
 
 def _raise_alarm(db: Connection, referral_id: str, code: str, now: datetime) -> None:
@@ -380,3 +380,9 @@ def _raise_alarm(db: Connection, referral_id: str, code: str, now: datetime) -> 
         "UPDATE referral SET alarm = ?, alarm_at = ? WHERE referral_id = ?", (code, write_instant(now), referral_id)
     )
     _log.error("referral_alarm", referral_id=referral_id, alarm=code)
+
+
+def _raise_undelivered(db: Connection, referral_id: str, recipient: str, now: datetime) -> None:
+    """Raise the alarm that a recipient does not get the referral; it stands beside others until the recipient has it or a person sends anew."""
+    db.execute("INSERT OR IGNORE INTO undelivered VALUES (?, ?, ?)", (referral_id, recipient, write_instant(now)))
+    _log.error("referral_alarm", referral_id=referral_id, alarm=f"{NOT_DELIVERED}{recipient}")

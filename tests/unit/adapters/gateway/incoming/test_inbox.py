@@ -25,7 +25,7 @@ def make_bound(number: int = 1, **changes: object) -> ReceivedReferral:
     return make_received(
         delivery_id=f"delivery-{number:013}",
         message_id=MESSAGES[number - 1],
-        referral_id="referral-0000000000001",
+        referral_id=f"referral-{number:013}",
         manifest_digest=DIGEST,
         decision_leaf=LEAF,
         sections=tuple(

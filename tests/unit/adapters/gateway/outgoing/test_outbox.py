@@ -207,6 +207,31 @@ def test_a_delivery_that_was_to_arrive_and_did_not_alarms_and_goes_on_alarming(o
     assert [r["alarm"] for r in outbox.list_alarms()] == [alarm]
 
 
+def test_another_alarm_never_takes_the_place_of_who_did_not_get_it(outbox: Outbox) -> None:
+    """A clock's breach comes and goes; each of two recipients who do not get the referral is named before, meanwhile and after."""
+    [referral_id] = accept(outbox, make_record())
+    publish(outbox, referral_id, recipients=("csc.x", "gp.y", "idva.z"))
+    outcomes = {"csc.x": "delivered", "gp.y": "withheld", "idva.z": "rejected"}
+    clock = {"clock": "la_acknowledgement", "starts_at": "2026-11-23T09:00:00+00:00", "assumption": "a"}
+    started = [clock | {"due_at": "2026-11-24T09:00:00+00:00", "recipients": ["csc.x"]}]
+    decisions = [delivered("m1", name, outcome) for name, outcome in outcomes.items()]
+    notice(outbox, "m1", referral_id, decisions=decisions, clocks=started)
+    missed = ["not-delivered:gp.y", "not-delivered:idva.z"]
+    breach = {"clock": "la_acknowledgement", "recipient": "csc.x", "at": "2026-11-24T09:00:00+00:00"}
+    notice(outbox, "m1", referral_id, "clock", clocks=[breach | {"state": "breached"}], body=b"n2")
+    described = outbox.describe(referral_id)
+    assert [a["code"] for a in described["alarms"]] == [*missed, "clock-breached:la_acknowledgement"]
+    assert described["alarm"] == missed[0]
+    assert sorted(r["alarm"] for r in outbox.list_alarms()) == ["clock-breached:la_acknowledgement", *missed]
+    assert outbox.list_referrals()[0].alarm == missed[0]
+    late = breach | {"state": "met_late", "at": "2026-11-24T10:00:00+00:00"}
+    notice(outbox, "m1", referral_id, "clock", clocks=[late], body=b"n3")
+    receipt(outbox, "m1", "csc.x")
+    assert [a["code"] for a in outbox.describe(referral_id)["alarms"]] == missed
+    notice(outbox, "m1", referral_id, "updated", decisions=[delivered("m1", "gp.y")], body=b"n4")
+    assert [a["code"] for a in outbox.describe(referral_id)["alarms"]] == missed[1:]
+
+
 def test_a_delivery_that_the_plan_withheld_does_not_alarm(outbox: Outbox) -> None:
     [referral_id] = accept(outbox, make_record())
     publish(outbox, referral_id, outcome="held")
