@@ -9,11 +9,11 @@ Three forms cannot be closed, because an older hub has to read what it does not 
 
 import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from schemas.clear_codes import (
     ACTS,
@@ -46,6 +46,8 @@ _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 Instant = Annotated[AwareDatetime, _require_written(_INSTANT)]
 """An instant with its offset (RFC 3339)."""
+AskedInstant = Annotated[AwareDatetime, Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
+"""An instant in a question or form, far enough from the ends of the calendar that it can be written in any zone."""
 Day = Annotated[date, _require_written(_DAY)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from adapters.mapping.limits import DOCUMENT
+from adapters.mapping.limits import DOCUMENT, decode_document
 from adapters.mapping.model import Mapping
 from schemas.errors import ConfigInvalid, Rejected
 
@@ -47,7 +47,7 @@ def recognise_mapping(file_name: str, data: bytes, mappings: Sequence[Mapping]) 
         mappings: those that the gateway accepts.
 
     Raises:
-        Rejected: the document bears the marks of none of them.
+        Rejected: the document bears the marks of none of them; it says first if it is empty, too large or not UTF-8.
     """
     best: tuple[float, Mapping] | None = None
     for mapping in mappings:
@@ -57,6 +57,7 @@ def recognise_mapping(file_name: str, data: bytes, mappings: Sequence[Mapping]) 
         if share >= _LEAST_SHARE and (best is None or share > best[0]):
             best = (share, mapping)
     if best is None:
+        decode_document(data, allow_mark=True)
         raise Rejected("no format that this gateway accepts", field=DOCUMENT)
     return best[1]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from broker.api.answers import answer_json, describe, read_json
 from broker.api.audit_examples import (
@@ -28,6 +28,7 @@ from broker.audit.saved_views import MAX_NAME
 from broker.audit.scope import Reader, read_reader
 from broker.audit.searching import SearchPage
 from broker.registry.access import Caller
+from schemas.clear_forms import AskedInstant
 from schemas.errors import MalformedMessage
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -71,7 +72,7 @@ async def read_caller(caller: PersonCaller, context: Context) -> Reader:
 
 AuditCaller = Annotated[Reader, Depends(read_caller)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Before = Annotated[AwareDatetime | None, Query()]
+Before = Annotated[AskedInstant | None, Query()]
 State = Annotated[Word | None, Query()]
 
 
@@ -123,8 +124,8 @@ async def access(
 async def access_report(
     context: Context,
     reader: AuditCaller,
-    since: Annotated[AwareDatetime, Query()],
-    until: Annotated[AwareDatetime, Query()],
+    since: Annotated[AskedInstant, Query()],
+    until: Annotated[AskedInstant, Query()],
 ) -> Response:
     """Return counts for each person between two instants at most 31 days apart, and each thing that broke a rule with its figures."""
     report = await context.audit.access_report(reader, since=since, until=until)

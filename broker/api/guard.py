@@ -67,7 +67,9 @@ class Guard:
 
         try:
             async with asyncio.timeout(self.seconds):
-                await self.app(scope, receive, send_guarded)
+                # Nothing has a NUL in its name, and PostgreSQL takes none in a text.
+                refused = problem_response(MalformedMessage("holds a NUL", field="path")) if _holds_nul(scope) else None
+                await (refused or self.app)(scope, receive, send_guarded)
         except TimeoutError:
             if not status:
                 await problem_response(TookTooLong())(scope, receive, send_guarded)
@@ -103,6 +105,10 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     if not body:
         raise MalformedMessage("is empty", field="body")
     return bytes(body)
+
+
+def _holds_nul(scope: Scope) -> bool:
+    return "\x00" in scope["path"] or b"%00" in scope["query_string"]
 
 
 def _route(scope: Scope) -> str:

@@ -5,9 +5,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from schemas.canonical import canonical_bytes, sha256_base64url
+from schemas.clear_forms import AskedInstant
 from schemas.errors import MalformedMessage
 from schemas.validation import name_first_fault
 
@@ -43,8 +44,8 @@ class SearchFilter(BaseModel):
     """A subject's token, ``scheme|pepper id|value``."""
     person: Word | None = None
     """Who acted or looked."""
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: AskedInstant | None = None
+    until: AskedInstant | None = None
 
     @model_validator(mode="after")
     def _span_is_one(self) -> Self:

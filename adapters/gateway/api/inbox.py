@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.channels.pdf import render_pdf
 from adapters.gateway.api import attention
@@ -24,7 +24,7 @@ from adapters.gateway.incoming.receipts import ReceiptRequest
 from adapters.gateway.incoming.receiving import Receiving
 from adapters.gateway.outgoing.outbox_model import write_instant
 from schemas.canonical import decode_base64url, encode_base64url
-from schemas.clear_forms import PersonId, ReasonCode
+from schemas.clear_forms import AskedInstant, PersonId, ReasonCode
 from schemas.codes import ReceiptState
 from schemas.errors import NotAuthenticated, Rejected, SafelaneError
 
@@ -53,7 +53,7 @@ class InboxQuery(BaseModel):
     state: list[ReceiptState] = Field([], description="Only deliveries in these states; none: in any.")
     kind: list[str] = Field([], max_length=50, description="Only these kinds.")
     sender: list[str] = Field([], max_length=50, description="Only from these agencies.")
-    since: AwareDatetime | None = Field(None, description="Received at or after this instant.")
+    since: AskedInstant | None = Field(None, description="Received at or after this instant.")
     cursor: str | None = Field(None, max_length=400, description="``next_cursor`` of the page before.")
     limit: int = Field(50, ge=1, le=200, description="Most lines on one page.")
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.inbox import CallingReader
@@ -13,6 +13,7 @@ from adapters.gateway.incoming.inbox import WEBHOOK
 from adapters.gateway.outgoing.statements import Statement
 from schemas.clear_forms import (
     AgencyId,
+    AskedInstant,
     EvidenceCode,
     KindCode,
     MethodCode,
@@ -63,7 +64,7 @@ class ConsentEntry(Form):
     wording_version: WordingVersion | None = None
     method: MethodCode | None = None
     interpreter: bool | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: AskedInstant | None = None
     supersedes: OpaqueId | None = None
     reason_code: ReasonCode | None = None
 
@@ -79,7 +80,7 @@ class RecallForm(Form):
     """A recall of what was sent under a referral."""
 
     reason_code: ReasonCode
-    delete_by: AwareDatetime
+    delete_by: AskedInstant
 
 
 class Deletion(Form):
@@ -105,7 +106,7 @@ class RequestForm(Form):
     compartments: tuple[Compartment, ...]
     role: RoleCode | None = None
     kind: KindCode | None = None
-    answer_due_at: AwareDatetime | None = None
+    answer_due_at: AskedInstant | None = None
     referral_id: OpaqueId | None = None
     identifiers: tuple[Identifier, ...] = ()
     subject_tokens: tuple[SubjectToken, ...] = ()

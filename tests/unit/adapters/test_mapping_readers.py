@@ -1,5 +1,6 @@
 """Strict reading: JSON, XML, CSV and FHIR give records or Rejected, with the path of the fault and never a value (FORMATS CH-25)."""
 
+import gzip
 import time
 from datetime import UTC, datetime
 
@@ -247,6 +248,23 @@ def test_any_bytes_are_recognised_or_rejected(data: bytes, name: str) -> None:
         recognise_mapping(name, data, default_mappings())
     except Rejected:
         return
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"", "empty"),
+        (b" \r\n", "empty"),
+        (b"\xef\xbb\xbf", "empty"),
+        ('{"msgHdr": 1}'.encode("utf-16"), "not UTF-8"),
+        (gzip.compress(b"{}"), "not UTF-8"),
+        (b'{"another": "format"}', "no format"),
+    ],
+)
+def test_what_bears_no_marks_is_told_what_is_wrong_with_it(data: bytes, detail: str) -> None:
+    with pytest.raises(Rejected, match=detail) as caught:
+        recognise_mapping("export.json", data, default_mappings())
+    assert caught.value.field == "(document)"
 
 
 def test_every_sample_is_recognised_by_what_it_holds() -> None:

@@ -1,5 +1,6 @@
 """The local API: who may use it, what it takes in, and how it says no."""
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -140,6 +141,38 @@ async def test_no_error_repeats_what_was_sent(world: World, tmp_path: Path) -> N
         answer = await world.post(SENDERS[file.name.split("-")[0]], file)
         for word in ("Test", "SYNTHETIC", "ZZ99", "999 "):
             assert word not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", "(document)"),
+        (SIBLINGS.read_bytes().replace(b"{", b'{"q": Infinity,', 1), "q"),
+        (SIBLINGS.read_bytes().replace(b"{", b'{"q": "\\ud800",', 1), "q"),
+        (SIBLINGS.read_bytes().replace(b"{", b'{"q": "\\u0000",', 1), "q"),
+        (SIBLINGS.read_bytes().replace(b"{", b'{"occ": 1,', 1), "occ"),
+        (b"\xef\xbb\xbf" + SIBLINGS.read_bytes(), "(document)"),
+        (SIBLINGS.read_text().encode("utf-16"), "(document)"),
+        (gzip.compress(SIBLINGS.read_bytes()), "(document)"),
+        (SIBLINGS.read_bytes().replace(b"{", b'{"q": ' + b"[" * 100_000, 1), "(document)"),
+        (SIBLINGS.read_bytes() + b"{}", "(document)"),
+    ],
+    ids=["empty", "infinity", "surrogate", "nul", "twice", "mark", "utf-16", "gzip", "deep", "trailing"],
+)
+async def test_rubbish_is_refused_by_field(world: World, body: bytes, field: str) -> None:
+    headers = JSON | ({"Content-Encoding": "gzip"} if body.startswith(b"\x1f") else {})
+    answer = await world.post(POLICE, body, headers)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.status_code in {413, 422}
+    assert answer.json()["field"] == field
+    assert world.gateway.agencies[POLICE].outbox.list_referrals() == []
+
+
+async def test_instants_at_the_ends_of_the_calendar_are_refused_by_field(world: World) -> None:
+    async with world.client(POLICE) as client:
+        for instant in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"):
+            answer = await client.get(f"/inbox?since={instant}")
+            assert (answer.status_code, answer.json()["field"]) == (422, "query.since")
 
 
 async def test_the_same_key_with_another_document_is_a_conflict(world: World) -> None:

@@ -241,6 +241,7 @@ async def test_the_correction_is_listed_beside_the_original(client: httpx.AsyncC
     changes = {
         "delivery_id": "delivery-0000000000002",
         "message_id": "019aaf00-0000-7000-8000-000000000002",
+        "referral_id": "referral-0000000000002",
         "supersedes": seal_sample().manifest.message_id,
     }
     half.inbox.take_in(received.model_copy(update=changes), b"")
