@@ -120,7 +120,7 @@ class FolderWatcher:
             return False
         if item.stamp not in self._urgent:
             try:
-                _, outcomes = self._intake.preview(IncomingDocument(_read_bytes(item.path), item.path.name, "folder"))
+                _, outcomes = self._intake.preview(IncomingDocument(_read_bytes(item), item.path.name, "folder"))
                 urgent = any(outcome.referral is not None and outcome.referral.urgent for outcome in outcomes)
             except (SafelaneError, OSError):
                 urgent = False  # the reason is found and written when the file is taken
@@ -132,7 +132,7 @@ class FolderWatcher:
             reason = f"The file is larger than {self._folder.max_bytes} bytes. Nothing of it was read or sent.\n"
             return self._move(item.path, FAILED, reason)
         try:
-            body = _read_bytes(item.path)
+            body = _read_bytes(item)
             if len(body) != item.size:
                 return False  # it is still being written after all
             accepted = self._intake.take(IncomingDocument(body, item.path.name, "folder"))
@@ -174,10 +174,13 @@ class FolderWatcher:
         return target
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Return what is in a file. One that was changed for a link since it was seen is an ``OSError``: a link is never followed."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        return file.read()
+def _read_bytes(item: _Waiting) -> bytes:
+    """Return what is in a file: at most one byte more than it had when it was seen, however much it has grown.
+
+    One that was changed for a link since then is an ``OSError``: a link is never followed.
+    """
+    with os.fdopen(os.open(item.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        return file.read(item.size + 1)
 
 
 def _beside(path: Path) -> Path:

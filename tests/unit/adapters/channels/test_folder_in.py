@@ -136,6 +136,17 @@ def test_a_file_that_becomes_a_link_after_it_was_listed_is_not_followed(drop: Dr
     assert drop.intake.taken == []
 
 
+def test_a_file_that_grows_without_end_is_not_read_to_its_end(drop: Drop) -> None:
+    file = drop.put("a.json", b"good")
+    listed = drop.watcher._list_settled()
+    with file.open("ab") as writer:
+        writer.truncate(2**40)  # a hole: a terabyte that costs no disk, and that no machine's memory takes
+    drop.watcher._list_settled = lambda: listed  # type: ignore[method-assign]
+    assert drop.watcher.take_all() == 0
+    assert drop.intake.taken == []
+    assert file.exists()
+
+
 def test_a_large_file_is_moved_away_unread(drop: Drop) -> None:
     drop.put("a.json", b"good" * 1000)
     drop.watcher.take_all()
