@@ -36,11 +36,12 @@ def check_log(
             checkpoint = verify_checkpoint(note, verifier)
             verdict.proved.append(f"log {checkpoint.origin}: {checkpoint.size} entries, signed by its key")
             if key is None:
-                verdict.open.append("whose key that is: give the directory's verifier key (--key)")
+                verdict.open.append("whose key that is: give the verifier key from the officers' directory, not from this hub (--key)")
             verdict.attempt("entries", lambda: _check_entries(client, checkpoint.size, checkpoint.root))
             verdict.attempt("tiles", lambda: _check_tiles(client, checkpoint.size, checkpoint.root))
         except httpx.HTTPError:
-            raise DependencyUnavailable("the hub does not answer", field="url") from None
+            why = "" if ca_pem else ", or its certificate is of the partnership's own CA: give the trust file (--trust)"
+            raise DependencyUnavailable(f"the hub does not answer{why}", field="url") from None
     verdict.open.append("that others were shown the same log: compare witnesses' states (--compare)")
     return verdict
 

@@ -31,6 +31,8 @@ Try, from this folder:
   safelane gateway status ID --config $CONFIG
   find {show_path(root / "received")} -name '*.pdf'     # what each agency received; JSON beside it
   safelane hub status --config {hub}
+  safelane evidence export ID --out evidence.zip --by YOU --config {hub}
+  safelane verify evidence.zip --trust {show_path(local.authority / "trust.json")}    # what is proved, what not, since when
 
 As a record system does it:
   curl -i http://127.0.0.1:{port}/referrals -H "Authorization: Bearer $(cat {folder}/api.token)" \\

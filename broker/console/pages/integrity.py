@@ -30,6 +30,7 @@ async def show_integrity(page: Page) -> Response:
         findings=findings,
         heads=heads,
         witnesses=witnesses,
+        verifier=directory.hub.log_verifier,
         names=list(directory.witnesses.agencies),
         following=f"/log-integrity?below={heads[-1].size}" if len(heads) == _SHOWN else None,
         first="/log-integrity" if below else None,

@@ -62,3 +62,11 @@ def test_entries_or_tiles_that_do_not_make_the_root_are_false(log: ServedLog) ->
 def test_a_hub_that_does_not_answer_is_no_proof_of_anything(log: ServedLog) -> None:
     with pytest.raises(DependencyUnavailable):
         check_log("https://hub.example.org", None, None, transport=httpx.MockTransport(lambda _: httpx.Response(503)))
+
+
+def test_a_hub_that_cannot_be_reached_without_the_trust_file_is_told_apart(log: ServedLog) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("certificate verify failed", request=request)
+
+    with pytest.raises(DependencyUnavailable, match="--trust"):
+        check_log("https://hub.example.org", None, None, transport=httpx.MockTransport(fail))
