@@ -8,6 +8,7 @@ import typer
 
 from deploy.cli import gateway_requests
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.verdicts import show_minute
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
 AgencyOption = Annotated[
@@ -42,7 +43,7 @@ def list_approvals(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = N
     answer = call_gateway(config, agency, "GET", "/approvals")
     for row in answer["approvals"]:
         typer.echo(
-            f"{row['digest']}  {row['state']:<8} to {row['recipient']} because of {row['cause']}, asked {row['asked_at']}"
+            f"{row['digest']}  {row['state']:<8} to {row['recipient']} because of {row['cause']}, asked {show_minute(row['asked_at'])}"
         )
     typer.echo(f"{len(answer['approvals'])} requests.")
 

@@ -8,6 +8,7 @@ import typer
 
 from deploy.cli.personal_key import Hub, KeyFile, PassphraseFile, Reason, Trust, connect
 from deploy.cli.review_signing import sign
+from deploy.cli.verdicts import show_minute
 
 if TYPE_CHECKING:
     from deploy.authority.people import Approver
@@ -51,7 +52,7 @@ def list_reviews(
     for row in rows:
         mark = "OVERDUE " if row["overdue"] else ""
         typer.echo(
-            f"{row['delivery_id']}  {mark}{row['review']} {row['kind']} to {row.get('recipient', '-')} until {row['deadline_at']}"
+            f"{row['delivery_id']}  {mark}{row['review']} {row['kind']} to {row.get('recipient', '-')} until {show_minute(row['deadline_at'])}"
         )
         typer.echo(
             f"    {row['reason']}  owner {row['owner']}, {row['state']}, claimed by {row.get('claimed_by', 'nobody')}"

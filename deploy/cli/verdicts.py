@@ -27,7 +27,7 @@ def describe_verdicts(decision: dict[str, Any]) -> Iterator[str]:
 def describe_referral(view: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of what a sender sees of one referral: state, deliveries with receipts, clocks."""
     urgent = ", urgent" if view.get("urgent") else ""
-    yield f"{view['referral_id']}: {view['kind']}{urgent}, {view['state']} since {_minute(view['changed_at'])}"
+    yield f"{view['referral_id']}: {view['kind']}{urgent}, {view['state']} since {show_minute(view['changed_at'])}"
     if view.get("reason"):
         yield f"  reason: {view['reason']}"
     for alarm in view.get("alarms", ()):
@@ -40,11 +40,11 @@ def describe_referral(view: dict[str, Any]) -> Iterator[str]:
         for line in describe_decision(decision):
             yield f"  {line}"
         receipt = delivery.get("receipt")
-        told = f"{receipt['state']} {_minute(receipt['at'])}" if receipt else "none yet"
+        told = f"{receipt['state']} {show_minute(receipt['at'])}" if receipt else "none yet"
         yield f"    receipt   {told}, delivery {delivery['delivery_id']}"
     for clock in view.get("clocks", ()):
         who = f" ({', '.join(clock['recipients'])})" if clock.get("recipients") else ""
-        yield f"  clock {clock['clock']}{who}: {clock['state']}, due {_minute(clock['due_at'])}; {clock['assumption']}"
+        yield f"  clock {clock['clock']}{who}: {clock['state']}, due {show_minute(clock['due_at'])}; {clock['assumption']}"
 
 
 def describe_list(referrals: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -60,6 +60,6 @@ def describe_list(referrals: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ", ".join([*told, f"{alarms} with an alarm"] if alarms else told) or "nothing sent yet"
 
 
-def _minute(instant: str | None) -> str:
+def show_minute(instant: str | None) -> str:
     """Return an RFC 3339 instant to the minute, as it stands (UTC)."""
     return f"{instant[:16].replace('T', ' ')} UTC" if instant else "unknown"

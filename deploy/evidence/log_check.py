@@ -36,7 +36,9 @@ def check_log(
             checkpoint = verify_checkpoint(note, verifier)
             verdict.proved.append(f"log {checkpoint.origin}: {checkpoint.size} entries, signed by its key")
             if key is None:
-                verdict.open.append("whose key that is: give the verifier key from the officers' directory, not from this hub (--key)")
+                verdict.open.append(
+                    "whose key that is: give the verifier key from the officers' directory, not from this hub (--key)"
+                )
             verdict.attempt("entries", lambda: _check_entries(client, checkpoint.size, checkpoint.root))
             verdict.attempt("tiles", lambda: _check_tiles(client, checkpoint.size, checkpoint.root))
         except httpx.HTTPError:
