@@ -98,7 +98,8 @@ class Sweeper:
         count += await self._gather(connection, effects, now)
         if looks_for_ends:
             count += await take_expiries(connection, effects, snapshot, now, _MOST_AT_ONCE)
-        await commit_effects(self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe)
+        if not effects.is_empty():
+            await commit_effects(self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe)
         if looks_for_ends:
             self._ends_next = asyncio.get_running_loop().time() + _LOOK_FOR_ENDS_EVERY
         return count

@@ -176,6 +176,7 @@ async def test_a_person_audits_from_the_command_line(database: str, rabbit_vhost
             "never over another"
         )
 
+        await world.wait_for("SELECT count(*) > 0 FROM audit_events WHERE person = 'ann.lee'", True)
         looked = await desk.run("access", "--person", "ann.lee", group="audit")
         assert looked.output.count("ann.lee") >= 1, (looked.output, looked.exception)
         assert "things to ask about" in (await desk.run("access", "--unusual", group="audit")).output

@@ -97,8 +97,8 @@ def no_dedupe() -> None:
             if isinstance(gathered, list) and part.name not in {"events", "drafts"}:
                 gathered.clear()  # whose unique constraints would notice
 
-    async def write_no_clocks(*_args: Any) -> None:
-        return
+    async def write_no_clocks(*_args: Any) -> int:
+        return 0
 
     ClockLedger.write = write_no_clocks  # type: ignore[method-assign]
     Intake._find_known = find_known  # type: ignore[method-assign]
