@@ -108,7 +108,7 @@ async def test_an_agreement_that_ends_is_announced_once_and_a_consent_replaces_i
             given = consent(world, POLICE, ConsentState.GIVEN)
             await say(world, POLICE, "consent", given)
             first = peek_object(given)["consent_id"]
-            fresh = {"supersedes": first, "consent_id": "consent-of-today"}
+            fresh = {"supersedes": first, "consent_id": "consent-of-today-00000"}
             by_child = consent(world, POLICE, ConsentState.REFUSED, giver=ConsentGiver.CHILD, **fresh)
             assert (await say(world, POLICE, "consent", by_child))["error"]["code"] == "conflict"
             by_other = consent(world, CSC, ConsentState.REFUSED, **fresh)
