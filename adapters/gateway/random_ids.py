@@ -8,8 +8,10 @@ from schemas.canonical import encode_base64url
 
 
 def new_opaque_id() -> str:
-    """Return 128 random bits as 22 characters of base64url."""
-    return encode_base64url(os.urandom(16))
+    """Return 128 random bits as 22 characters of base64url. None begins with a hyphen: people type ids as arguments of commands."""
+    while (made := encode_base64url(os.urandom(16))).startswith("-"):
+        continue
+    return made
 
 
 def new_message_id(now: datetime) -> str:

@@ -19,17 +19,19 @@ AskNumber = Annotated[
     bool, typer.Option("--nhs-number", help="Ask for the child's NHS number here; it leaves as a token only.")
 ]
 DEFAULT_CONFIG = Path("gateway.yaml")
+DIGEST_FIRST = {"ignore_unknown_options": True}
+"""A digest in base64url may begin with a hyphen, and is no option then."""
 
 
 @app.command(
     epilog="Example: safelane gateway request ask --to health.marchshire-ft --referral REF --compartment C07"
-    " --task children_act_1989_s47 --purpose promote_welfare --person p-17"
+    " --task 'CA 1989 s.47' --purpose promote_welfare --person p-17"
 )
 def ask(
     *,
     to: Annotated[str, typer.Option(help="The agency that is asked.")],
     compartment: Annotated[list[str], typer.Option(help="What is asked for (C07 …); repeat for more.")],
-    task: Annotated[str, typer.Option(help="The statutory task that it is needed for, as a code.")],
+    task: Annotated[str, typer.Option(help="The provision that makes it your task, for example 'CA 1989 s.47'.")],
     purpose: Annotated[str, typer.Option(help="The purpose: one that an agreement between the two lists.")],
     person: Person,
     referral: Annotated[str | None, typer.Option(help="A referral that we sent: the children it is about.")] = None,
@@ -73,7 +75,7 @@ def list_requests(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = No
     typer.echo(f"{len(rows)} requests.")
 
 
-@app.command(epilog="Example: safelane gateway request check DIGEST")
+@app.command(context_settings=DIGEST_FIRST, epilog="Example: safelane gateway request check DIGEST")
 def check(digest: Digest, config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = None) -> None:
     """Ask for an NHS number, and say whether the request is about that child. Exit code 1 if not."""
     number = _ask_number()
@@ -84,7 +86,9 @@ def check(digest: Digest, config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOpt
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: safelane gateway request answer DIGEST --referral REF --person p-31")
+@app.command(
+    context_settings=DIGEST_FIRST, epilog="Example: safelane gateway request answer DIGEST --referral REF --person p-31"
+)
 def answer(
     digest: Digest,
     *,
@@ -98,7 +102,10 @@ def answer(
     typer.echo(f"Answered as {call_gateway(config, agency, 'POST', f'/requests/{digest}/reply', body)['digest']}.")
 
 
-@app.command(epilog="Example: safelane gateway request refuse DIGEST --reason-code more_detrimental --person p-31")
+@app.command(
+    context_settings=DIGEST_FIRST,
+    epilog="Example: safelane gateway request refuse DIGEST --reason-code more_detrimental --person p-31",
+)
 def refuse(
     digest: Digest,
     *,

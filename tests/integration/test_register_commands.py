@@ -146,7 +146,7 @@ async def test_a_request_is_asked_checked_refused_answered_and_clocked(
         referral_id = await desks.living.send(POLICE, SIBLINGS)
         await list_inbox(desks.living, HEALTH, 1)
         asking = ("request", "ask", "--compartment", "C07", "--compartment", "C16", "--person", "p-17",
-                  "--task", "children_act_1989_s47", "--purpose", "promote_welfare")  # fmt: skip
+                  "--task", "CA 1989 s.47", "--purpose", "promote_welfare")  # fmt: skip
         by_referral = await desks.run(POLICE, *asking, "--to", HEALTH, "--referral", referral_id)
         first = last_word(by_referral)
         by_number = await desks.run(POLICE, *asking, "--to", HEALTH, "--nhs-number", typed=f"{CHILDS_NUMBER}\n")
@@ -163,7 +163,7 @@ async def test_a_request_is_asked_checked_refused_answered_and_clocked(
         listed = await desks.until(HEALTH, "request", "list", shows=second)
         assert first in listed
         assert f"waiting from {POLICE} (police), answer due 2026-11-23T17:00:00Z" in listed  # five working days
-        assert "C07 C16 about 1 for promote_welfare, task children_act_1989_s47" in listed
+        assert "C07 C16 about 1 for promote_welfare, task CA 1989 s.47" in listed
         same = await desks.run(HEALTH, "request", "check", second, typed=f"{CHILDS_NUMBER}\n")
         assert "It is about this child." in same.output, (same.output, same.exception)
         other = await desks.run(HEALTH, "request", "check", second, typed="999 123 4567\n")
@@ -173,7 +173,7 @@ async def test_a_request_is_asked_checked_refused_answered_and_clocked(
         assert "Refused as" in refused.output, (refused.output, refused.exception)
         twice = await desks.run(HEALTH, "request", "refuse", second, "--reason-code", "no_record", "--person", "p-31")
         assert "is refused already" in str(twice.exception)
-        theirs = await desks.run(POLICE, "request", "refuse", second, "--reason-code", "x", "--person", "p-17")
+        theirs = await desks.run(POLICE, "request", "refuse", second, "--reason-code", "no_record", "--person", "p-17")
         assert "was not asked of this agency" in str(theirs.exception)
         assert "refused by p-31: no_record" in await desks.until(POLICE, "request", "list", shows="refused by")
         await world.wait_for("SELECT count(*) FROM requests WHERE step = 'asked' AND state = 'met'", 1)
