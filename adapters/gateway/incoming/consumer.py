@@ -137,15 +137,17 @@ class IncomingReader:
 
     def _read_delivery(self, body: bytes) -> None:
         parts = self._parts
-        now = parts.real_clock()
+        now, directory = parts.real_clock(), self._directory()
         received = open_incoming(
             body,
             agency=parts.agency,
-            directory=self._directory(),
+            directory=directory,
             private_jwks=parts.keystore.encryption_private_jwks(now),
             now=now,
             received_at=parts.clock(),
         )
+        if directory.directory.hub.earlier:
+            parts.inbox.note_lost(received.delivery_id, directory.directory.hub)
         parts.inbox.take_in(received, body)
         parts.quarantine.resolve(body)
 

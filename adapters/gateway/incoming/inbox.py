@@ -18,6 +18,7 @@ from adapters.gateway.incoming.receipts import ReceiptDesk, ReceiptRequest
 from adapters.gateway.incoming.received import ReceivedReferral
 from adapters.gateway.incoming.sealed_twice import DUPLICATE, EarlierSealings, SealedTwice
 from schemas.codes import ReceiptState
+from schemas.directory import HubKeys
 from schemas.errors import NotFound
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +94,11 @@ class Inbox:
             self._store.send_receipts_again(received.delivery_id)
         _log.info(f"delivery_{taken.value}", delivery_id=received.delivery_id)
         return taken
+
+    def note_lost(self, delivery_id: str, hub: HubKeys) -> None:
+        """Let a delivery that is here be decided anew, where the log lost the decision that it came with (``InboxStore.note_lost``)."""
+        if self._store.note_lost(delivery_id, hub):
+            _log.info("delivery_lost_in_the_log", delivery_id=delivery_id)
 
     def refuse(self, binding: DeliveryBinding, reason_code: str) -> None:
         """Sign a refusal of a delivery that is authentic but cannot be opened."""

@@ -24,7 +24,10 @@ from adapters.gateway.outgoing.outbox_model import read_instant, write_instant
 from adapters.gateway.store import GatewayStore
 from schemas.canonical import canonical_bytes
 from schemas.codes import ReceiptState, RiskGrade
+from schemas.directory import HubKeys
+from schemas.envelope import parse_delivery
 from schemas.errors import Conflict, NotFound
+from schemas.log_epochs import ProofLost, find_verifier
 
 _NOT_SHARED = "not_shared"
 """In the column ``grade``: this recipient may not have the risk."""
@@ -85,6 +88,27 @@ class InboxStore:
             self._insert_receipt(db, make_receipt(None))
             _queue_outputs(db, delivery_id, channels, now)
         return Taken.STORED
+
+    def note_lost(self, delivery_id: str, hub: HubKeys) -> bool:
+        """Note that a delivery is to be decided anew, if the log lost the decision under which it is here; return whether it did.
+
+        The witness notes the same when it enters a new epoch; what the hub decided anew may come before that.
+        """
+        rows = self._store.query("SELECT body FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,))
+        if not rows:
+            return False
+        body = self._store.open(f"inbox_delivery.body:{delivery_id}", rows[0]["body"])
+        try:
+            find_verifier(hub, parse_delivery(body).proof.note)
+        except ProofLost:
+            self.mark_lost(delivery_id)
+            return True
+        return False
+
+    def mark_lost(self, delivery_id: str) -> None:
+        """Note that a delivery is to be decided anew: its receipts wait for that."""
+        with self._store.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO inbox_lost VALUES (?)", (delivery_id,))
 
     def find_entry(self, delivery_id: str) -> InboxEntry:
         """Return a delivery's line.

@@ -18,7 +18,7 @@ class WitnessedDeliveries:
     """The table ``inbox_witnessed``: the checkpoint in each delivery's proof, and when a quorum was seen to cover it."""
 
     def __init__(self, store: GatewayStore) -> None:
-        InboxStore(store)  # the tables are the inbox's
+        self._inbox = InboxStore(store)  # the tables are the inbox's
         self._store = store
 
     def note_new(self, hub: HubKeys, now: datetime) -> None:
@@ -34,7 +34,7 @@ class WitnessedDeliveries:
                 note = parse_delivery(body).proof.note
                 checkpoint = verify_checkpoint(note, find_verifier(hub, note))
             except ProofLost:
-                self._mark_lost(row["delivery_id"])
+                self._inbox.mark_lost(row["delivery_id"])
                 continue
             except SafelaneError:
                 continue  # a key that the directory does not name: it stays unwitnessed
@@ -43,10 +43,6 @@ class WitnessedDeliveries:
                     "INSERT OR IGNORE INTO inbox_witnessed (delivery_id, size, root, noted_at) VALUES (?, ?, ?, ?)",
                     (row["delivery_id"], checkpoint.size, checkpoint.root, write_instant(now)),
                 )
-
-    def _mark_lost(self, delivery_id: str) -> None:
-        with self._store.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO inbox_lost VALUES (?)", (delivery_id,))
 
     def list_coverable(self, quorum: Checkpoint) -> list[Checkpoint]:
         """Return the distinct checkpoints of deliveries that are not witnessed yet and that are no larger than the quorum's."""
