@@ -1,6 +1,7 @@
 """The hub's configuration: one YAML file, every field described, no environment variables (DESIGN, The house)."""
 
 import json
+import os
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,11 @@ from schemas.errors import ConfigInvalid
 from schemas.keys import KeyUse, require_use
 
 MAX_FILE_BYTES = 256 * 1024
+
+
+def count_cores() -> int:
+    """Return on how many cores this program may run: at least 1, at most 64. A container's CPU quota does not show there: say ``processes`` in it."""
+    return min(64, len(os.sched_getaffinity(0)))
 
 
 class Environment(StrEnum):
@@ -69,7 +75,12 @@ class LogSettings(ConfigModel):
 class WorkerSettings(ConfigModel):
     """How the intake worker runs."""
 
-    processes: int = Field(default=1, ge=1, le=64, description="Worker processes on this machine: one for each core.")
+    processes: int = Field(
+        default_factory=count_cores,
+        ge=1,
+        le=64,
+        description="Worker processes on this machine; one for each core that this program may use, if nothing is said.",
+    )
     prefetch: int = Field(default=256, ge=1, le=256, description="Messages of each lane taken before they are acked.")
     batch_messages: int = Field(default=64, ge=1, le=256, description="Most messages in one transaction.")
     batch_linger_ms: int = Field(default=2, ge=0, le=1000, description="Wait this long for more of a batch (ms).")

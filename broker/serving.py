@@ -1,7 +1,8 @@
 """Running workers: one process a core under uvloop, supervised by a parent that holds nothing and starts again what dies.
 
 A worker is stateless and may be killed at any instant. The parent restarts it with growing pauses, and gives up on one thing only: a broken integrity
-(exit code 4), after which nothing must be released until a person has looked.
+(exit code 4), after which nothing must be released until a person has looked. A parent that is killed takes its workers with it, so that whoever starts
+it again never has twice as many.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import cast
 
 import structlog
 import uvloop
@@ -32,11 +34,14 @@ _HEALTHY_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
 
 
-def serve_worker(config: HubConfig, clock: Clock | None = None) -> int:
-    """Run one worker in this process until SIGTERM or SIGINT; return an exit code."""
+def serve_worker(config: HubConfig, clock: Clock | None = None, *, parent: int | None = None) -> int:
+    """Run one worker in this process until SIGTERM or SIGINT; return an exit code.
+
+    ``parent`` is the reading end of a pipe that only the parent can write to: when it closes, the parent has died, and the worker ends too.
+    """
     prepare_process()
     try:
-        uvloop.run(_run_worker(config, clock))
+        uvloop.run(_run_worker(config, clock, parent))
     except* SafelaneError as group:
         code = _read_exit_code(group)
     else:
@@ -81,11 +86,19 @@ def _read_exit_code(group: ExceptionGroup[SafelaneError]) -> int:
     return EXIT_FAILED
 
 
-async def _run_worker(config: HubConfig, clock: Clock | None) -> None:
+async def _run_worker(config: HubConfig, clock: Clock | None, parent: int | None) -> None:
     worker = build_worker(config, clock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
+
+    def stop_with_parent() -> None:
+        _log.error("worker.parent-died")
+        loop.remove_reader(cast(int, parent))
+        worker.stop()
+
+    if parent is not None:
+        loop.add_reader(parent, stop_with_parent)
     await worker.run()
 
 
@@ -99,6 +112,8 @@ class _Supervisor:
         """Process id to (slot, start)."""
         self._stopping = False
         self._failures: dict[int, int] = {}
+        # Nothing is ever written: a pipe whose writing end closes tells the children that the parent is gone, however it went.
+        self._living, self._lifeline = os.pipe()
 
     def run(self) -> int:
         """Supervise until told to stop, or until a worker reports a broken integrity."""
@@ -125,7 +140,8 @@ class _Supervisor:
         if pid == 0:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-            os._exit(serve_worker(self._config, self._clock))
+            os.close(self._lifeline)
+            os._exit(serve_worker(self._config, self._clock, parent=self._living))
         self._children[pid] = (slot, time.monotonic())
 
     def _restart(self, slot: int, started: float, ended: int) -> None:

@@ -83,6 +83,8 @@ def write_hub_files(
             | {"password": administration.password.get_secret_value()},
         },
         "console": _describe_console(folder, stack),
+        # Everything of the partnership shares this machine: one worker is enough for what a person tries.
+        "worker": {"processes": 1},
     } | (settings or {})
     write_secret(folder / "owner.dsn", stack.addresses.postgres_dsn)
     write_secret(folder / CONFIG_FILE, yaml.safe_dump(document, sort_keys=False))

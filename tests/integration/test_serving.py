@@ -50,3 +50,32 @@ async def test_two_processes_share_the_work_and_a_killed_one_comes_back(
                 process.kill()
         rows = await world.owner.fetch("SELECT position FROM log_entries ORDER BY position")
         assert [row["position"] for row in rows] == list(range(80))
+
+
+async def test_workers_end_when_their_parent_is_killed(
+    database: str, rabbit_vhost: RabbitVhost, tmp_path: Path
+) -> None:
+    async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
+        settings = yaml.safe_load(world.config_file.read_text())
+        settings["worker"] |= {"processes": 2}
+        world.config_file.write_text(yaml.safe_dump(settings))
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", _PROGRAM, str(world.config_file))
+        try:
+            await world.publish(POLICE, [world.seal(Draft()).body])
+            await world.wait_for("SELECT count(*) FROM messages", 1, seconds=20)
+            children = list_children(process.pid)
+        finally:
+            process.kill()
+        await process.wait()
+        for _ in range(100):
+            if not any(is_running(child) for child in children):
+                break
+            await asyncio.sleep(0.1)
+        assert [child for child in children if is_running(child)] == []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
