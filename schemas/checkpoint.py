@@ -1,4 +1,4 @@
-"""Checkpoints of the message log in the forms of C2SP: signed-note, tlog-checkpoint, tlog-cosignature (Ed25519) and tlog-proof.
+"""Checkpoints of the message log in the forms of C2SP: signed-note, tlog-checkpoint and tlog-proof (``cosignature`` has what witnesses add).
 
 A checkpoint is three lines (origin, size, base64 root), an empty line, and signature lines. The log's key is named after the log's origin.
 """
@@ -6,26 +6,41 @@ A checkpoint is three lines (origin, size, base64 root), an empty line, and sign
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Self
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
-from schemas.canonical import decode_base64url
 from schemas.errors import MalformedMessage, SignatureInvalid, TooLarge
-from schemas.keys import KeyUse, load_ed25519_private_key, load_ed25519_public_key, require_use
+from schemas.keys import (
+    ML_DSA_44,
+    KeyUse,
+    load_ed25519_private_key,
+    load_ed25519_public_key,
+    load_ml_dsa_44_public_key,
+    require_use,
+)
 from schemas.merkle import HASH_BYTES, hash_leaf, verify_inclusion
 
-MAX_PROOF_BYTES: Final = 65_536
-_LOG_KEY: Final = 0x01
-_COSIGNER_KEY: Final = 0x04
+MAX_NOTE_BYTES: Final = 1_000_000
+"""As Go's ``note`` has it: room for some three hundred witnesses with two cosignatures each (3.4 kB)."""
+MAX_PROOF_BYTES: Final = MAX_NOTE_BYTES + 4096
+LOG_KEY: Final = 0x01
+ED25519_COSIGNER: Final = 0x04
+ML_DSA_44_COSIGNER: Final = 0x06
 _PROOF_HEADER: Final = "c2sp.org/tlog-proof@v1"
 _MAX_PATH: Final = 64
 _NAME = re.compile(r"[^\s+]+")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_KEY_TYPES: Final[dict[int, type[Ed25519PublicKey] | type[MLDSA44PublicKey]]] = {
+    LOG_KEY: Ed25519PublicKey,
+    ED25519_COSIGNER: Ed25519PublicKey,
+    ML_DSA_44_COSIGNER: MLDSA44PublicKey,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +58,12 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class NoteVerifier:
-    """A signed-note verifier key (C2SP vkey): a log's (type 1) or a witness's (type 4)."""
+    """A signed-note verifier key (C2SP vkey): a log's (type 0x01, Ed25519) or a witness's (0x04 Ed25519, 0x06 ML-DSA-44)."""
 
     name: str
     key_id: bytes
     key_type: int
-    public_key: Ed25519PublicKey
+    public_key: Ed25519PublicKey | MLDSA44PublicKey
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -61,14 +76,14 @@ class NoteVerifier:
         key_id, _, encoded = rest.partition("+")
         try:
             raw = base64.b64decode(encoded, validate=True)
-            public_key = Ed25519PublicKey.from_public_bytes(raw[1:])
-        except (ValueError, binascii.Error):
+            public_key = _KEY_TYPES[raw[0]].from_public_bytes(raw[1:])
+        except (ValueError, binascii.Error, LookupError, UnsupportedAlgorithm):
             raise MalformedMessage("is not a note verifier key", field="vkey") from None
-        if not _NAME.fullmatch(name) or raw[0] not in {_LOG_KEY, _COSIGNER_KEY}:
+        if not _NAME.fullmatch(name):
             raise MalformedMessage("is not a note verifier key", field="vkey")
-        if key_id != _key_id(name, raw).hex():
+        if key_id != compute_key_id(name, raw).hex():
             raise MalformedMessage("has an id that is not its own", field="vkey")
-        return cls(name, _key_id(name, raw), raw[0], public_key)
+        return cls(name, compute_key_id(name, raw), raw[0], public_key)
 
 
 LogVerifier = NoteVerifier
@@ -85,26 +100,37 @@ class InclusionProof:
 
 
 def write_verifier(name: str, jwk: Mapping[str, Any], *, use: KeyUse = KeyUse.LOG) -> str:
-    """Return the vkey text of a log's or a witness's Ed25519 key.
+    """Return the vkey text of a log's key (Ed25519) or a witness's (Ed25519 or ML-DSA-44).
 
     Raises:
         MalformedMessage: the key or name is not fit for it.
     """
     require_use(jwk, use)
-    load_ed25519_public_key(jwk)
     if not _NAME.fullmatch(name):
         raise MalformedMessage("must hold no space and no plus sign", field="name")
-    raw = bytes([_COSIGNER_KEY if use is KeyUse.WITNESS else _LOG_KEY]) + decode_base64url(jwk["x"])
-    return f"{name}+{_key_id(name, raw).hex()}+{base64.b64encode(raw).decode('ascii')}"
+    raw = write_key_material(jwk, use)
+    return f"{name}+{compute_key_id(name, raw).hex()}+{base64.b64encode(raw).decode('ascii')}"
+
+
+def write_key_material(jwk: Mapping[str, Any], use: KeyUse) -> bytes:
+    """Return a public key as a vkey has it: one byte of signature type, then the key's bytes.
+
+    Raises:
+        MalformedMessage: it is not a key for this.
+    """
+    if use is KeyUse.WITNESS and jwk.get("alg") == ML_DSA_44:
+        return bytes([ML_DSA_44_COSIGNER]) + load_ml_dsa_44_public_key(jwk).public_bytes_raw()
+    key_type = ED25519_COSIGNER if use is KeyUse.WITNESS else LOG_KEY
+    return bytes([key_type]) + load_ed25519_public_key(jwk).public_bytes_raw()
 
 
 def sign_checkpoint(checkpoint: Checkpoint, log_jwk: Mapping[str, Any]) -> str:
     """Return the checkpoint as a note signed by the log's private key."""
     require_use(log_jwk, KeyUse.LOG)
     text = checkpoint.to_text()
-    raw = bytes([_LOG_KEY]) + decode_base64url(log_jwk["x"])
+    key_id = compute_key_id(checkpoint.origin, write_key_material(log_jwk, KeyUse.LOG))
     signature = load_ed25519_private_key(log_jwk).sign(text.encode())
-    return f"{text}\n{_signature_line(checkpoint.origin, _key_id(checkpoint.origin, raw) + signature)}"
+    return f"{text}\n{write_signature_line(checkpoint.origin, key_id + signature)}"
 
 
 def verify_checkpoint(note: str, log: NoteVerifier) -> Checkpoint:
@@ -114,9 +140,9 @@ def verify_checkpoint(note: str, log: NoteVerifier) -> Checkpoint:
         SignatureInvalid: there is no valid signature by the log's key, or the origin is another log's.
         MalformedMessage: it is not a checkpoint.
     """
-    text, signatures = _split_note(note)
+    text, signatures = split_note(note)
     checkpoint = _read_checkpoint(text)
-    if checkpoint.origin != log.name or log.key_type != _LOG_KEY:
+    if checkpoint.origin != log.name or log.key_type != LOG_KEY:
         raise SignatureInvalid
     for name, raw in signatures:
         if name == log.name and raw[:4] == log.key_id:
@@ -134,38 +160,40 @@ def read_checkpoint(note: str) -> Checkpoint:
     Raises:
         MalformedMessage: it is not a checkpoint.
     """
-    return _read_checkpoint(_split_note(note)[0])
+    return _read_checkpoint(split_note(note)[0])
 
 
-def cosign_checkpoint(note: str, name: str, witness_jwk: Mapping[str, Any], *, timestamp: int) -> str:
-    """Return a witness's signature line for a note that it has verified; append it to the note. ``timestamp`` is POSIX seconds."""
-    require_use(witness_jwk, KeyUse.WITNESS)
-    text, _ = _split_note(note)
-    raw = bytes([_COSIGNER_KEY]) + decode_base64url(witness_jwk["x"])
-    signature = load_ed25519_private_key(witness_jwk).sign(_cosigned(text, timestamp))
-    return _signature_line(name, _key_id(name, raw) + timestamp.to_bytes(8) + signature)
-
-
-def verify_cosignatures(note: str, witnesses: Iterable[NoteVerifier]) -> dict[str, int]:
-    """Return witness name to POSIX time for each of ``witnesses`` whose cosignature on the note is valid.
+def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """Return a signed note's text, and name and bytes (key id first) of each signature; nothing is verified.
 
     Raises:
-        MalformedMessage: it is not a note.
+        MalformedMessage: it is not a signed note.
     """
-    text, signatures = _split_note(note)
-    known = {(w.name, w.key_id): w for w in witnesses if w.key_type == _COSIGNER_KEY}
-    found: dict[str, int] = {}
-    for name, raw in signatures:
-        witness = known.get((name, raw[:4]))
-        if witness is None or len(raw) != 76:
-            continue
-        timestamp = int.from_bytes(raw[4:12])
+    body, separator, tail = note.rpartition("\n\n")
+    if not separator or not tail.endswith("\n") or len(note) > MAX_NOTE_BYTES:
+        raise MalformedMessage("is not a signed note", field="checkpoint")
+    signatures = []
+    for line in tail[:-1].split("\n"):
+        dash, _, rest = line.partition(" ")
+        name, _, encoded = rest.partition(" ")
+        if dash != "—" or not _NAME.fullmatch(name):
+            raise MalformedMessage("has a line that is not a signature", field="checkpoint")
         try:
-            witness.public_key.verify(raw[12:], _cosigned(text, timestamp))
-        except InvalidSignature:
-            continue
-        found[name] = timestamp
-    return found
+            raw = base64.b64decode(encoded, validate=True)
+        except (ValueError, binascii.Error):
+            raise MalformedMessage("has a signature that is not base64", field="checkpoint") from None
+        signatures.append((name, raw))
+    return body + "\n", signatures
+
+
+def compute_key_id(name: str, material: bytes) -> bytes:
+    """Return the four bytes by which a signature line names its key (C2SP signed-note)."""
+    return sha256(name.encode() + b"\n" + material).digest()[:4]
+
+
+def write_signature_line(name: str, raw: bytes) -> str:
+    """Return a note's signature line; ``raw`` begins with the key id."""
+    return f"— {name} {base64.b64encode(raw).decode('ascii')}\n"
 
 
 def write_proof(index: int, path: Sequence[bytes], note: str) -> str:
@@ -207,24 +235,6 @@ def verify_proof(proof: InclusionProof, entry: bytes, log: NoteVerifier) -> Chec
     return checkpoint if holds else None
 
 
-def _split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    body, separator, tail = note.rpartition("\n\n")
-    if not separator or not tail.endswith("\n") or len(note) > MAX_PROOF_BYTES:
-        raise MalformedMessage("is not a signed note", field="checkpoint")
-    signatures = []
-    for line in tail[:-1].split("\n"):
-        dash, _, rest = line.partition(" ")
-        name, _, encoded = rest.partition(" ")
-        if dash != "—" or not _NAME.fullmatch(name):
-            raise MalformedMessage("has a line that is not a signature", field="checkpoint")
-        try:
-            raw = base64.b64decode(encoded, validate=True)
-        except (ValueError, binascii.Error):
-            raise MalformedMessage("has a signature that is not base64", field="checkpoint") from None
-        signatures.append((name, raw))
-    return body + "\n", signatures
-
-
 def _read_checkpoint(text: str) -> Checkpoint:
     lines = text.split("\n")
     if len(lines) < 4 or not lines[0]:
@@ -246,15 +256,3 @@ def _read_hash(text: str, field: str) -> bytes:
     if len(raw) != HASH_BYTES or base64.b64encode(raw).decode("ascii") != text:
         raise MalformedMessage("has a hash of the wrong length", field=field)
     return raw
-
-
-def _key_id(name: str, raw: bytes) -> bytes:
-    return sha256(name.encode() + b"\n" + raw).digest()[:4]
-
-
-def _signature_line(name: str, raw: bytes) -> str:
-    return f"— {name} {base64.b64encode(raw).decode('ascii')}\n"
-
-
-def _cosigned(text: str, timestamp: int) -> bytes:
-    return f"cosignature/v1\ntime {timestamp}\n{text}".encode()

@@ -29,11 +29,12 @@ class Contact(DirectoryModel):
 
 
 class AgencyKeys(DirectoryModel):
-    """An agency's long-lived public keys, each a JWK: identity signing pair (Ed25519, ML-DSA-65), API key, witness key."""
+    """An agency's long-lived public keys, each a JWK: identity signing pair (Ed25519, ML-DSA-65), API key, witness pair."""
 
     signing: tuple[Jwk, ...] = ()
     api: tuple[Jwk, ...] = ()
     witness: tuple[Jwk, ...] = ()
+    """Ed25519, and ML-DSA-44 right after it where the agency has one: the two count together (``schemas.witnesses``)."""
     revoked: tuple[str, ...] = ()
     """Thumbprints (RFC 7638) that no longer count, whatever else says so."""
 

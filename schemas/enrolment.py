@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
+from schemas.checkpoint import write_verifier
 from schemas.clear_forms import AgencyId, EnrolmentId, PepperId
 from schemas.errors import MalformedMessage
 from schemas.jose import peek_payload, sign_jws, verify_jws
@@ -48,6 +49,7 @@ class EnrolmentRequest(EnrolmentModel):
     signing: tuple[Jwk, Jwk]
     api: tuple[Jwk, ...] = Field(min_length=1, max_length=2)
     witness: tuple[Jwk, ...] = Field(default=(), max_length=2)
+    """The keys that cosign the log: Ed25519, then ML-DSA-44. A gateway from before ML-DSA cosignatures has the first alone."""
     csr_pem: str = Field(max_length=8192)
     """PKCS #10 request for the TLS client certificate; its common name is the agency id."""
     encryption_key: dict[str, Any]
@@ -98,7 +100,7 @@ def verify_enrolment(jws: Mapping[str, Any]) -> EnrolmentRequest:
     for jwk, use in [(k, KeyUse.SIGNING) for k in request.signing] + [(k, KeyUse.API) for k in request.api]:
         require_use(jwk, use)
     for jwk in request.witness:
-        require_use(jwk, KeyUse.WITNESS)
+        write_verifier(request.agency, jwk, use=KeyUse.WITNESS)
     keys = request.public_keys()
     if any(name in jwk for jwk in keys for name in _PRIVATE):
         raise MalformedMessage("holds a private key: make new keys, this one is no longer secret", field="request")

@@ -1,7 +1,7 @@
 """Keys as JWKs: identity pairs that sign, keys for the API, for witnesses and for encryption, each for one use only.
 
-Key forms: Ed25519 is ``OKP`` (RFC 8037) with ``alg: Ed25519`` (RFC 9864); ML-DSA-65 (RFC 9964) and HPKE-9-KE (draft-ietf-jose-hpke-pq-pqt) are
-``AKP``, whose ``priv`` is a 32-byte seed. Key ids are RFC 7638 thumbprints. A key says what it is for in ``safelane_use``, outside the thumbprint.
+Key forms: Ed25519 is ``OKP`` (RFC 8037) with ``alg: Ed25519`` (RFC 9864); ML-DSA-65 and, for witnesses, ML-DSA-44 (RFC 9964) and HPKE-9-KE
+(draft-ietf-jose-hpke-pq-pqt) are ``AKP``, whose ``priv`` is a 32-byte seed. Key ids are RFC 7638 thumbprints. A key says what it is for in ``safelane_use``, outside the thumbprint.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,12 @@ from typing import Any, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import (
+    MLDSA44PrivateKey,
+    MLDSA44PublicKey,
+    MLDSA65PrivateKey,
+    MLDSA65PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
@@ -24,6 +29,7 @@ from schemas.errors import MalformedMessage
 Jwk = dict[str, Any]
 
 ED25519 = "Ed25519"
+ML_DSA_44 = "ML-DSA-44"
 ML_DSA_65 = "ML-DSA-65"
 HPKE_9_KE = "HPKE-9-KE"
 
@@ -102,15 +108,13 @@ def generate_ed25519_jwk(use: KeyUse, *, seed: bytes | None = None) -> Jwk:
 def generate_ml_dsa_65_jwk(use: KeyUse, *, seed: bytes | None = None) -> Jwk:
     """Return a private ML-DSA-65 JWK (RFC 9964) for ``use``; ``seed`` is the 32-byte FIPS 204 seed."""
     private = MLDSA65PrivateKey.from_seed_bytes(seed if seed is not None else token_bytes(_SEED_BYTES))
-    jwk = {
-        "kty": "AKP",
-        "alg": ML_DSA_65,
-        "use": "sig",
-        "safelane_use": use.value,
-        "pub": encode_base64url(private.public_key().public_bytes_raw()),
-        "priv": encode_base64url(private.private_bytes_raw()),
-    }
-    return jwk | {"kid": compute_thumbprint(jwk)}
+    return _write_ml_dsa_jwk(ML_DSA_65, use, private)
+
+
+def generate_ml_dsa_44_jwk(use: KeyUse, *, seed: bytes | None = None) -> Jwk:
+    """Return a private ML-DSA-44 JWK (RFC 9964) for ``use``: C2SP's tlog-cosignature asks for this size. ``seed`` as above."""
+    private = MLDSA44PrivateKey.from_seed_bytes(seed if seed is not None else token_bytes(_SEED_BYTES))
+    return _write_ml_dsa_jwk(ML_DSA_44, use, private)
 
 
 def generate_encryption_jwk(*, seed: bytes | None = None) -> Jwk:
@@ -187,6 +191,32 @@ def load_ed25519_public_key(jwk: Mapping[str, Any]) -> Ed25519PublicKey:
         return Ed25519PublicKey.from_public_bytes(decode_base64url(jwk["x"], field="jwk.x"))
     except _BAD_KEY:
         raise MalformedMessage("is not an Ed25519 public key", field="jwk.x") from None
+
+
+def load_ml_dsa_44_private_key(jwk: Mapping[str, Any]) -> MLDSA44PrivateKey:
+    """Load an ML-DSA-44 private key from its seed.
+
+    Raises:
+        MalformedMessage: it is not such a key.
+    """
+    _require_form(jwk, "AKP", ML_DSA_44, ("priv",))
+    try:
+        return MLDSA44PrivateKey.from_seed_bytes(decode_base64url(jwk["priv"], field="jwk.priv"))
+    except _BAD_KEY:
+        raise MalformedMessage("is not an ML-DSA-44 private key", field="jwk.priv") from None
+
+
+def load_ml_dsa_44_public_key(jwk: Mapping[str, Any]) -> MLDSA44PublicKey:
+    """Load an ML-DSA-44 public key (1,312 bytes).
+
+    Raises:
+        MalformedMessage: it is not such a key.
+    """
+    _require_form(jwk, "AKP", ML_DSA_44, ("pub",))
+    try:
+        return MLDSA44PublicKey.from_public_bytes(decode_base64url(jwk["pub"], field="jwk.pub"))
+    except _BAD_KEY:
+        raise MalformedMessage("is not an ML-DSA-44 public key", field="jwk.pub") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +310,18 @@ def pair_verifying_keys(
         require_use(jwk, use)
     pairs = [VerifyingKeys.from_jwks(jwks[i], jwks[i + 1]) for i in range(0, len(jwks), 2)]
     return tuple(p for p in pairs if p.ed25519_kid not in revoked and p.ml_dsa_65_kid not in revoked)
+
+
+def _write_ml_dsa_jwk(alg: str, use: KeyUse, private: MLDSA44PrivateKey | MLDSA65PrivateKey) -> Jwk:
+    jwk = {
+        "kty": "AKP",
+        "alg": alg,
+        "use": "sig",
+        "safelane_use": use.value,
+        "pub": encode_base64url(private.public_key().public_bytes_raw()),
+        "priv": encode_base64url(private.private_bytes_raw()),
+    }
+    return jwk | {"kid": compute_thumbprint(jwk)}
 
 
 def _expand_hybrid_seed(seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:

@@ -14,7 +14,7 @@ public = APIRouter(prefix="/log", tags=["log"])
 for_agencies = APIRouter(prefix="/v1/log", tags=["log"])
 
 TEXT = "text/plain; charset=utf-8"
-LINE_EXAMPLE = {"size": 42, "line": "— csc.marchshire base64 of key id, time and signature\n"}
+LINE_EXAMPLE = {"size": 42, "line": "— csc.marchshire base64 of key id, time and signature\n— csc.marchshire …\n"}
 
 
 @public.get(
@@ -52,11 +52,14 @@ async def get_witnessed(context: Context) -> Response:
     openapi_extra=describe(body=LINE_EXAMPLE, answer={"added": True}, status=201),
 )
 async def post_cosignature(request: Request, context: Context, caller: AgencyCaller) -> Response:
-    """Take in the calling agency's cosignature of the checkpoint of ``size`` (201); the same again changes nothing (200)."""
-    body = await read_json(request, max_bytes=4 * KIB, members=frozenset({"size", "line"}))
+    """Take in the calling agency's cosignature of the checkpoint of ``size`` (201); the same again changes nothing (200).
+
+    ``line`` holds one signature line for each of its witness keys in the directory: Ed25519, then ML-DSA-44.
+    """
+    body = await read_json(request, max_bytes=8 * KIB, members=frozenset({"size", "line"}))
     size, line = body["size"], body["line"]
     if not isinstance(size, int) or isinstance(size, bool) or not isinstance(line, str) or not 0 < size < 2**53:
-        raise MalformedMessage("must be a number and a signature line", field="body")
+        raise MalformedMessage("must be a number and signature lines", field="body")
     directory = caller.snapshot.directory
     if caller.agency not in directory.witnesses.agencies:
         raise NotPermitted("the directory does not name this agency as a witness")

@@ -16,13 +16,12 @@ from schemas.checkpoint import (
     NoteVerifier,
     read_proof,
     verify_checkpoint,
-    verify_cosignatures,
     verify_proof,
 )
 from schemas.directory import Directory
 from schemas.errors import IntegrityBroken, MalformedMessage, NotFound, SignatureInvalid
 from schemas.merkle import verify_consistency
-from schemas.witnesses import read_witness_keys
+from schemas.witnesses import find_cosigners, read_witnesses
 
 DRAWN: Final = 50
 """Entries that one check proves."""
@@ -131,7 +130,7 @@ async def _is_proved(connection: Connection, position: int, head: Checkpoint, no
 
 
 def _list_cosigners(note: str, directory: Directory) -> dict[str, int]:
-    return verify_cosignatures(note, read_witness_keys(directory))
+    return find_cosigners(note, read_witnesses(directory))
 
 
 def _list_numbers(numbers: Sequence[int]) -> str:

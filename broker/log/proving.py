@@ -32,6 +32,8 @@ async def prove_events(
 ) -> tuple[str, list[ProvenEvent]]:
     """Return a checkpoint and the events with proofs under it: the newest one with a quorum if that covers all, else the newest of all.
 
+    The cosignatures are in the checkpoint alone: repeated in every proof they would outweigh everything else.
+
     Raises:
         NotFound: there are no such events.
         IntegrityBroken: the stored tree has a hole.
@@ -47,8 +49,9 @@ async def prove_events(
     if note is None or read_checkpoint(note).size <= rows[-1]["position"]:
         note = await read_cosigned(connection, await connection.fetchval("SELECT max(size) FROM log_checkpoints"))
     size = read_checkpoint(note).size
+    bare = await connection.fetchval("SELECT note FROM log_checkpoints WHERE size = $1", size)
     proven = []
     for row in rows:
-        proof = await prove_entry_under(connection, row["position"], size, note)
+        proof = await prove_entry_under(connection, row["position"], size, bare)
         proven.append(ProvenEvent(**dict(row), proof=proof))
     return note, proven

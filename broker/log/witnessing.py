@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.store.pool import Connection
-from schemas.checkpoint import verify_cosignatures
 from schemas.directory import Directory
 from schemas.errors import NotFound, SignatureInvalid
-from schemas.witnesses import read_witness_keys
+from schemas.witnesses import find_cosigners, read_witnesses
 
 PROPOSE_EVERY: Final = timedelta(seconds=10)
 """Longer than a witness waits between two looks, so that all of them see each proposal."""
@@ -53,30 +52,28 @@ async def propose_checkpoint(connection: Connection, *, now: datetime) -> str:
 
 
 async def add_cosignature(
-    connection: Connection, directory: Directory, witness: str, size: int, line: str, *, now: datetime
+    connection: Connection, directory: Directory, witness: str, size: int, lines: str, *, now: datetime
 ) -> bool:
-    """Keep a witness's cosignature of the checkpoint of ``size``; return whether it is new.
+    """Keep a witness's cosignature of the checkpoint of ``size``, one line for each of its keys; return whether it is new.
 
     Raises:
         NotFound: there is no such checkpoint.
-        SignatureInvalid: the line is not this witness's cosignature of that checkpoint.
+        SignatureInvalid: the lines are not this witness's cosignature of that checkpoint by all the keys that the directory lists.
     """
     note = await connection.fetchval("SELECT note FROM log_checkpoints WHERE size = $1", size)
     if note is None:
         raise NotFound("there is no checkpoint of this size", field="size")
-    keys = [key for key in read_witness_keys(directory) if key.name == witness]
-    if line.count("\n") != 1:
-        raise SignatureInvalid(field="line")
-    found = verify_cosignatures(note + line, keys)
-    if witness not in found:
+    groups = [group for group in read_witnesses(directory) if group.name == witness]
+    signed = [group for group in groups if group.find_time(note + lines) is not None]
+    if not signed or lines.count("\n") != len(signed[0].keys):
         raise SignatureInvalid(field="line")
     added = await connection.fetchval(
         "INSERT INTO log_cosignatures (size, witness, line, at, received_at) VALUES ($1, $2, $3, to_timestamp($4), $5)"
         " ON CONFLICT DO NOTHING RETURNING size",
         size,
         witness,
-        line,
-        float(found[witness]),
+        lines,
+        float(signed[0].find_time(note + lines) or 0),
         now,
     )
     return added is not None
@@ -92,10 +89,10 @@ async def read_witnessed_checkpoint(connection: Connection, directory: Directory
         quorum,
         _RECENT,
     )
-    keys = read_witness_keys(directory)
+    witnesses = read_witnesses(directory)
     for row in rows:
         note = await read_cosigned(connection, row["size"])
-        if len(verify_cosignatures(note, keys)) >= quorum:
+        if len(find_cosigners(note, witnesses)) >= quorum:
             return note
     return None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from deploy.evidence.checking import Verdict
+    from deploy.evidence.verdict import Verdict
 
 
 def verify(

@@ -3,14 +3,14 @@
 authority → directory → log key and witnesses → checkpoint → every event; authority → directory → agencies' keys → envelopes and receipts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.x509 import Certificate
 
 from deploy.evidence.pack import Files, read_manifest
+from deploy.evidence.quorum import describe_quorum, describe_shortage, find_quorum
+from deploy.evidence.verdict import Verdict
 from schemas.canonical import canonical_bytes, decode_base64url, parse_json, parse_object, sha256_base64url
 from schemas.checkpoint import (
     Checkpoint,
@@ -18,14 +18,13 @@ from schemas.checkpoint import (
     read_checkpoint,
     read_proof,
     verify_checkpoint,
-    verify_cosignatures,
     verify_proof,
 )
 from schemas.directory import Directory
 from schemas.envelope import parse_envelope, verify_envelope
 from schemas.envelope.model import REFERRAL_TYP
 from schemas.envelope.verify import read_manifest as read_manifest_facts
-from schemas.errors import MalformedMessage, SafelaneError
+from schemas.errors import MalformedMessage
 from schemas.jose.jws import peek_payload, verify_jws
 from schemas.keys import VerifyingKeys, pair_verifying_keys
 from schemas.log_entry import commit_event
@@ -36,7 +35,6 @@ from schemas.objects.receipt import Receipt, check_next_receipt
 from schemas.objects.registry import read_object
 from schemas.signed_directory import verify_directory
 from schemas.timestamp import verify_timestamp
-from schemas.witnesses import read_witness_keys
 
 _MAX = 256 * 1024 * 1024
 NOT_PROVED = (
@@ -44,32 +42,6 @@ NOT_PROVED = (
     "that a person read it: a receipt is an agency's word",
     "that nothing else was logged about this referral: the log alone shows that, to its auditors",
 )
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What a pack proves, what it leaves open, and what in it is false."""
-
-    proved: list[str] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all proved, 1 something is left open, 4 something is false."""
-        return 4 if self.broken else 1 if self.open else 0
-
-    def attempt(self, what: str, check: Callable[[], str]) -> bool:
-        """Run a check; its text is what was proved, its error (codes and field paths, never values) what is false."""
-        try:
-            self.proved.append(check())
-        except SafelaneError as error:
-            self.broken.append(f"{what}: {error.code} ({error.field or 'no field'})")
-        except (KeyError, TypeError, ValueError, IndexError):
-            self.broken.append(f"{what}: not of its form")
-        else:
-            return True
-        return False
 
 
 class PackChecker:
@@ -153,17 +125,12 @@ class PackChecker:
 
     def _check_witnesses(self) -> None:
         directory = self._newest()
-        found = verify_cosignatures(self._files["checkpoint.txt"].decode(), read_witness_keys(directory))
-        quorum = directory.witnesses.quorum
-        if not quorum or len(found) < quorum:
-            needed = f"{len(found)} of {quorum} needed cosignatures" if quorum else "the directory names no witnesses"
-            self.verdict.open.append(f"that witnesses saw this log: {needed}")
-            return
-        since = datetime.fromtimestamp(sorted(found.values())[quorum - 1], tz=UTC)
-        names = ", ".join(sorted(found))
-        self.verdict.proved.append(
-            f"it was so no later than {since:%d %B %Y %H:%M:%S} UTC: cosigned by {len(found)} witnesses, {quorum} needed ({names})"
-        )
+        note = self._files["checkpoint.txt"].decode()
+        quorum = find_quorum(note, directory)
+        if quorum is None:
+            self.verdict.open.append(f"that witnesses saw this log: {describe_shortage(note, directory)}")
+        else:
+            self.verdict.proved.append(f"it was so no later than {describe_quorum(quorum, directory)}")
 
     def _check_timestamp(self) -> None:
         if not self._timestamp_roots:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.evidence.checking import Verdict
+from deploy.evidence.verdict import Verdict
 from schemas.checkpoint import NoteVerifier, verify_checkpoint
 from schemas.errors import ConfigInvalid, DependencyUnavailable, MalformedMessage
 from schemas.log_state import LogState, find_fork, read_log_state

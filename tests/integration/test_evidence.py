@@ -22,7 +22,7 @@ from deploy.evidence.checking import PackChecker
 from deploy.evidence.export import export_evidence
 from deploy.evidence.log_check import compare_states
 from deploy.evidence.pack import Files, read_pack, seal_pack, write_pack
-from schemas.checkpoint import cosign_checkpoint, read_checkpoint, write_verifier
+from schemas.checkpoint import read_checkpoint, write_verifier
 from schemas.codes import ReceiptState
 from schemas.directory import Directory, WitnessPolicy
 from schemas.errors import NotFound
@@ -80,8 +80,8 @@ async def cosign(world: HubWorld, *agencies: str) -> None:
     body = await versions.read_latest_directory(world.owner)
     directory = Directory.model_validate(peek_object(body or b""))
     for agency in agencies:
-        line = cosign_checkpoint(note, agency, world.kits[agency].witness_jwk, timestamp=int(now.timestamp()))
-        await add_cosignature(world.owner, directory, agency, read_checkpoint(note).size, line, now=now)
+        lines = world.kits[agency].cosign(note, at=now)
+        await add_cosignature(world.owner, directory, agency, read_checkpoint(note).size, lines, now=now)
 
 
 async def test_a_pack_is_verified_offline_and_says_since_when(world: HubWorld, tmp_path: Path) -> None:

@@ -217,3 +217,4 @@ async def check_evidence(world: HubWorld, referral_id: str, folder: Path) -> Non
     verdict = PackChecker(read_pack(folder / "pack.zip"), trust.authority_keys()).check()
     assert verdict.broken == []
     assert any("epoch 2" in line for line in verdict.proved), verdict
+    assert any("2 of them with ML-DSA-44 keys also" in line for line in verdict.proved), verdict

@@ -15,10 +15,10 @@ from broker.log import NewEvent
 from broker.log.heartbeat import beat_if_idle
 from deploy.authority.state import save_state
 from schemas.canonical import parse_object
-from schemas.checkpoint import NoteVerifier, cosign_checkpoint, verify_checkpoint, verify_cosignatures
+from schemas.checkpoint import NoteVerifier, verify_checkpoint
 from schemas.directory import WitnessPolicy
 from schemas.merkle import verify_consistency
-from schemas.witnesses import read_witness_keys
+from schemas.witnesses import find_cosigners, read_witnesses
 from tests.support.authority import AgencyKit
 from tests.support.hub_api import HubApi, open_hub_api
 
@@ -162,11 +162,12 @@ async def test_a_quorum_of_cosignatures_makes_a_witnessed_checkpoint(hub: HubApi
     await append(hub, 5)
     assert (await hub.client.get("/log/checkpoint/proposed")).text == note, "one proposal for all witnesses"
     size = verify_checkpoint(note, log).size
-    seconds = int(datetime.now(UTC).timestamp())
+    now = datetime.now(UTC)
 
-    async def cosign(kit: AgencyKit, *, name: str | None = None, of: str = note) -> int:
-        line = cosign_checkpoint(of, name or kit.agency, kit.witness_jwk, timestamp=seconds)
-        return (await hub.call("POST", "/v1/log/cosignatures", kit, json={"size": size, "line": line})).status_code
+    async def cosign(kit: AgencyKit, *, name: str | None = None, of: str = note, keys: slice = slice(None)) -> int:
+        lines = kit.cosign(of, at=now, name=name).splitlines(keepends=True)[keys]
+        body = {"size": size, "line": "".join(lines)}
+        return (await hub.call("POST", "/v1/log/cosignatures", kit, json=body)).status_code
 
     assert await cosign(police) == 201
     assert await cosign(police) == 200
@@ -176,12 +177,15 @@ async def test_a_quorum_of_cosignatures_makes_a_witnessed_checkpoint(hub: HubApi
     newest = (await hub.client.get("/log/checkpoint")).text
     assert newest != note
     assert await cosign(csc, of=newest) == 401, "a cosignature of another checkpoint"
+    for half in (slice(0, 1), slice(1, 2)):
+        assert await cosign(csc, keys=half) == 401, "the directory lists two keys of this witness"
     assert await cosign(csc) == 201
 
     witnessed = (await hub.client.get("/log/checkpoint/witnessed")).text
     assert verify_checkpoint(witnessed, log).size == size
     directory = (await hub.context.registry.current()).directory
-    assert set(verify_cosignatures(witnessed, read_witness_keys(directory))) == {POLICE, CSC}
+    assert set(find_cosigners(witnessed, read_witnesses(directory))) == {POLICE, CSC}
+    assert witnessed.count(f"— {CSC} ") == 2
     ready = await hub.client.get("/readyz")
     assert ready.json()["log"]["witnessed_size"] == size
     assert "safelane_log_unwitnessed_entries" in (await hub.client.get("/metrics")).text

@@ -11,8 +11,11 @@ import pytest
 import pytest_asyncio
 
 from broker.log import NewEvent
-from schemas.checkpoint import write_verifier
+from deploy.authority.state import save_state
+from schemas.checkpoint import read_checkpoint, write_verifier
+from schemas.directory import WitnessPolicy
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
+from tests.support.authority import AgencyKit
 from tests.support.go_program import GoMissing, build_verifier, ensure_go
 from tests.support.http_serving import serve_app
 from tests.support.hub_api import LOG_ORIGIN, HubApi, open_hub_api
@@ -47,6 +50,19 @@ async def append(hub: HubApi, count: int) -> str:
         return (await hub.context.log.append(connection, events, at=at)).note
 
 
+async def enrol_and_cosign(hub: HubApi, *kits: AgencyKit) -> int:
+    """Make these agencies the witnesses, and hand in their cosignatures; return the size that they cosigned."""
+    await hub.enrol(*kits)
+    policy = WitnessPolicy(agencies=tuple(kit.agency for kit in kits), quorum=len(kits))
+    save_state(hub.authority.folder, hub.authority.state(), witnesses=policy)
+    assert (await hub.publish(hub.authority.sign())).status_code == 201
+    note = (await hub.client.get("/log/checkpoint/proposed")).text
+    for kit in kits:
+        body = {"size": read_checkpoint(note).size, "line": kit.cosign(note, at=datetime.now(UTC))}
+        assert (await hub.call("POST", "/v1/log/cosignatures", kit, json=body)).status_code == 201
+    return read_checkpoint(note).size
+
+
 async def ask(program: Path, *arguments: str) -> tuple[int, str]:
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
@@ -59,6 +75,8 @@ async def test_go_verifies_signature_entries_and_growth_and_refuses_what_is_wron
     hub: HubApi, verifylog: Path, tmp_path: Path
 ) -> None:
     first = await append(hub, 300)
+    police, csc = AgencyKit.make("police.marchshire"), AgencyKit.make("csc.marchshire")
+    first += police.cosign(first, at=datetime.now(UTC))  # an Ed25519 and an ML-DSA line of a key that nobody asks for
     for count in (1, 255, 256, 700):
         await append(hub, count)
     old, key = tmp_path / "old.txt", hub.context.log.verifier
@@ -79,6 +97,15 @@ async def test_go_verifies_signature_entries_and_growth_and_refuses_what_is_wron
                 "the log of 1512 entries begins with that of 300",
             ],
         )
+        size = await enrol_and_cosign(hub, police, csc)
+        witness, other = (
+            write_verifier(kit.agency, public_part(csc.witness_jwks[0]), use=KeyUse.WITNESS) for kit in (csc, police)
+        )
+        code, told = await ask(verifylog, *log, "-witness", witness)
+        said = f"the log of {size} entries is cosigned by {csc.agency}; 4 other signatures"
+        assert (code, told.splitlines()[-1]) == (0, said), "the log's own, csc's ML-DSA-44 and both of police"
+        code, told = await ask(verifylog, *log, "-witness", other)
+        assert (code, "witness:" in told) == (1, True)
         code, told = await ask(verifylog, *log, f"-entry=7:{rows[0]['entry'].hex()}")
         assert (code, "entry:" in told) == (1, True)
         other = write_verifier(LOG_ORIGIN, public_part(generate_ed25519_jwk(KeyUse.LOG)))

@@ -14,9 +14,17 @@ from deploy.authority.signing import SignedVersion, record_approval, sign_next_v
 from deploy.authority.state import AuthorityState, load_state, save_state
 from deploy.local.pki import Pki, make_client_request
 from schemas.canonical import parse_object, sha256_base64url
+from schemas.cosignature import cosign_checkpoint
 from schemas.enrolment import EnrolmentRequest, sign_enrolment
 from schemas.jose import sign_jwt
-from schemas.keys import KeyUse, SigningKeys, generate_ed25519_jwk, generate_encryption_jwk, public_part
+from schemas.keys import (
+    KeyUse,
+    SigningKeys,
+    generate_ed25519_jwk,
+    generate_encryption_jwk,
+    generate_ml_dsa_44_jwk,
+    public_part,
+)
 from schemas.signed_directory import announce_encryption_key
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
@@ -32,7 +40,7 @@ class AgencyKit:
     signer: SigningKeys
     signing_jwks: tuple[dict[str, Any], dict[str, Any]]
     api_jwk: dict[str, Any]
-    witness_jwk: dict[str, Any]
+    witness_jwks: tuple[dict[str, Any], ...]
     encryption_jwk: dict[str, Any]
     tls_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
@@ -44,7 +52,7 @@ class AgencyKit:
             signer,
             jwks,
             generate_ed25519_jwk(KeyUse.API),
-            generate_ed25519_jwk(KeyUse.WITNESS),
+            (generate_ed25519_jwk(KeyUse.WITNESS), generate_ml_dsa_44_jwk(KeyUse.WITNESS)),
             generate_encryption_jwk(),
         )
 
@@ -65,12 +73,19 @@ class AgencyKit:
             "invitation_sha256": sha256_base64url(invitation.encode()),
             "signing": tuple(public_part(jwk) for jwk in self.signing_jwks),
             "api": (public_part(self.api_jwk),),
-            "witness": (public_part(self.witness_jwk),),
+            "witness": tuple(public_part(jwk) for jwk in self.witness_jwks),
             "csr_pem": make_client_request(self.tls_key, self.agency).decode(),
             "encryption_key": parse_object(self.announcement(now=now), max_bytes=65536),
             "at": now,
         }
         return sign_enrolment(EnrolmentRequest(**(members | changes)), self.signer)
+
+    def cosign(self, note: str, *, at: datetime, name: str | None = None) -> str:
+        """Return this kit's cosignature of a checkpoint: one line for each of its witness keys."""
+        seconds = int(at.timestamp())
+        return "".join(
+            cosign_checkpoint(note, name or self.agency, jwk, timestamp=seconds) for jwk in self.witness_jwks
+        )
 
     def token(self, audience: str, **changes: Any) -> str:
         """Return a fresh access token; ``changes`` replace arguments of ``sign_jwt``."""

@@ -98,7 +98,7 @@ class StubHub:
                 keys = AgencyKeys(
                     signing=keystore.public_signing_jwks(),
                     api=(public_part(keystore.api_key()),),
-                    witness=(public_part(keystore.witness_key()),),
+                    witness=tuple(public_part(jwk) for jwk in keystore.witness_keys()),
                 )
                 agency = agency.model_copy(update={"keys": keys, "enrolled_at": moment})  # noqa: PLW2901
             agencies.append(agency)

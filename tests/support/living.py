@@ -87,7 +87,8 @@ def keep_keystore(folder: Path, kit: AgencyKit) -> Keystore:
     secrets = {
         "signing": list(kit.signing_jwks),
         "api": kit.api_jwk,
-        "witness": kit.witness_jwk,
+        "witness": kit.witness_jwks[0],
+        "witness_ml_dsa_44": kit.witness_jwks[1],
         "store_key": encode_base64url(bytes(32)),
         "encryption": [encryption],
         "pepper": {"pepper_id": "p1", "pepper": encode_base64url(PEPPER)},

@@ -13,6 +13,7 @@ from schemas.checkpoint import write_verifier
 from schemas.keys import public_part
 from tests.support.deliveries import ORIGIN, seeded_log_jwk
 from tests.support.envelopes import DELIVERIES, NOW, SENDER, seeded_encryption_jwk, seeded_signing_jwks
+from tests.vectors.cosignature_cases import build_cosignature_cases, witness_verifiers
 from tests.vectors.crafting import Vector
 from tests.vectors.delivery_cases import build_delivery_cases
 from tests.vectors.envelope_cases import build_envelope_cases
@@ -25,6 +26,7 @@ def build_cases() -> Iterator[Vector]:
     """Yield every case."""
     yield from build_envelope_cases()
     yield from build_delivery_cases()
+    yield from build_cosignature_cases()
 
 
 def build_keys() -> dict[str, object]:
@@ -37,6 +39,7 @@ def build_keys() -> dict[str, object]:
         "sender_signing": [public_part(jwk) for jwk in seeded_signing_jwks(SENDER)],
         "recipient": DELIVERIES["delivery-00000000csc01"],
         "log_verifier": write_verifier(ORIGIN, public_part(seeded_log_jwk())),
+        "witness_verifiers": witness_verifiers(),
         "encryption": {**recipients, "vector": seeded_encryption_jwk("vector")},
     }
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.checkpoint import NoteVerifier
+from schemas.cosignature import verify_cosignatures
 from schemas.envelope import open_delivery, parse_delivery, parse_envelope, verify_delivery, verify_envelope
-from schemas.errors import SafelaneError
+from schemas.errors import SafelaneError, SignatureInvalid
 from schemas.jose import jwe_decrypt
 from schemas.keys import pair_verifying_keys
 from schemas.objects.registry import read_object
@@ -41,6 +42,10 @@ def perform(case: dict[str, Any]) -> None:
             assert jwe_decrypt(json.loads(body), FACTS["encryption"][case["options"]["key"]]) == b"plaintext"
         case "read_object":
             read_object(case["options"]["type"], body, SENDER_KEYS)
+        case "verify_cosignature":
+            key = NoteVerifier.from_text(FACTS["witness_verifiers"][case["options"]["key"]])
+            if verify_cosignatures(case["body"], [key]) == [None]:
+                raise SignatureInvalid
         case operation:
             raise AssertionError(operation)
 

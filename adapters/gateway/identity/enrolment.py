@@ -170,13 +170,14 @@ def _make_request(
 ) -> dict[str, Any]:
     keystore = keystore or open_or_create_keystore(entry)
     keystore.rotate_encryption_key(now, config.keys.lifetimes())
+    keystore.complete_witness_keys()
     announcement = parse_object(keystore.newest_announcement(), max_bytes=MAX_FILE_BYTES, field="encryption_key")
     request = EnrolmentRequest(
         agency=entry.agency,
         invitation_sha256=sha256_base64url(invitation.invitation.encode()),
         signing=keystore.public_signing_jwks(),
         api=(public_part(keystore.api_key()),),
-        witness=(public_part(keystore.witness_key()),),
+        witness=tuple(public_part(jwk) for jwk in keystore.witness_keys()),
         csr_pem=_make_certificate_request(entry),
         encryption_key=announcement,
         at=now.replace(microsecond=0),

@@ -1,4 +1,4 @@
-"""An agency's private keys, encrypted at rest in one file: identity pair, API key, witness key, encryption keys, pepper, store key.
+"""An agency's private keys, encrypted at rest in one file: identity pair, API key, witness pair, encryption keys, pepper, store key.
 
 The file is AES-256-GCM under a key-encryption key, which comes from a file that only its owner can read or, through scrypt (RFC 7914), from a
 passphrase. Encryption keys rotate weekly and are announced by a control object that the identity keys sign, so that rotation needs no officer.
@@ -26,6 +26,7 @@ from schemas.keys import (
     SigningKeys,
     generate_ed25519_jwk,
     generate_encryption_jwk,
+    generate_ml_dsa_44_jwk,
     public_part,
 )
 from schemas.signed_directory import announce_encryption_key
@@ -139,6 +140,7 @@ class Keystore:
                 "signing": list(signing),
                 "api": generate_ed25519_jwk(KeyUse.API),
                 "witness": generate_ed25519_jwk(KeyUse.WITNESS),
+                "witness_ml_dsa_44": generate_ml_dsa_44_jwk(KeyUse.WITNESS),
                 "store_key": encode_base64url(os.urandom(KEY_BYTES)),
                 "encryption": [],
                 "pepper": None,
@@ -180,9 +182,16 @@ class Keystore:
         """Return the private API key."""
         return dict(self._secrets["api"])
 
-    def witness_key(self) -> Jwk:
-        """Return the private witness key."""
-        return dict(self._secrets["witness"])
+    def witness_keys(self) -> tuple[Jwk, ...]:
+        """Return the private witness keys: Ed25519, and ML-DSA-44 unless the keystore is from before it and was not enrolled again."""
+        names = [name for name in ("witness", "witness_ml_dsa_44") if name in self._secrets]
+        return tuple(dict(self._secrets[name]) for name in names)
+
+    def complete_witness_keys(self) -> None:
+        """Make the ML-DSA-44 witness key where there is none yet; it counts once the directory lists it."""
+        with self._lock:
+            if "witness_ml_dsa_44" not in self._secrets:
+                self._write(self._secrets | {"witness_ml_dsa_44": generate_ml_dsa_44_jwk(KeyUse.WITNESS)})
 
     def store_key(self) -> bytes:
         """Return the 32-byte key of the agency's store."""

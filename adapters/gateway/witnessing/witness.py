@@ -22,9 +22,11 @@ from adapters.gateway.witnessing.log_reader import LogForked, LogReader, LogUncl
 from adapters.gateway.witnessing.log_watch import LogWatch, Seen
 from adapters.gateway.witnessing.witnessed_deliveries import WitnessedDeliveries
 from schemas.canonical import parse_object
-from schemas.checkpoint import NoteVerifier, cosign_checkpoint, read_checkpoint, verify_checkpoint
+from schemas.checkpoint import NoteVerifier, read_checkpoint, verify_checkpoint
+from schemas.cosignature import cosign_checkpoint
 from schemas.directory import Directory
 from schemas.errors import SafelaneError
+from schemas.keys import Jwk, compute_thumbprint
 from schemas.merkle import hash_leaf
 from schemas.witnesses import has_quorum
 
@@ -116,10 +118,21 @@ class Witness:
         parts, size = self._parts, seen.checkpoint.size
         if parts.agency not in directory.witnesses.agencies or await asyncio.to_thread(self.watch.is_cosigned, size):
             return
+        jwks = self._list_own_keys(directory)
+        if not jwks:
+            _log.warning("witness_keys_not_in_directory", agency=parts.agency)
+            return
         now = parts.real_clock()
-        line = cosign_checkpoint(seen.note, parts.agency, parts.keystore.witness_key(), timestamp=int(now.timestamp()))
-        await parts.hub.request("POST", "/v1/log/cosignatures", {"size": size, "line": line})
+        seconds = int(now.timestamp())
+        lines = "".join(cosign_checkpoint(seen.note, parts.agency, jwk, timestamp=seconds) for jwk in jwks)
+        await parts.hub.request("POST", "/v1/log/cosignatures", {"size": size, "line": lines})
         await asyncio.to_thread(self.watch.mark_cosigned, size, now)
+
+    def _list_own_keys(self, directory: Directory) -> list[Jwk]:
+        """Return those of our witness keys that the directory lists: a new one counts only once officers have signed it."""
+        agency = directory.find_agency(self._parts.agency)
+        listed = {compute_thumbprint(jwk) for jwk in agency.keys.witness} if agency else set()
+        return [jwk for jwk in self._parts.keystore.witness_keys() if compute_thumbprint(jwk) in listed]
 
     async def _take_quorum(self, directory: Directory, log: NoteVerifier) -> None:
         note = await self._reader.fetch_note("witnessed") if directory.witnesses.quorum else None

@@ -1,13 +1,17 @@
 // Verifylog checks a Safelane message log over HTTP with golang.org/x/mod's note and tlog packages, unchanged: an implementation that
 // shares nothing with ours. It reads tiles alone and believes the verifier key that it is given, nothing that the hub says.
 //
-//	verifylog -url http://host/log -key 'name+id+base64' [-old checkpoint-file] [-entry position:hex ...]
+//	verifylog -url http://host/log -key 'name+id+base64' [-old checkpoint-file] [-entry position:hex ...] [-witness 'name+id+base64' ...]
 //
 // It exits with 0 and one line for each thing that it has verified, or with 1 and what does not hold.
 package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -66,6 +70,62 @@ func fetch(url string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s", url, answer.Status)
 	}
 	return io.ReadAll(io.LimitReader(answer.Body, 1<<25))
+}
+
+// A cosigner verifies C2SP tlog-cosignatures of type 0x04 (Ed25519), which package note does not know. Type 0x06 (ML-DSA-44) is passed over, as
+// note passes over every signature that no verifier asks for.
+type cosigner struct {
+	name string
+	hash uint32
+	key  ed25519.PublicKey
+}
+
+func (c cosigner) Name() string { return c.name }
+
+func (c cosigner) KeyHash() uint32 { return c.hash }
+
+func (c cosigner) Verify(text, signature []byte) bool {
+	if len(signature) != 8+ed25519.SignatureSize {
+		return false
+	}
+	signed := fmt.Sprintf("cosignature/v1\ntime %d\n%s", binary.BigEndian.Uint64(signature), text)
+	return ed25519.Verify(c.key, []byte(signed), signature[8:])
+}
+
+func newCosigner(text string) (cosigner, error) {
+	parts := strings.SplitN(text, "+", 3)
+	if len(parts) != 3 {
+		return cosigner{}, errors.New("is not a verifier key")
+	}
+	raw, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || len(raw) != 1+ed25519.PublicKeySize || raw[0] != 4 {
+		return cosigner{}, errors.New("is not a witness's Ed25519 key")
+	}
+	sum := sha256.Sum256(append([]byte(parts[0]+"\n"), raw...))
+	if hex.EncodeToString(sum[:4]) != parts[1] {
+		return cosigner{}, errors.New("has an id that is not its own")
+	}
+	return cosigner{parts[0], binary.BigEndian.Uint32(sum[:4]), raw[1:]}, nil
+}
+
+// checkWitnesses requires a cosignature by each witness on the newest checkpoint that a quorum has cosigned.
+func checkWitnesses(url string, verifier note.Verifier, witnesses []cosigner) error {
+	signed, err := fetch(url + "/checkpoint/witnessed")
+	if err != nil {
+		return err
+	}
+	newest, err := openCheckpoint(signed, verifier)
+	if err != nil {
+		return err
+	}
+	for _, witness := range witnesses {
+		opened, err := note.Open(signed, note.VerifierList(witness))
+		if err != nil {
+			return fmt.Errorf("%s: %w", witness.name, err)
+		}
+		fmt.Printf("the log of %d entries is cosigned by %s; %d other signatures\n", newest.tree.N, witness.name, len(opened.UnverifiedSigs))
+	}
+	return nil
 }
 
 func openCheckpoint(signed []byte, verifier note.Verifier) (checkpoint, error) {
@@ -154,12 +214,18 @@ func checkGrowth(url string, signed []byte, verifier note.Verifier, tree tlog.Tr
 
 func run() error {
 	var entries []string
+	var witnesses []cosigner
 	url := flag.String("url", "", "URL of the log, without a slash at the end")
 	key := flag.String("key", "", "the log's verifier key")
 	old := flag.String("old", "", "file with an earlier signed checkpoint")
 	flag.Func("entry", "position:hexadecimal bytes of an entry; may be repeated", func(text string) error {
 		entries = append(entries, text)
 		return nil
+	})
+	flag.Func("witness", "verifier key of a witness (Ed25519); may be repeated", func(text string) error {
+		witness, err := newCosigner(text)
+		witnesses = append(witnesses, witness)
+		return err
 	})
 	flag.Parse()
 	verifier, err := note.NewVerifier(*key)
@@ -187,6 +253,11 @@ func run() error {
 		}
 		if err := checkGrowth(*url, earlier, verifier, newest.tree); err != nil {
 			return fmt.Errorf("growth: %w", err)
+		}
+	}
+	if len(witnesses) > 0 {
+		if err := checkWitnesses(*url, verifier, witnesses); err != nil {
+			return fmt.Errorf("witness: %w", err)
 		}
 	}
 	return nil

@@ -151,8 +151,25 @@ async def test_asking_again_sends_the_same_bytes(joining: Joining) -> None:
 async def test_no_private_key_leaves(joining: Joining) -> None:
     await joining.ask()
     sent = json.dumps(joining.requests)
-    for secret in (joining.keystore.api_key()["d"], joining.keystore.witness_key()["d"], "PRIVATE KEY"):
+    for secret in (
+        joining.keystore.api_key()["d"],
+        joining.keystore.witness_keys()[0]["d"],
+        joining.keystore.witness_keys()[1]["priv"],
+        "PRIVATE KEY",
+    ):
         assert secret not in sent
+
+
+async def test_an_agency_from_before_ml_dsa_cosignatures_asks_for_both_witness_keys(joining: Joining) -> None:
+    await joining.ask()
+    (before, added) = joining.keystore.witness_keys()
+    keystore = joining.keystore
+    keystore._write({name: value for name, value in keystore._secrets.items() if name != "witness_ml_dsa_44"})
+    await joining.ask(INVITATION.model_copy(update={"invitation": "another-invitation"}))
+    asked = [verify_enrolment(body["request"]).witness for body in joining.requests]
+    assert [len(keys) for keys in asked] == [2, 2]
+    assert asked[1][0] == public_part(before)
+    assert asked[1][1] == public_part(keystore.witness_keys()[1]) != public_part(added)
 
 
 async def test_the_invitation_must_be_for_us(joining: Joining) -> None:

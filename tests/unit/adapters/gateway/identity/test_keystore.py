@@ -41,7 +41,8 @@ def test_it_opens_again_with_the_same_keys_and_holds_none_in_clear(path: Path) -
     data = path.read_bytes()
     for secret in (
         made.api_key()["d"],
-        made.witness_key()["d"],
+        made.witness_keys()[0]["d"],
+        made.witness_keys()[1]["priv"],
         encode_base64url(made.store_key()),
         encode_base64url(b"s" * 32),
     ):
@@ -116,3 +117,18 @@ def test_announcements_are_signed_by_the_identity_and_remembered(path: Path) -> 
     assert "priv" not in key.jwk
     keystore.mark_announced(kid)
     assert Keystore.open(path, AGENCY, KEK).announcements() == []
+
+
+def test_a_keystore_from_before_ml_dsa_cosignatures_opens_and_gets_the_second_key_when_it_is_enrolled_again(
+    path: Path,
+) -> None:
+    made = Keystore.create(path, AGENCY, KEK)
+    made._write({name: value for name, value in made._secrets.items() if name != "witness_ml_dsa_44"})
+    old = Keystore.open(path, AGENCY, KEK)
+    (first,) = old.witness_keys()
+    old.complete_witness_keys()
+    old.complete_witness_keys()
+    opened = Keystore.open(path, AGENCY, KEK)
+    assert opened.witness_keys() == old.witness_keys()
+    assert [jwk["alg"] for jwk in opened.witness_keys()] == ["Ed25519", "ML-DSA-44"]
+    assert opened.witness_keys()[0] == first

@@ -12,12 +12,12 @@ from adapters.gateway.witnessing.log_reader import LogUnclear
 from adapters.gateway.witnessing.log_watch import LogWatch
 from adapters.gateway.witnessing.witnessed_deliveries import WitnessedDeliveries
 from deploy.local.pki import Pki
-from schemas.checkpoint import Checkpoint, read_checkpoint, verify_cosignatures, write_verifier
+from schemas.checkpoint import Checkpoint, read_checkpoint, write_verifier
 from schemas.directory import HubKeys
 from schemas.errors import DependencyUnavailable
 from schemas.keys import public_part
 from schemas.log_state import find_fork, read_log_state
-from schemas.witnesses import has_quorum, read_witness_keys
+from schemas.witnesses import find_cosigners, has_quorum, read_witnesses
 from tests.support.deliveries import ORIGIN as SAMPLE_ORIGIN
 from tests.support.deliveries import seeded_log_jwk
 from tests.support.envelopes import NOW
@@ -73,7 +73,8 @@ async def test_witnesses_cosign_what_grew_until_a_quorum_covers_it(site: Site) -
     await site.look()
     size = len(site.hub.log.entries)
     note = site.hub.log.cosigned(size)
-    assert set(verify_cosignatures(note, read_witness_keys(site.hub.directory()))) == {POLICE, CSC}
+    assert set(find_cosigners(note, read_witnesses(site.hub.directory()))) == {POLICE, CSC}
+    assert note.count("— police.marchshire ") == 2, "Ed25519 and ML-DSA-44"
     assert has_quorum(note, site.hub.directory())
     for agency in (POLICE, CSC):
         seen = site[agency].witness.watch.describe()
