@@ -55,7 +55,7 @@ check: servers go ## style, types, import directions, then `make test`
 	@$(PYTEST) $(PARALLEL) -m "$(TESTS)"
 
 screenshots: servers ## a picture of every page of the console in var/screenshots, wide and narrow
-	@SAFELANE_SCREENSHOTS=var/screenshots $(PYTEST) -q tests/browser/test_every_page.py
+	@SAFELANE_SCREENSHOTS=var/screenshots $(PYTEST) -q tests/browser/test_every_page.py tests/browser/test_hub_journeys.py
 	@echo "Pictures: var/screenshots"
 
 slow: servers ## ten thousand generated headers, decided by Cedar and by the oracle

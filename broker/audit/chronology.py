@@ -24,6 +24,8 @@ from schemas.errors import MalformedMessage, NotPermitted
 from schemas.objects.approval import ApprovalAction
 
 MOST_EVENTS: Final = 5_000
+TOKEN_PARTS: Final = 3
+MAX_TOKEN: Final = 400
 _GOES: Final = frozenset(
     {CompartmentResult.FULL.value, CompartmentResult.SUMMARY.value, CompartmentResult.POINTER.value}
 )
@@ -110,8 +112,7 @@ async def read_chronology(
         NotPermitted: ``person`` is neither of them.
         StoreUnavailable, IntegrityBroken: it cannot be logged; nothing is shown.
     """
-    if token.count("|") != 2 or len(token) > 400:
-        raise MalformedMessage("must be a subject's token as scheme|pepper|value", field="token")
+    require_token(token)
     with translate_errors():
         async with pool.acquire(timeout=10) as connection, connection.transaction():
             pair = await use_pair(connection, directory, ApprovalAction.CHRONOLOGY, token, now=now)
@@ -121,6 +122,17 @@ async def read_chronology(
             found = await _compile(connection, directory, token, person, pair)
             await log.append(connection, [_write_event(found.subject, person, pair, now)], at=now)
     return found
+
+
+def require_token(token: str) -> None:
+    """Return if this has the form of a subject's token.
+
+    Raises:
+        MalformedMessage: it has not.
+    """
+    parts = token.split("|")
+    if len(parts) != TOKEN_PARTS or not all(parts) or len(token) > MAX_TOKEN or not token.isprintable() or " " in token:
+        raise MalformedMessage("must be a subject's token as scheme|pepper|value", field="token")
 
 
 def _write_event(subject: str, person: str, pair: Pair, now: datetime) -> NewEvent:

@@ -27,6 +27,7 @@ class Capability(StrEnum):
     VERIFY_LOG = "log.verify"
     READ_REFERRAL = "referral.read"
     EXPORT_EVIDENCE = "evidence.export"
+    ASK_CHRONOLOGY = "chronology.ask"
     READ_REVIEWS = "reviews.read"
     DECIDE_REVIEWS = "reviews.decide"
     READ_CONSENTS = "consents.read"
@@ -66,6 +67,7 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
     | {
         Capability.EXPORT_LOG,
         Capability.EXPORT_EVIDENCE,
+        Capability.ASK_CHRONOLOGY,
         Capability.READ_QUARANTINE,
         Capability.DRAW_SAMPLES,
         Capability.GRADE_SAMPLES,
@@ -75,6 +77,7 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
     Role.IG_OFFICER: _READING
     | {
         Capability.EXPORT_EVIDENCE,
+        Capability.ASK_CHRONOLOGY,
         Capability.DECIDE_REVIEWS,
         Capability.SIMULATE_POLICIES,
         Capability.CHANGE_POLICIES,
@@ -99,6 +102,7 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
 
 CONFIRMED: Final = frozenset(
     {
+        Capability.ASK_CHRONOLOGY,
         Capability.DECIDE_REVIEWS,
         Capability.CHANGE_POLICIES,
         Capability.MANAGE_USERS,

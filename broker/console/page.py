@@ -194,7 +194,7 @@ class PageContext:
                 "active": item.path != "/" and path.startswith(f"{item.path}/"),
             }
             for item in items
-            if self.viewer.may(item.capability)
+            if self.viewer.may(item.capability) and not (item.partnership_only and self.viewer.agency)
         ]
 
     @property

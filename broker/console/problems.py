@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -10,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from broker.console.addresses import with_next
+from broker.console.addresses import choose_next, with_next
+from broker.console.kept_forms import RESUME_PATH, KeptForm, keep_form
 from broker.console.page import ConfirmationNeeded, PageContext, SignInNeeded
 from broker.console.visits import SESSION_COOKIE
 from schemas.errors import IntegrityBroken, SafelaneError
@@ -52,7 +54,8 @@ async def answer_problem(request: Request, error: SafelaneError) -> Response:
     if isinstance(error, SignInNeeded):
         return RedirectResponse(with_next("/sign-in", _find_way_back(request)), HTTPStatus.SEE_OTHER)
     if isinstance(error, ConfirmationNeeded):
-        return RedirectResponse(with_next("/account/confirm", _find_way_back(request)), HTTPStatus.SEE_OTHER)
+        following = await _keep_form(page) if request.method == "POST" else _find_way_back(request)
+        return RedirectResponse(with_next("/account/confirm", following), HTTPStatus.SEE_OTHER)
     if isinstance(error, IntegrityBroken):
         log.error("integrity_broken", code=error.code, field=error.field)
     if page.viewer is None and request.cookies.get(SESSION_COOKIE):
@@ -111,7 +114,18 @@ async def _recognise(page: PageContext) -> None:
         log.warning("viewer_unknown", code=error.code)
 
 
+async def _keep_form(page: PageContext) -> str:
+    """Keep what was typed until the person has confirmed that it is they; return where it is then handed back."""
+    values = {name: texts for name, texts in page.form.values.items() if name != "form_token"}
+    form = KeptForm(quote(page.request.url.path), values)
+    async with page.connection() as connection:
+        await keep_form(connection, page.context.sealer, page.user.session_id, form, page.now)
+    return RESUME_PATH
+
+
 def _find_way_back(request: Request) -> str:
-    """Return where to go afterwards: the page itself; a form's page has the same path as its target."""
-    query = f"?{request.url.query}" if request.method == "GET" and request.url.query else ""
-    return request.url.path + query
+    """Return where to go afterwards: the page itself or, of a form's target, the page of ours that the form was on."""
+    if request.method == "GET":
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    origin, _, path = request.headers.get("referer", "").partition(request.app.state.context.settings.public_url)
+    return choose_next(path) if path and not origin else request.url.path

@@ -38,3 +38,5 @@ class NavigationItem:
     path: str
     capability: Capability
     order: int
+    partnership_only: bool = False
+    """Not for people of a single agency: what it shows is everybody's."""

@@ -19,8 +19,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class Pages:
     """One group of pages. ``folder`` is where its templates are."""
 
-    def __init__(self, folder: str, *, navigation: tuple[str, str, Capability, int] | None = None) -> None:
-        """Name the templates' folder, and text, path, capability and place of its link in the navigation."""
+    def __init__(self, folder: str, *, navigation: tuple[Any, ...] | None = None) -> None:
+        """Name the templates' folder, and the parts of its ``NavigationItem``: text, path, capability, place, whether for the partnership only."""
         self.folder = folder
         self.router = APIRouter()
         self.navigation = NavigationItem(*navigation) if navigation else None

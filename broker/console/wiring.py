@@ -16,6 +16,7 @@ from broker.console.assets import load_assets
 from broker.console.attempts import Attempts, forget_old
 from broker.console.context import ConsoleContext
 from broker.console.journal import Journal
+from broker.console.kept_forms import forget_old_forms
 from broker.console.rendering import Renderer
 from broker.console.sealing import Sealer
 from broker.console.services import NO_SERVICES, ConsoleServices
@@ -140,6 +141,7 @@ async def keep_up(context: ConsoleContext) -> None:
                 async with context.pool.acquire(timeout=10) as connection:
                     await forget_old(connection, context.clock())
                     await forget_old_sessions(connection, context.clock())
+                    await forget_old_forms(connection, context.clock())
         except SafelaneError as error:
             log.warning("upkeep_postponed", code=error.code)
         await asyncio.sleep(UPKEEP_SECONDS)

@@ -108,7 +108,7 @@ async def use_pair(
     rows = await _list_unused(connection, action, name_subject(subject))
     chosen: dict[str, Any] = {}
     for row in rows:
-        if _counts(row, directory, action, now):
+        if is_in_force(row, directory, action, now):
             chosen.setdefault(row["approver"], row)
     found = list(chosen.values())[:APPROVALS_NEEDED]
     if len(found) < APPROVALS_NEEDED:
@@ -135,8 +135,8 @@ async def _list_unused(connection: Connection, action: ApprovalAction, subject_d
     )
 
 
-def _counts(row: Any, directory: Directory, action: ApprovalAction, now: datetime) -> bool:
-    """Tell whether an approval is in force, by a person who still may give it."""
+def is_in_force(row: Any, directory: Directory, action: ApprovalAction, now: datetime) -> bool:
+    """Tell whether a registered approval is in force at ``now``, by a person who still may give it."""
     person = next((p for p in directory.people if p.id == row["approver"]), None)
     if person is None or row["approver_role"] not in person.roles:
         return False

@@ -8,7 +8,18 @@ import typer
 from deploy.cli.personal_key import KeyFile, PassphraseFile, open_key
 
 PREPARED = frozenset(
-    {"action", "message_id", "manifest_digest", "delivery_id", "reason_code", "compartments", "joins", "policy_digest"}
+    {
+        "action",
+        "message_id",
+        "manifest_digest",
+        "delivery_id",
+        "reason_code",
+        "compartments",
+        "joins",
+        "policy_digest",
+        "subject_digest",
+        "approver_role",
+    }
 )
 """What the console may prepare; who signs, and until when it counts, is not its business."""
 

@@ -1,19 +1,16 @@
 """Every page, found by itself: axe, 320 pixels, text at twice its size, no JavaScript, a screenshot on request, keyboard focus that can be seen."""
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 
 from broker.console.access import GRANTED, Capability
 from broker.console.route_policy import RoutePolicy
-from tests.support.browser import People, assert_accessible, assert_no_sideways_scroll
+from tests.support.browser import People, assert_accessible, assert_no_sideways_scroll, picture
 from tests.support.console import ConsoleSite
 from tests.support.console_paths import fill_path, list_pages
 
 PAGES = list_pages()
-SCREENSHOTS = os.environ.get("SAFELANE_SCREENSHOTS")
 
 
 def describe(policy: RoutePolicy) -> str:
@@ -46,11 +43,10 @@ def test_page_is_accessible_narrow_and_without_scripts(
     assert heading.count() == 1
     assert page.title().endswith("– Safelane")
     assert_accessible(page)
-    save(page, policy, "wide")
+    picture(page, re.sub(r"[^a-z0-9]+", "-", policy.path.lower()).strip("-") or "home")
     page.set_viewport_size({"width": 320, "height": 640})
     assert_no_sideways_scroll(page)
     assert_accessible(page)
-    save(page, policy, "narrow")
     plain = people.signed_in(name, scripts=False) if name else people.stranger(scripts=False)
     plain.goto(path)
     assert plain.get_by_role("heading", level=1).count() == 1
@@ -113,12 +109,3 @@ def test_problem_pages_are_plain_and_accessible(path: str, status: int, heading:
     assert answer.status == status
     page.get_by_role("heading", name=heading).wait_for()
     assert_accessible(page)
-
-
-def save(page: object, policy: RoutePolicy, kind: str) -> None:
-    """Keep a screenshot where ``make screenshots`` asked for them."""
-    if SCREENSHOTS:
-        name = re.sub(r"[^a-z0-9]+", "-", policy.path.lower()).strip("-") or "home"
-        folder = Path(SCREENSHOTS)
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}-{kind}.png", full_page=True)  # type: ignore[attr-defined]

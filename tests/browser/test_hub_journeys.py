@@ -3,6 +3,7 @@
 One hub with its worker, API and console serves the three; agencies send with their own keys, officers sign on "their own machine", a folder.
 """
 
+import csv
 import json
 import os
 import re
@@ -22,15 +23,16 @@ from broker.console.access import Role
 from deploy.authority.directory_building import revoke_agency
 from deploy.local.stack import LocalStack
 from schemas.canonical import parse_object
-from schemas.codes import ConsentState
+from schemas.codes import ConsentState, ReceiptState
 from schemas.objects import digest_object, peek_object
+from tests.integration.test_chronology import TOKEN, VALUES, Tokened
 from tests.integration.test_register_rules import EARLY_HELP, consent, early_help
 from tests.support.authority import AgencyKit
-from tests.support.browser import People, assert_accessible
+from tests.support.browser import People, assert_accessible, picture
 from tests.support.console import ROOT, ConsoleSite
-from tests.support.hub_agency import check_evidence, open_as
+from tests.support.hub_agency import check_evidence, open_as, sign_receipt, verify_as
 from tests.support.hub_console import HubConsole, open_hub_console
-from tests.support.hub_world import CSC, POLICE, SCHOOL, Draft
+from tests.support.hub_world import CHILD, CSC, POLICE, SCHOOL, Draft
 from tests.support.reviewing import PASSPHRASE, make_approver, sign_addendum, write_partnership
 
 pytestmark = pytest.mark.timeout(300)
@@ -68,7 +70,8 @@ def hub(
     console: ConsoleSite, rabbit: LocalStack, postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[HubConsole, Path]]:
     folder = tmp_path_factory.mktemp("hub-journeys")
-    people = [make_approver(folder, name, POLICE)[1] for name in ("ann.lee", "bob.lee")]
+    roles = ("approver", "policy_approver", "partnership_ig_officer")
+    people = [make_approver(folder, name, POLICE, roles)[1] for name in ("ann.lee", "bob.lee")]
     passphrase = folder / "passphrase"
     passphrase.write_text(PASSPHRASE)
     passphrase.chmod(0o600)
@@ -78,6 +81,7 @@ def hub(
     ) as opened:
         opened.site.add_person("ann", Role.IG_OFFICER, person_id="ann.lee")
         opened.site.add_person("bob", Role.IG_OFFICER, person_id="bob.lee")
+        opened.site.add_person("eve", Role.AUDITOR, person_id="eve.lee")
         opened.site.add_person("operator", Role.OPERATOR)
         opened.site.add_person("auditor", Role.AUDITOR)
         yield opened, folder
@@ -193,6 +197,92 @@ def test_an_officer_releases_a_hold_with_a_colleague_and_not_alone(desks: Desks)
     assert reviewed[0] == ("claimed", "ann.lee")
     assert {("release", "ann.lee"), ("release", "bob.lee")} <= set(reviewed)
     assert [e["type"] for e in site.events("object", before)].count("approval") == 2
+
+
+def ask_about(page: Page, token: str, reason: str) -> str:
+    """Type a child's token and why; return the command that the page then shows."""
+    page.get_by_label("The child’s token").fill(token)
+    page.get_by_label(reason).check()
+    page.get_by_role("button", name="Prepare for signing").click()
+    expect(page.get_by_role("heading", level=1, name="Sign your approval")).to_be_visible()
+    return page.locator("#command").text_content() or ""
+
+
+def test_who_knew_what_of_one_child_takes_two_people_and_is_read_once(desks: Desks, tmp_path: Path) -> None:
+    hub, site = desks.hub, desks.hub.site
+    draft = Tokened(referral_id="ref-0000000chronology1", recipients=((CSC, "csc"),))
+
+    async def send() -> None:
+        await hub.world.publish(POLICE, [hub.world.seal(draft).body])
+        (message,) = await hub.world.receive(CSC, 1)
+        delivery = verify_as(hub.world, CSC, message.body)
+        accepted = sign_receipt(hub.world, delivery, ReceiptState.ACCEPTED)
+        opened = sign_receipt(hub.world, delivery, ReceiptState.OPENED, accepted)
+        await hub.world.publish(CSC, [accepted, opened], message_type="receipt")
+        await hub.world.wait_for("SELECT count(*) FROM receipts WHERE delivery_id = $1", 2, delivery_id)
+
+    delivery_id = draft.header().deliveries[0].delivery_id
+    hub.do(send())
+    before = site.log_size()
+    ann, bob = desks.people.signed_in("ann", accept_downloads=True), desks.people.signed_in("bob")
+    ann.goto("/chronology")
+    ann.get_by_role("button", name="Prepare for signing").click()
+    expect(ann.get_by_role("alert").first).to_contain_text("Enter the child’s token")
+    assert_accessible(ann)
+    first = desks.sign("ann.lee", ask_about(ann, TOKEN, "A court ordered it"))
+    assert_accessible(ann)
+    hand_in(ann, "not what it prints")
+    expect(ann.get_by_role("alert").first).to_contain_text("Paste all of it")
+    hand_in(ann, first)
+    expect(ann.get_by_text("Your signed approval is registered and logged.")).to_be_visible()
+    expect(ann.get_by_text("A second person must, on this page, before it ends.")).to_be_visible()
+    assert_accessible(ann)
+
+    # The second person types the token too, of the same child; the first one's signature is not theirs.
+    bob.goto("/chronology")
+    bob.get_by_role("link", name=re.compile("Asked")).first.click()
+    bob.get_by_label("The child’s token").fill(TOKEN.replace("a", "b"))
+    bob.get_by_label("A court ordered it").check()
+    bob.get_by_role("button", name="Prepare for signing").click()
+    expect(bob.get_by_role("alert").first).to_contain_text("another child’s token")
+    command = ask_about(bob, TOKEN, "A court ordered it")
+    hand_in(bob, first)
+    expect(bob.get_by_role("alert").first).to_contain_text("signed by somebody else")
+    hand_in(bob, desks.sign("bob.lee", command))
+    expect(bob.get_by_role("button", name="Show who knew what, and when")).to_be_visible()
+    assert_accessible(bob)
+
+    # Who approved nothing reads nothing; it is read once.
+    eve = desks.people.signed_in("eve")
+    eve.goto(bob.url)
+    expect(eve.get_by_role("button", name="Show who knew what, and when")).to_have_count(0)
+    ann.goto(bob.url)
+    ann.get_by_label("The child’s token").fill(TOKEN)
+    ann.get_by_role("button", name="Show who knew what, and when").click()
+    expect(ann.get_by_role("heading", level=1, name="Who knew what, and when")).to_be_visible()
+    assert_accessible(ann)
+    picture(ann, "chronology-found")
+    given = ann.get_by_role("table", name="What each agency was given, and when").get_by_role("row", name=CSC)
+    expect(given).to_contain_text("In full: Identity")
+    expect(given).not_to_contain_text("Not opened")
+    expect(ann.get_by_role("table", name="Everything that happened, in order")).to_contain_text("A person there opened it")
+    with ann.expect_download() as coming:
+        ann.get_by_role("link", name="Keep it as a file (CSV)").click()
+    coming.value.save_as(tmp_path / "chronology.csv")
+    with (tmp_path / "chronology.csv").open(newline="", encoding="utf-8") as file:
+        kept = list(csv.DictReader(file))
+    assert [line["act"] for line in kept if line["agency"] == CSC] == ["released", "accepted", "opened"]
+    bob.get_by_label("The child’s token").fill(TOKEN)
+    bob.get_by_role("button", name="Show who knew what, and when").click()
+    expect(bob.get_by_role("heading", level=1, name="You cannot do this")).to_be_visible()
+    expect(bob.get_by_text("Two people must approve this")).to_be_visible()
+
+    (read,) = site.events("chronology", before)
+    assert (read["by"], read["approvers"]) == ("ann.lee", ["ann.lee", "bob.lee"])
+    stored = site.fetch("SELECT p.event FROM log_payloads p WHERE p.event IS NOT NULL")
+    assert not [row for row in stored if VALUES[CHILD].encode() in row["event"]]
+    log = (site.folder / "console.log").read_text()
+    assert VALUES[CHILD] not in log
 
 
 def test_a_withdrawn_consent_pulls_the_delivery_that_was_queued_on_it(desks: Desks) -> None:

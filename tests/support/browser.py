@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -126,6 +128,19 @@ def assert_accessible(page: Page) -> None:
     )
     faults = [f"{v['id']}: {v['help']} at {[n['target'] for n in v['nodes']]}" for v in found]
     assert not faults, f"{page.url}\n" + "\n".join(faults)
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep pictures of what is shown, wide and narrow, where ``make screenshots`` asked for them."""
+    folder = os.environ.get("SAFELANE_SCREENSHOTS")
+    if not folder:
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    size = page.viewport_size or {"width": 1200, "height": 900}
+    for kind, width in (("wide", 1200), ("narrow", 320)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.screenshot(path=Path(folder) / f"{name}-{kind}.png", full_page=True)
+    page.set_viewport_size(size)
 
 
 def assert_no_sideways_scroll(page: Page) -> None:

@@ -268,6 +268,33 @@ async def record_consent(connection: asyncpg.Connection) -> str:
     return consent_id
 
 
+async def ask_chronology(connection: asyncpg.Connection, approver: str = "ann") -> str:
+    """Register one person's approval of a question about a child, and return the digest of the child's token."""
+    subject, digest = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    await connection.execute(
+        "INSERT INTO signed_objects (object_digest, notice, type, sender, received_at, event_id, body)"
+        " VALUES ($1, '', 'approval', $2, $3, $4, '')",
+        digest,
+        AGENCY,
+        now,
+        uuid4(),
+    )
+    await connection.execute(
+        "INSERT INTO approvals (object_digest, approval_id, action, approver, approver_agency, approver_role, compartments, sections,"
+        " reason_code, issued_at, expires_at, single_use, received_at, subject_digest)"
+        " VALUES ($1, $2, 'chronology', $3, $4, 'partnership_auditor', '{}', '{}', 'serious_case_review', $5, $6, true, $5, $7)",
+        digest,
+        f"approval-{secrets.token_hex(8)}",
+        approver,
+        AGENCY,
+        now,
+        now + timedelta(hours=24),
+        subject,
+    )
+    return subject
+
+
 def write_console_config(
     folder: Path, dsn: str, pki: Pki, trust_file: Path, jwk: dict[str, Any], **console: Any
 ) -> tuple[Path, str, Sealer, LogVerifier]:

@@ -10,7 +10,7 @@ from broker.console.access import Role
 from broker.console.app import list_policies
 from broker.console.route_policy import RoutePolicy
 from broker.console.sessions import digest_secret
-from tests.support.console import AGENCY, ConsoleSite, quarantine_message, record_consent
+from tests.support.console import AGENCY, ConsoleSite, ask_chronology, quarantine_message, record_consent
 
 SKIPPED: Final = frozenset({"/overview/stream", "/static/{digest}/{name:path}", "/healthz", "/readyz"})
 """Not pages: streams, files, probes. They have tests of their own."""
@@ -18,7 +18,7 @@ FILES: Final = frozenset({"/log/proofs/{position}/file"})
 """Files to download, beside those that end in .csv or .zip: the role matrix tries them, a browser does not open them."""
 
 ELSEWHERE: Final = frozenset(
-    {"/", "/account/confirm/passkey", *(p.path for p in list_policies() if "organisation" in p.path)}
+    {"/", "/account/confirm/passkey", "/account/confirm/resume", *(p.path for p in list_policies() if "organisation" in p.path)}
 )
 """They send people on to other pages, or to what these accounts have not: an identity provider, a passkey."""
 
@@ -78,6 +78,7 @@ EXAMPLES: Final[dict[str, Callable[[ConsoleSite], str]]] = {
     "quarantine_id": lambda console: str(console.run(quarantine_message)),
     "searched_id": lambda console: console.referrals[0].referral_id,
     "secret": make_link,
+    "subject": lambda console: str(console.run(ask_chronology)),
     "table": lambda _: "clocks",
     "session_id": lambda _: str(uuid4()),
     "user_id": make_user,

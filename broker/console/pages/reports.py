@@ -21,7 +21,7 @@ _SHELF: Final = DirectoryShelf()
 _MOST_ROWS: Final = 1000
 """Rows of a table on a page; its CSV has all."""
 
-pages = Pages("reports", navigation=("Reports", "/reports", Capability.READ_REPORTS, 55))
+pages = Pages("reports", navigation=("Reports", "/reports", Capability.READ_REPORTS, 55, True))
 
 
 class PartnershipOnly(NotFound):

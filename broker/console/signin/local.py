@@ -13,6 +13,7 @@ from broker.console.access import Capability
 from broker.console.addresses import choose_next, with_next
 from broker.console.attempts import ACCOUNT, ADDRESS
 from broker.console.journal import NOBODY
+from broker.console.kept_forms import take_form
 from broker.console.page import FormOutOfDate, Page, PageContext
 from broker.console.routing import Pages
 from broker.console.sessions import end_session
@@ -135,6 +136,14 @@ async def take_confirmation(page: Page) -> Response:
         form.fail("code", "The code is not right, or was used before. Wait for the next one")
         return await show_confirming(page, following)
     return await finish_confirmation(page, method="code", following=following)
+
+
+@pages.read("/account/confirm/resume", capability=Capability.OWN_ACCOUNT, action="own_account", confirmed=False)
+async def resume(page: Page) -> Response:
+    """Hand back the form that asked for the confirmation, to be sent on; without one, go to the first page."""
+    async with page.connection() as connection:
+        kept = await take_form(connection, page.context.sealer, page.user.session_id, page.now)
+    return await (page.redirect("/") if kept is None else page.render("resume.html", kept=kept))
 
 
 async def show_confirming(page: PageContext, following: str) -> Response:
