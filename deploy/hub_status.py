@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -76,7 +76,7 @@ async def read_report(config: HubConfig) -> StatusReport:
         found = await read_status(pool, now=read_clock(), business_now=business_now)
         agreements = await _list_agreement_warnings(registry, business_now)
         pending = await pool.fetchval("SELECT count(*) FROM enrolments WHERE state = 'pending'", timeout=10)
-    facts = {name.replace("_", " "): _plain(value) for name, value in found.to_json().items()}
+    facts = {name.replace("_", " "): _plain(value) for name, value in asdict(found).items()}
     facts["enrolments pending"] = str(pending)
     queues = {f"queue {lane}": queue for lane, queue in INTAKE_QUEUES.items()} | {"queue quarantine": QUARANTINE_QUEUE}
     for name, queue in queues.items():
@@ -90,6 +90,8 @@ async def read_report(config: HubConfig) -> StatusReport:
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{count} {name}" for name, count in value.items()) or "none"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return "none" if value is None else str(value)
 
 

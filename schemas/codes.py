@@ -183,3 +183,30 @@ class ReceiptState(StrEnum):
     OPENED = "opened"
     ACTIONED = "actioned"
     REFUSED = "refused"
+
+
+CLOCK_TITLES: dict[str, str] = {
+    "la_acknowledgement": "The local authority acknowledges the referral and decides what happens next",
+    "strategy_discussion": "Social care, police and health hold a strategy discussion",
+    "assessment_s17": "Social care completes its assessment of the child in need (section 17)",
+    "mash_triage": "The multi-agency safeguarding hub (MASH) looks at the referral and passes it on",
+    "referrer_chase": "The agency that referred hears that somebody has the referral",
+    "police_protection": "Police protection ends (section 46)",
+    "risk_review": "The risk to the missing child is reviewed",
+    "return_interview": "The child who was found has a return interview",
+    "encompass_delivery": "The school knows of the incident before the child’s next school day",
+    "idva_contact": "An independent domestic violence adviser (IDVA) contacts the victim",
+    "rso_notification": "The registered offender’s change of circumstances is notified and answered",
+    "fgm_report": "The report of female genital mutilation is answered (section 5B)",
+    "prevent_screening": "Prevent or Channel screens the referral",
+    "mace_screening": "The exploitation panel (MACE) screens the referral",
+    "s136_detention": "Detention in a place of safety ends (section 136)",
+    "request_answer": "The agency that was asked answers the request",
+    "embargo_review": "The embargo is reviewed: lifted or kept",
+}
+"""What must have happened before each clock of the national pack runs out (``clocks.yaml`` says who is bound, and by when)."""
+
+
+def name_clock(code: str) -> str:
+    """Return what a clock waits for, in a sentence; of a partnership's own clock, which has none here, its code."""
+    return CLOCK_TITLES.get(code, f"The partnership’s own clock {code}")

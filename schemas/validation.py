@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 _OURS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_CLOSED_LIST = re.compile(r"\^\(\?:([A-Za-z0-9_]+(?:\|[A-Za-z0-9_]+)*)\)\$")
 UNKNOWN_MEMBER = "(unknown member)"
 
 
@@ -24,6 +25,17 @@ def name_fault(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return ".".join([*(_show(part) for part in parts[:-1]), UNKNOWN_MEMBER])
     return ".".join(_show(part) for part in parts)
+
+
+def describe_fault(fault: Mapping[str, Any]) -> str:
+    """Return what is wrong, as pydantic describes it, in words that quote nothing of the input; of a closed list, what may stand there."""
+    context = fault.get("ctx") or {}
+    if fault["type"] == "enum":
+        return f"must be one of {context['expected']}".replace("'", "")
+    closed = _CLOSED_LIST.fullmatch(str(context.get("pattern", "")))
+    if fault["type"] == "string_pattern_mismatch" and closed:
+        return f"must be one of {', '.join(closed[1].split('|'))}"
+    return "is missing or not of its form"
 
 
 def _show(part: Any) -> str:

@@ -12,6 +12,8 @@ from schemas.errors import MalformedMessage
 
 ACCESS_EVENTS: Final = (
     "audit_read",
+    "chronology",
+    "approval",
     "export",
     "console_login",
     "console_user",
@@ -94,10 +96,10 @@ class AccessReport:
 
 _DAYS = """
 SELECT person, day, sum(looks)::int AS total,
-  sum(looks) FILTER (WHERE kind = 'audit_read' AND state IS DISTINCT FROM 'search')::int AS reads,
+  sum(looks) FILTER (WHERE kind = 'chronology' OR kind = 'audit_read' AND state IS DISTINCT FROM 'search')::int AS reads,
   sum(looks) FILTER (WHERE kind = 'audit_read' AND state = 'search')::int AS searches,
   sum(looks) FILTER (WHERE kind = 'export')::int AS exports,
-  sum(looks) FILTER (WHERE kind IN ('review', 'quarantine_decided', 'configuration', 'console_user'))::int AS decisions,
+  sum(looks) FILTER (WHERE kind IN ('approval', 'review', 'quarantine_decided', 'configuration', 'console_user'))::int AS decisions,
   sum(looks) FILTER (WHERE kind = 'console_login' AND state NOT SIMILAR TO '(signed|confirmed|session|other_sessions)_%')::int AS refused,
   sum(outside)::int AS outside, count(DISTINCT referral_id)::int AS referrals,
   coalesce(max(looks) FILTER (WHERE referral_id IS NOT NULL), 0)::int AS most_on_one, max(last_at) AS last_at

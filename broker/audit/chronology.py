@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from broker.audit.event_facts import find_state
 from broker.intake.pairing import Pair, name_subject, use_pair
 from broker.log import LogWriter, NewEvent
 from broker.log.proving import ProvenEvent, prove_events
@@ -32,7 +33,6 @@ _GOES: Final = frozenset(
 _ABOUT_RECIPIENT: Final = frozenset(
     {"decided", "redecided", "collected", "negative_receipt", "undeliverable", "receipt"}
 )
-_STATE_MEMBERS: Final = ("outcome", "state", "action", "code", "review", "type", "scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,9 @@ def _write_line(
     delivery_id = members.get("delivery_id") or None
     if proven.kind in _ABOUT_RECIPIENT:
         agency = members.get("recipient") or recipients.get(delivery_id or "") or message["sender"]
+    elif proven.kind == "clock":
+        bound = {change["recipient"] for change in members.get("changes", ()) if change.get("recipient")}
+        agency = bound.pop() if len(bound) == 1 else message["sender"]
     else:
         agency = members.get("agency") or members.get("sender") or message["sender"]
     return ChronologyLine(
@@ -197,7 +200,7 @@ def _write_line(
         message_id=message["message_id"],
         referral_id=message["referral_id"],
         delivery_id=delivery_id,
-        detail=next((str(members[name]) for name in _STATE_MEMBERS if members.get(name)), ""),
+        detail=_find_detail(proven.kind, members),
         compartments=forms.get(proven.event_id, {}),
         proof=proven.proof,
         event=proven.event or b"",
@@ -214,6 +217,13 @@ def _name_act(kind: str, members: Mapping[str, Any]) -> str:
     if kind == "receipt":
         return str(members.get("state"))
     return kind
+
+
+def _find_detail(kind: str, members: Mapping[str, Any]) -> str:
+    """Return what came of it, as codes; of clocks, each with its new state (``la_acknowledgement met``)."""
+    if kind == "clock":
+        return ", ".join(f"{change['clock']} {change['state']}" for change in members.get("changes", ()))
+    return find_state(kind, members) or str(members.get("scope") or "")
 
 
 async def _read_forms(

@@ -8,7 +8,7 @@ from typing import Final
 from broker.audit.chronology import Chronology, ChronologyLine
 from broker.audit.exporting import write_csv_row
 from broker.audit.wording import name_compartment, tell_event
-from schemas.codes import CompartmentResult
+from schemas.codes import CompartmentResult, name_clock
 
 ACT_WORDS: Final[Mapping[str, str]] = {
     "sent": "Sent a message about the child",
@@ -88,6 +88,9 @@ def tabulate_knowledge(givings: Sequence[Giving]) -> tuple[list[str], list[tuple
 def tell_act(line: ChronologyLine) -> str:
     """Return one sentence for a line."""
     words = ACT_WORDS.get(line.act)
+    if line.act == "clock":
+        changes = [change.rpartition(" ") for change in line.detail.split(", ") if change]
+        return "; ".join(f"Clock {state}: {name_clock(clock)}" for clock, _, state in changes)
     if line.act == "released" and not line.compartments:
         return "Was told of the message, and given none of its headings"
     return words or tell_event(line.act, line.detail or None).rstrip(".")

@@ -84,7 +84,7 @@ def read_facts(event: LoggedEvent, stored: StoredFacts | None) -> EventFacts:
             sender=sender,
             recipient=recipient,
             referral_kind=_code_kind(stored.referral_kind) if stored else None,
-            state=_find_state(event.kind, members),
+            state=find_state(event.kind, members),
             rule=(stored.rule or None) if stored and event.kind == "decided" else None,
         ),
         message_id=stored.message_id if stored else named,
@@ -126,7 +126,8 @@ def _group_unresolved(agency: str | None) -> str | None:
     return re.sub(r"^(unresolved:[a-z_]+):.*$", r"\1", agency) if agency else None
 
 
-def _find_state(kind: str, members: Mapping[str, Any]) -> str | None:
+def find_state(kind: str, members: Mapping[str, Any]) -> str | None:
+    """Return the code that says what came of an event; none where it says nothing of that."""
     if kind == "clock":
         states = [change.get("state") for change in members.get("changes", ())]
         return "breached" if "breached" in states else _text(states[-1] if states else None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.codes import COMPARTMENT_TITLES, Compartment, CompartmentResult
+from schemas.codes import COMPARTMENT_TITLES, Compartment, CompartmentResult, name_clock
 
 EVENT_WORDS: Final[Mapping[str, str]] = {
     "accepted": "The hub took the message in.",
@@ -22,7 +22,7 @@ EVENT_WORDS: Final[Mapping[str, str]] = {
     "clock": "A clock of the referral: {state}.",
     "clocks_started": "Clocks began with a late delivery.",
     "negative_receipt": "No further receipt came by the deadline; the last one was: {state}.",
-    "escalated": "A clock ran out, and the agency was told: {state}.",
+    "escalated": "A clock ran out, and the agency was told. It was for: {state}.",
     "undeliverable": "It could not be handed over and waits for a person: {state}.",
     "quarantine_decided": "A person decided on a quarantined message: {state}.",
     "audit_read": "A person looked at the audit: {state}.",
@@ -62,6 +62,8 @@ _RESULTS: Final[Mapping[str, str]] = {
 def tell_event(kind: str, state: str | None) -> str:
     """Return one sentence for an event; a kind without words of its own is named."""
     words = EVENT_WORDS.get(kind, f"{_plain(kind).capitalize()}: {{state}}.")
+    if state and kind == "escalated":
+        return words.format(state=name_clock(state))
     return words.format(state=_plain(state) if state else "not said")
 
 

@@ -33,6 +33,12 @@ HEADINGS: Final[Mapping[int, str]] = {
     503: "Sorry, the service is not available",
 }
 
+HEADINGS_OF_CODES: Final[Mapping[str, str]] = {
+    "link-spent": "This link no longer works",
+    "two-must-approve": "Two people must approve this",
+}
+"""Of errors that say more than their status."""
+
 log = structlog.get_logger("safelane.console")
 
 
@@ -79,7 +85,7 @@ def render_problem(page: PageContext, error: SafelaneError) -> Response:
         form=page.form,
         now=page.now,
         notice=None,
-        heading=HEADINGS.get(status, HEADINGS[500]),
+        heading=HEADINGS_OF_CODES.get(error.code) or HEADINGS.get(status, HEADINGS[500]),
         status=status,
         error=error,
         help_text=context.settings.help_text,

@@ -8,6 +8,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, P
 from broker.console import formats, vocabulary
 from broker.console.addresses import with_next
 from broker.console.assets import Assets
+from schemas.codes import name_clock
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -43,6 +44,7 @@ class Renderer:
             "asset": assets.url,
             "count_of": formats.count_of,
             "with_next": with_next,
+            "name_clock": name_clock,
             "compartments": vocabulary.COMPARTMENTS,
             "results": vocabulary.RESULTS,
             "role_words": vocabulary.ROLES,

@@ -6,6 +6,7 @@ from typing import Final
 from broker.console.page import PageContext
 from broker.intake.handing_in import HandingIn
 from schemas.canonical import canonical_bytes, parse_object
+from schemas.directory import Directory
 from schemas.errors import NotPermitted, SafelaneError
 from schemas.objects.signed import peek_object
 
@@ -21,6 +22,12 @@ def require_person(page: PageContext) -> str:
     if page.user.person_id is None:
         raise NotPermitted("your account names no person of the directory, so you cannot approve: ask an operator")
     return page.user.person_id
+
+
+def choose_role(page: PageContext, directory: Directory, counting: Container[str]) -> str | None:
+    """Return the first of the viewer's roles in the directory that counts for what they sign, or none: people may have several."""
+    roles = next((person.roles for person in directory.people if person.id == page.user.person_id), ())
+    return next((role for role in roles if role in counting), None)
 
 
 async def take_signed(page: PageContext, actions: Container[str], about: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from schemas.codes import name_clock
 from schemas.errors import ConfigInvalid
 
 MARKS = {"full": "F", "summary": "S", "pointer": "P"}
@@ -47,6 +48,7 @@ def print_referral(view: dict[str, Any]) -> None:
         for clock in message["clocks"]:
             whom = clock.get("recipient", "nobody by name")
             typer.echo(f"  clock {clock['clock']} of {whom}: {clock['state']}, due {_time(clock['due_at'])}")
+            typer.echo(f"    {name_clock(clock['clock'])}")
         for statement in message["statements"]:
             typer.echo(
                 f"  {statement['type']} {statement['action']} by {statement['by'] or 'the sender'} "

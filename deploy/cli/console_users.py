@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.verdicts import show_minute
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -56,7 +58,7 @@ def list_all(config: Config = Path("hub.yaml")) -> None:
         ways = [*(["password"] if user.has_password else []), *(["passkey"] if user.passkeys else [])]
         ways += ["identity provider"] if user.identities else []
         roles = ",".join(sorted(user.roles))
-        ends = f"  ends {user.expires_at.isoformat(timespec='minutes')}" if user.expires_at else ""
+        ends = f"  ends {show_minute(user.expires_at)}" if user.expires_at else ""
         typer.echo(
             f"{user.name:24} {user.state:9} {roles:28} {user.agency or 'partnership':24} {' + '.join(ways) or '-'}{ends}"
         )

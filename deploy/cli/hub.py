@@ -157,7 +157,9 @@ def clocks(
     import json
 
     from broker.config import load_config
+    from deploy.cli.verdicts import show_minute
     from deploy.hub_clocks import read_clocks
+    from schemas.codes import name_clock
 
     if only_open and breached:
         raise typer.BadParameter("choose one of --open and --breached")
@@ -167,12 +169,13 @@ def clocks(
         typer.echo(json.dumps(report.to_json(), indent=1))
         return
     for line in report.lines:
-        due = line.clock.due_at.isoformat(timespec="minutes")
-        met = f"  met {line.clock.met_at.isoformat(timespec='minutes')}" if line.clock.met_at else ""
+        clock = line.clock
+        met = f"  met {show_minute(clock.met_at)}" if clock.met_at else ""
         typer.echo(
-            f"{line.clock.clock:20} {line.clock.state.value:9} due {due}  {line.recipient or line.sender:24} {line.message_id}{met}"
+            f"{clock.clock:20} {clock.state.value:9} due {show_minute(clock.due_at)}  {line.recipient or line.sender:24} {line.message_id}{met}"
         )
-    typer.echo(f"{len(report.lines)} clocks at {report.as_of.isoformat(timespec='seconds')}.")
+        typer.echo(f"    {name_clock(clock.clock)}")
+    typer.echo(f"{len(report.lines)} clocks at {show_minute(report.as_of)}.")
 
 
 @app.command(epilog="Example: safelane hub agencies --config hub.yaml")
@@ -206,6 +209,7 @@ def invite(
 
     from broker.config import load_config
     from deploy.authority.key_file import write_private
+    from deploy.cli.verdicts import show_minute
     from deploy.hub_status import make_invitation
 
     invitation = asyncio.run(make_invitation(load_config(config), agency, timedelta(hours=hours)))
@@ -214,7 +218,7 @@ def invite(
         typer.echo(text)
         return
     write_private(out, text.encode())
-    typer.echo(f"Invitation for {agency}, good until {invitation['expires_at']}: {out}")
+    typer.echo(f"Invitation for {agency}, good until {show_minute(invitation['expires_at'])}: {out}")
 
 
 @app.command(epilog="Example: safelane hub fsck --config hub.yaml --witness csc.log-state.json --state fsck.json")

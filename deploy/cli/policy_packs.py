@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.personal_key import Hub, KeyFile, PassphraseFile, Reason, Trust, connect
+from deploy.cli.verdicts import show_minute
 
 PackFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the policy pack.")]
 LocalFolder = Annotated[Path | None, typer.Option("--local", help="Folder of the partnership's local pack over it.")]
@@ -34,10 +35,10 @@ def packs(*, key: KeyFile, hub: Hub, trust: Trust, passphrase_file: PassphraseFi
         rows = link.list_packs(approver)
     for row in rows:
         state = "in force" if row["in_force"] else "approved" if row["is_approved"] else "lodged"
-        typer.echo(f"{row['policy_digest'][:16]}  {state:<8} {row['pack_id']}, since {row['added_at']}")
+        typer.echo(f"{row['policy_digest'][:16]}  {state:<8} {row['pack_id']}, since {show_minute(row['added_at'])}")
         for approval in row["approvals"]:
             typer.echo(
-                f"    approved by {approval['approver']} of {approval['agency']} ({approval['reason_code']}) until {approval['expires_at']}"
+                f"    approved by {approval['approver']} of {approval['agency']} ({approval['reason_code']}) until {show_minute(approval['expires_at'])}"
             )
     typer.echo(f"{len(rows)} packs.")
 

@@ -2,7 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+from schemas.codes import name_clock
 
 
 def describe_decision(decision: dict[str, Any]) -> Iterator[str]:
@@ -44,7 +47,7 @@ def describe_referral(view: dict[str, Any]) -> Iterator[str]:
         yield f"    receipt   {told}, delivery {delivery['delivery_id']}"
     for clock in view.get("clocks", ()):
         who = f" ({', '.join(clock['recipients'])})" if clock.get("recipients") else ""
-        yield f"  clock {clock['clock']}{who}: {clock['state']}, due {show_minute(clock['due_at'])}; {clock['assumption']}"
+        yield f"  clock {clock['clock']}{who}: {clock['state']}, due {show_minute(clock['due_at'])}. {name_clock(clock['clock'])}; {clock['assumption']}"
 
 
 def describe_list(referrals: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -60,6 +63,9 @@ def describe_list(referrals: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ", ".join([*told, f"{alarms} with an alarm"] if alarms else told) or "nothing sent yet"
 
 
-def show_minute(instant: str | None) -> str:
-    """Return an RFC 3339 instant to the minute, as it stands (UTC)."""
-    return f"{instant[:16].replace('T', ' ')} UTC" if instant else "unknown"
+def show_minute(instant: str | datetime | None) -> str:
+    """Return an instant to the minute, in UTC; an RFC 3339 text is one too."""
+    if not instant:
+        return "unknown"
+    at = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -99,7 +99,7 @@ def test_errors_are_summarised_first_and_lead_to_their_fields(people: People) ->
         ("/users/not-an-id", 404, "Page not found"),
         ("/users/00000000-0000-4000-8000-000000000000", 404, "Page not found"),
         ("/users/add", 403, "You cannot do this"),
-        ("/join/spent", 404, "Page not found"),
+        ("/join/spent", 404, "This link no longer works"),
     ],
 )
 def test_problem_pages_are_plain_and_accessible(path: str, status: int, heading: str, people: People) -> None:

@@ -2,12 +2,15 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from broker.console.access import Role
+from broker.console.sessions import digest_secret
 from broker.console.visits import SESSION_COOKIE
 from tests.support.browser import People, assert_accessible
 from tests.support.console import ConsoleSite
+from tests.support.console_paths import make_link
 
 
 def read_cookie(page: Page) -> str:
@@ -85,3 +88,62 @@ def test_a_tab_from_before_the_session_was_renewed_changes_nothing_and_its_cooki
     thief.context.add_cookies([{"name": SESSION_COOKIE, "value": old, "url": console.url, "secure": True}])
     thief.goto("/account")
     expect(thief).to_have_url(re.compile("/sign-in"))
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "when the script does not come"])
+def test_a_confirmation_asked_for_in_the_middle_loses_nothing_that_was_typed(
+    scripts: bool, people: People, console: ConsoleSite
+) -> None:
+    operator, name = console.people["operator"], f"in.the.middle{scripts:d}"
+    page = people.signed_in("operator")
+    if not scripts:
+        page.route("**/safelane.js", lambda route: route.abort())
+    page.goto("/users/add")
+    page.get_by_label("Full name").fill("Zoë O’Neil & <Sons>")
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Auditor").first.check()
+    page.get_by_label("Information governance officer").check()
+    # Time goes by: what was fresh when the page was opened is not when the form is sent.
+    console.execute(
+        "UPDATE console_sessions SET confirmed_at = now() - interval '1 hour' WHERE user_id = $1", operator.user_id
+    )
+    made = "SELECT count(*) FROM console_users WHERE name = $1"
+    page.get_by_role("button", name="Add and make a one-time link").click()
+    expect(page.get_by_role("heading", level=1, name="Confirm that it is you")).to_be_visible()
+    assert console.value(made, name) == 0
+    page.get_by_label("Code").fill("000000")
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.get_by_role("alert")).to_contain_text("The code is not right")
+    console.free_codes(operator)
+    page.get_by_label("Code").fill(operator.code())
+    page.get_by_role("button", name="Confirm").click()
+    if not scripts:
+        expect(page.get_by_role("heading", level=1, name="Go on with what you were doing")).to_be_visible()
+        assert_accessible(page)
+        page.get_by_role("button", name="Send it now").click()
+    expect(page.get_by_role("heading", name="One-time link for Zoë O’Neil & <Sons>")).to_be_visible()
+    row = console.fetch(
+        "SELECT u.display_name, array_agg(r.role ORDER BY r.role) AS roles FROM console_users u JOIN console_user_roles r USING (user_id)"
+        " WHERE u.name = $1 GROUP BY 1",
+        name,
+    )
+    assert [tuple(line) for line in row] == [("Zoë O’Neil & <Sons>", ["auditor", "ig_officer"])]
+    # What was kept is used up: nobody sends it a second time, and nothing of it lies in clear.
+    assert console.value("SELECT count(*) FROM console_kept_forms") == 0
+    page.goto("/account/confirm/resume")
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+
+
+def test_an_inspectors_one_time_link_expires_while_it_is_open(people: People, console: ConsoleSite) -> None:
+    secret = make_link(console)
+    page = people.stranger()
+    page.goto(f"/join/{secret}")
+    expect(page.get_by_role("heading", level=1, name="Set up your account")).to_be_visible()
+    page.get_by_label("Choose a password").fill("purple otter kettle nineteen")
+    console.execute("UPDATE console_links SET expires_at = now() WHERE secret_sha256 = $1", digest_secret(secret))
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", level=1, name="This link no longer works")).to_be_visible()
+    expect(page.get_by_text("This link has been used or has expired. Ask an operator for a new one.")).to_be_visible()
+    assert_accessible(page)
+    page.goto(f"/join/{secret}")
+    expect(page.get_by_role("heading", level=1, name="This link no longer works")).to_be_visible()

@@ -18,7 +18,12 @@ FILES: Final = frozenset({"/log/proofs/{position}/file"})
 """Files to download, beside those that end in .csv or .zip: the role matrix tries them, a browser does not open them."""
 
 ELSEWHERE: Final = frozenset(
-    {"/", "/account/confirm/passkey", "/account/confirm/resume", *(p.path for p in list_policies() if "organisation" in p.path)}
+    {
+        "/",
+        "/account/confirm/passkey",
+        "/account/confirm/resume",
+        *(p.path for p in list_policies() if "organisation" in p.path),
+    }
 )
 """They send people on to other pages, or to what these accounts have not: an identity provider, a passkey."""
 

@@ -7,12 +7,13 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from deploy.authority.people import Approver
 from deploy.local.pki import Pki
 from deploy.local.stack import LocalStack
 from schemas.directory import Person
@@ -45,6 +46,8 @@ class HubConsole:
     world: HubWorld
     api: PersonalApi
     site: ConsoleSite
+    approvers: dict[str, Approver] = field(default_factory=dict)
+    """People who sign, by their ids."""
 
     @property
     def authority(self) -> FoundedAuthority:

@@ -248,7 +248,7 @@ class County:
         due = at + timedelta(hours=24)
         met = self._random.random() < 0.9
         state, when = ("met", at + timedelta(hours=5)) if met else ("breached", due)
-        change = {"clock": "la_decision", "recipient": recipients[0], "state": state, "at": when.isoformat()}
+        change = {"clock": "la_acknowledgement", "recipient": recipients[0], "state": state, "at": when.isoformat()}
         event = self._event(
             "clock",
             when,
@@ -262,7 +262,7 @@ class County:
             (
                 self._uuid(),
                 message_id,
-                "la_decision",
+                "la_acknowledgement",
                 recipients[0],
                 at,
                 due,

@@ -20,11 +20,11 @@ from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.people import require_known
 from adapters.gateway.incoming.inbox import InboxItem
 from adapters.gateway.incoming.inbox_model import InboxEntry, InboxFilter, StoredReceipt
-from adapters.gateway.incoming.receipts import ReceiptRequest
+from adapters.gateway.incoming.receipts import OTHER_REASONS, REFUSAL_REASONS, ReceiptRequest
 from adapters.gateway.incoming.receiving import Receiving
 from adapters.gateway.outgoing.outbox_model import write_instant
 from schemas.canonical import decode_base64url, encode_base64url
-from schemas.clear_forms import AskedInstant, PersonId, ReasonCode
+from schemas.clear_forms import AskedInstant, PersonId
 from schemas.codes import ReceiptState
 from schemas.errors import NotAuthenticated, Rejected, SafelaneError
 
@@ -41,7 +41,12 @@ class NewReceipt(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: ReceiptState = Field(description="opened, actioned or refused.", examples=["actioned"])
-    reason_code: ReasonCode | None = Field(None, description="Why it is refused.", examples=["not_our_area"])
+    reason_code: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]{0,63}$",
+        description=f"Why it is refused: {', '.join(sorted(REFUSAL_REASONS))}. Or what was done: {', '.join(sorted(OTHER_REASONS))}.",
+        examples=["not_our_area"],
+    )
     person: PersonId | None = Field(None, description="Id of the person, never a name.", examples=["sw-4417"])
 
 

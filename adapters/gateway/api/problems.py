@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from schemas.errors import Rejected, SafelaneError
-from schemas.validation import name_fault
+from schemas.validation import describe_fault, name_fault
 
 _log = structlog.get_logger(__name__)
 
@@ -48,10 +48,10 @@ async def _answer_ours(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
-    field = None
-    if isinstance(error, RequestValidationError) and error.errors():
-        field = name_fault(error.errors()[0])
-    return problem_response(Rejected("is missing or not of its form", field=field))
+    if not isinstance(error, RequestValidationError) or not error.errors():
+        return problem_response(Rejected("is missing or not of its form"))
+    fault = error.errors()[0]
+    return problem_response(Rejected(describe_fault(fault), field=name_fault(fault)))
 
 
 async def _answer_http(_request: Request, error: Exception) -> JSONResponse:

@@ -34,6 +34,18 @@ REFUSAL_REASONS: Final = frozenset(
 )
 """Why a delivery is refused. Codes, because the hub reads receipts: the words go to the sender by telephone or in an OUTCOME message."""
 
+OTHER_REASONS: Final = frozenset(
+    {
+        "assessment_started",
+        "no_further_action",
+        "passed_to_practitioner",
+        "reason_given",
+        "strategy_discussion_held",
+        "support_offered",
+    }
+)
+"""What may be said of a delivery that was opened or acted on."""
+
 _RANK: Final = {
     ReceiptState.ACCEPTED: 1,
     ReceiptState.OPENED: 2,
@@ -156,5 +168,7 @@ def bind_entry(entry: InboxEntry, recipient: str) -> DeliveryBinding:
 def _check_request(request: ReceiptRequest) -> None:
     if request.state is ReceiptState.ACCEPTED:
         raise Rejected("is signed when the delivery is stored", field="state")
-    if request.state is ReceiptState.REFUSED and request.reason_code not in REFUSAL_REASONS:
-        raise Rejected(f"must be one of {', '.join(sorted(REFUSAL_REASONS))}", field="reason_code")
+    refused = request.state is ReceiptState.REFUSED
+    allowed = REFUSAL_REASONS if refused else OTHER_REASONS
+    if request.reason_code not in allowed and (refused or request.reason_code is not None):
+        raise Rejected(f"must be one of {', '.join(sorted(allowed))}", field="reason_code")

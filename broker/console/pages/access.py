@@ -13,6 +13,7 @@ from broker.audit.searching import search_events
 from broker.audit.wording import tell_event
 from broker.console.access import Capability
 from broker.console.forms import Form
+from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.console.searching import name_search, read_form, write_query
@@ -45,7 +46,7 @@ async def show_access(page: Page) -> Response:
             people=_list_own(page, people),
             rules=read_rules(directory.local_policy.get(SETTINGS, {})),
         )
-    return await page.render("report.html", report=report, names={str(p.user_id): p.display_name for p in people})
+    return await page.render("report.html", report=report, people=await read_names(page))
 
 
 @pages.read("/access/looks", capability=Capability.READ_ACCESS_LOG, action="access_log", subject=name_search)
@@ -55,7 +56,6 @@ async def show_looks(page: Page) -> Response:
     cursor = page.request.query_params.get("cursor")
     found = None
     async with page.connection() as connection:
-        people = await list_users(connection)
         if search is not None:
             asked = search if search.event else search.model_copy(update={"event": ACCESS_EVENTS})
             place = Cursor.read(cursor, asked) if cursor else None
@@ -65,7 +65,7 @@ async def show_looks(page: Page) -> Response:
         "looks.html",
         found=found,
         words=tell_event,
-        names={str(p.user_id): p.display_name for p in people},
+        people=await read_names(page),
         following=f"/access/looks?{write_query(page.form, cursor=found.next_cursor)}"
         if found and found.next_cursor
         else None,

@@ -13,9 +13,10 @@ from broker.audit.chronology import read_chronology, require_token
 from broker.audit.chronology_questions import Question, QuestionState, list_questions
 from broker.audit.chronology_telling import list_givings, tabulate_knowledge, tell_act, write_chronology
 from broker.console.access import Capability
+from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
-from broker.console.signed_decisions import require_person, take_signed
+from broker.console.signed_decisions import choose_role, require_person, take_signed
 from broker.intake.pairing import list_pair_roles, name_subject
 from schemas.canonical import canonical_bytes
 from schemas.directory import Directory
@@ -51,7 +52,9 @@ async def ask(page: Page) -> Response:
     return await _prepare(page, name_subject(token), reason)
 
 
-@pages.read("/chronology/{subject}", capability=Capability.ASK_CHRONOLOGY, action="chronology_question", confirmed=False)
+@pages.read(
+    "/chronology/{subject}", capability=Capability.ASK_CHRONOLOGY, action="chronology_question", confirmed=False
+)
 async def show_question(page: Page, subject: str) -> Response:
     """Show one question: who approved it, until when, and what the viewer can do."""
     return await _show_one(page, subject)
@@ -96,6 +99,7 @@ async def read(page: Page, subject: str) -> Response:
     return await page.render(
         "found.html",
         found=found,
+        people=await read_names(page),
         question=next(q for q in questions if q.state is QuestionState.READY),
         reasons=REASONS,
         givings=givings,
@@ -136,12 +140,14 @@ async def _directory(page: PageContext) -> Directory:
 
 async def _prepare(page: PageContext, subject: str, reason: str) -> Response:
     """Show what to sign and how; the role is the first of the person's that counts."""
-    person, directory = require_person(page), await _directory(page)
+    require_person(page)
+    directory = await _directory(page)
     counting = list_pair_roles(directory, ApprovalAction.CHRONOLOGY)
-    roles = next((p.roles for p in directory.people if p.id == person), ())
-    role = next((role for role in roles if role in counting), None)
+    role = choose_role(page, directory, counting)
     if role is None:
-        raise NotPermitted(f"the directory gives you none of the roles that may approve this: {', '.join(sorted(counting))}")
+        raise NotPermitted(
+            f"the directory gives you none of the roles that may approve this: {', '.join(sorted(counting))}"
+        )
     members = {
         "action": ApprovalAction.CHRONOLOGY.value,
         "subject_digest": subject,
@@ -171,7 +177,7 @@ async def _show_list(page: PageContext) -> Response:
     _require_partnership(page)
     async with page.connection() as connection:
         questions = await list_questions(connection, await _directory(page), page.now)
-    return await page.render("list.html", questions=questions, reasons=REASONS)
+    return await page.render("list.html", questions=questions, people=await read_names(page), reasons=REASONS)
 
 
 async def _show_one(page: PageContext, subject: str) -> Response:
@@ -180,6 +186,7 @@ async def _show_one(page: PageContext, subject: str) -> Response:
     return await page.render(
         "one.html",
         subject=subject,
+        people=await read_names(page),
         current=current,
         earlier=[q for q in questions if q is not current],
         reasons=REASONS,

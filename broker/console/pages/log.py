@@ -13,6 +13,7 @@ from broker.audit.searching import SearchPage, search_events
 from broker.audit.wording import tell_event
 from broker.console.access import Capability
 from broker.console.forms import Form
+from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.console.searching import list_events, list_kinds, name_search, read_form, write_query, write_saved
@@ -101,6 +102,7 @@ async def _show(page: PageContext, search: SearchFilter | None, cursor: str | No
     return await page.render(
         "search.html",
         found=found,
+        people=await read_names(page),
         words=tell_event,
         events=list_events(),
         kinds=list_kinds(),

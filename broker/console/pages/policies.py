@@ -11,13 +11,14 @@ from typing import Any, Final
 from fastapi import Response
 
 from broker.console.access import Capability
+from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.console.services import Rehearsal
-from broker.console.signed_decisions import take_signed
+from broker.console.signed_decisions import choose_role, take_signed
 from broker.decisions.bundle import load_stored, write_digest
 from broker.decisions.pack import PolicyPack
-from broker.intake.activating import PackState, read_packs
+from broker.intake.activating import PackState, list_policy_roles, read_packs
 from broker.store.policies import read_pack
 from schemas.canonical import canonical_bytes
 from schemas.errors import NotFound
@@ -79,12 +80,16 @@ async def _show(page: PageContext, policy_digest: str, *, rehearsal: Rehearsal |
     pack, body = await _read(page, policy_digest)
     packs = await _list(page)
     state = next(found for found in packs if found.policy_digest == policy_digest)
-    current = page.context.shelf.find_pack(await page.context.registry.current())
+    snapshot = await page.context.registry.current()
+    current = page.context.shelf.find_pack(snapshot)
     members = {"action": "activate_policy", "policy_digest": write_digest(policy_digest), "reason_code": "reason_given"}
+    role = choose_role(page, snapshot.directory, list_policy_roles(snapshot.directory))
+    members |= {"approver_role": role} if role else {}
     return await page.render(
         "one.html",
         pack=pack,
         state=state,
+        people=await read_names(page),
         rules=sorted(pack.policies.values(), key=lambda policy: (policy.row, policy.id)),
         changes=compare_packs(current, pack),
         difference=_write_difference(current, pack),

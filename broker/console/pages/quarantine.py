@@ -7,6 +7,7 @@ from fastapi import Response
 
 from broker.audit.registers import list_quarantine
 from broker.console.access import Capability
+from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.delivery.quarantine import STATES
@@ -70,4 +71,4 @@ async def _show(page: PageContext, quarantine_id: UUID) -> Response:
     if row is None:
         raise NotFound("there is no such message in quarantine", field="quarantine_id")
     may_decide = page.user.may(Capability.DECIDE_QUARANTINE) and row["state"] == "open"
-    return await page.render("one.html", row=row, may_decide=may_decide)
+    return await page.render("one.html", row=row, people=await read_names(page), may_decide=may_decide)

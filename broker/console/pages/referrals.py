@@ -8,6 +8,7 @@ from fastapi import Response
 from broker.audit.referral_view import DeliveryView, MessageView
 from broker.audit.showing import read_referral
 from broker.console.access import Capability
+from broker.console.names import read_names
 from broker.console.page import Page
 from broker.console.routing import Pages
 from broker.console.searching import name_id
@@ -27,6 +28,7 @@ async def show_referral(page: Page, searched_id: str) -> Response:
     return await page.render(
         "one.html",
         view=view,
+        people=await read_names(page),
         referral_id=view.messages[0].referral_id,
         grids={message.message_id: build_grid(message) for message in view.messages},
         gaps=explain_gaps,

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Response
 
 from broker.console.access import Capability
+from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.console.signed_decisions import require_person, take_signed
@@ -50,7 +51,14 @@ async def show_queue(page: Page) -> Response:
     state = asked if asked in STATES else "open"
     async with page.connection() as connection:
         rows = await reviewing.list_queue(connection, owner=page.user.agency, state=None if state == "all" else state)
-    return await page.render("queue.html", rows=rows, state=state, states=STATES, now_at=page.context.business_clock())
+    return await page.render(
+        "queue.html",
+        rows=rows,
+        people=await read_names(page),
+        state=state,
+        states=STATES,
+        now_at=page.context.business_clock(),
+    )
 
 
 @pages.read("/reviews/{message_id}/{delivery_id}", capability=Capability.READ_REVIEWS, action="review_read")
@@ -151,6 +159,7 @@ async def _show(page: PageContext, message_id: UUID, delivery_id: str) -> Respon
         row=row,
         held=held,
         approvals=approvals,
+        people=await read_names(page),
         actions=["release", "refuse"] if row["review"] == "hold" else ["review_break_glass"],
         reasons=REASONS,
         may_decide=may_decide,

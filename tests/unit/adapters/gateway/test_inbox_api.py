@@ -126,20 +126,30 @@ async def test_a_receipt_is_new_once(client: httpx.AsyncClient, half: ReceivingH
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "field"),
+    ("body", "detail", "field"),
     [
-        ({"state": "refused"}, 422, "reason_code"),
-        ({"state": "accepted"}, 422, "state"),
-        ({"state": "gone"}, 422, "body.state"),
-        ({"state": "opened", "extra": 1}, 422, "body.(unknown member)"),
+        ({"state": "refused"}, "must be one of cannot_open, conflict_of_interest, duplicate", "reason_code"),
+        (
+            {"state": "refused", "reason_code": "busy"},
+            "must be one of cannot_open, conflict_of_interest",
+            "reason_code",
+        ),
+        ({"state": "refused", "reason_code": "reason_given"}, "must be one of cannot_open", "reason_code"),
+        ({"state": "actioned", "reason_code": "duplicate"}, "must be one of assessment_started", "reason_code"),
+        ({"state": "opened", "reason_code": "Words of hers"}, "is missing or not of its form", "body.reason_code"),
+        ({"state": "accepted"}, "is signed when the delivery is stored", "state"),
+        ({"state": "gone"}, "must be one of accepted, opened, actioned or refused", "body.state"),
+        ({"state": "opened", "extra": 1}, "is missing or not of its form", "body.(unknown member)"),
     ],
 )
 async def test_a_wrong_receipt_is_a_problem_that_names_the_field(
-    client: httpx.AsyncClient, half: ReceivingHalf, body: dict[str, Any], status: int, field: str
+    client: httpx.AsyncClient, half: ReceivingHalf, body: dict[str, Any], detail: str, field: str
 ) -> None:
     await receive(half)
     answer = await client.post(f"/inbox/{DELIVERY}/receipts", json=body)
-    assert answer.status_code == status
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(detail)
+    assert "Words" not in answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["field"] == field
 

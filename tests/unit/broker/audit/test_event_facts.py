@@ -44,7 +44,7 @@ def test_a_decision_is_found_by_agencies_outcome_and_its_own_rule() -> None:
         ("clock", {"changes": [{"state": "running"}, {"state": "met"}]}, "met"),
         ("clock", {"changes": []}, None),
         ("negative_receipt", {"last_state": None, "recipient": "csc.marchshire"}, "none"),
-        ("escalated", {"clock": "la_decision", "agency": "csc.marchshire"}, "la_decision"),
+        ("escalated", {"clock": "la_acknowledgement", "agency": "csc.marchshire"}, "la_acknowledgement"),
         ("audit_read", {"by": "p.ann", "action": "search", "subject": "x"}, "search"),
         ("object", {"type": "recall", "sender": "police.marchshire"}, "recall"),
         ("console_login", {"by": "p.ann", "outcome": "refused"}, "refused"),
