@@ -20,6 +20,7 @@ from broker.log.configuration import note_configuration
 from broker.store import open_pool, translate_errors, upgrade_database
 from deploy.clock import build_business_clock
 from deploy.console_services import build_console_services
+from deploy.http_deadlines import DeadlinedProtocol
 from schemas.canonical import sha256_base64url
 from schemas.errors import ConfigInvalid
 
@@ -120,7 +121,7 @@ async def _serve(
         application,
         host=settings.listen_host,
         port=settings.listen_port,
-        http="h11",
+        http=DeadlinedProtocol,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws="none",
         lifespan="off",

@@ -27,6 +27,7 @@ class Capability(StrEnum):
     VERIFY_LOG = "log.verify"
     READ_REFERRAL = "referral.read"
     EXPORT_EVIDENCE = "evidence.export"
+    SEE_CHRONOLOGIES = "chronology.see"
     ASK_CHRONOLOGY = "chronology.ask"
     READ_REVIEWS = "reviews.read"
     DECIDE_REVIEWS = "reviews.decide"
@@ -67,6 +68,7 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
     | {
         Capability.EXPORT_LOG,
         Capability.EXPORT_EVIDENCE,
+        Capability.SEE_CHRONOLOGIES,
         Capability.ASK_CHRONOLOGY,
         Capability.READ_QUARANTINE,
         Capability.DRAW_SAMPLES,
@@ -77,6 +79,7 @@ GRANTED: Final[Mapping[Role, frozenset[Capability]]] = {
     Role.IG_OFFICER: _READING
     | {
         Capability.EXPORT_EVIDENCE,
+        Capability.SEE_CHRONOLOGIES,
         Capability.ASK_CHRONOLOGY,
         Capability.DECIDE_REVIEWS,
         Capability.SIMULATE_POLICIES,

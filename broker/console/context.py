@@ -1,6 +1,6 @@
 """What the console's pages work with. ``broker.console.wiring`` builds it; tests build it from the same parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,3 +46,11 @@ class ConsoleContext:
     shelf: PackShelf
     hub_url: str = ""
     services: ConsoleServices = NO_SERVICES
+
+    async def agency_names(self) -> Mapping[str, str]:
+        """Return the names of the agencies of the signed directory, by id.
+
+        Raises:
+            DependencyUnavailable: there is no directory, or it cannot be read.
+        """
+        return {agency.id: agency.name for agency in (await self.registry.current()).directory.agencies}

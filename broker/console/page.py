@@ -4,6 +4,7 @@ Origin, session, capability, form token, fresh confirmation, and last the read e
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from broker.console.addresses import choose_next, with_next
 from broker.console.attempts import DENIAL
 from broker.console.context import ConsoleContext
 from broker.console.forms import Form
@@ -164,7 +166,12 @@ class PageContext:
         if notice is not None and self.viewer is not None:
             async with self.connection() as connection:
                 await leave_notice(connection, self.viewer, None)
-        return self.finish(HTMLResponse(text, status_code=status))
+        response = HTMLResponse(text, status_code=status)
+        if self.viewer is not None:
+            # At the end of the session the browser goes by itself, without a script too, to where the page is no longer shown.
+            left = math.ceil((self.viewer.ends_at - self.now).total_seconds()) + 1
+            response.headers["Refresh"] = f"{left}; url={with_next('/sign-in', self.own_address)}"
+        return self.finish(response)
 
     async def redirect(self, path: str, *, notice: str | None = None) -> Response:
         """Send the browser to another of our pages; ``notice`` is shown there once."""
@@ -201,6 +208,26 @@ class PageContext:
     def address(self) -> str:
         """The client's address, as the connection has it."""
         return self.request.client.host if self.request.client else ""
+
+    @property
+    def own_address(self) -> str:
+        """This page's path and query; of a form's target, which is no page to come back to, the first page."""
+        url = self.request.url
+        if self.request.method != "GET":
+            return "/"
+        return choose_next(url.path + (f"?{url.query}" if url.query else ""))
+
+    @property
+    def endings(self) -> list[dict[str, Any]]:
+        """What ends the viewer's session, for a notice before it does: the nearest end first, in seconds from now."""
+        if self.viewer is None:
+            return []
+        idle, end = self.context.limits.idle, self.viewer.ends_at
+        kind = "account" if end == self.viewer.account_expires_at else "session"
+        found = [{"kind": kind, "at": end, "seconds": (end - self.now).total_seconds()}]
+        if self.now + idle < end:
+            found.append({"kind": "idle", "at": self.now + idle, "seconds": idle.total_seconds()})
+        return found
 
     def extend_time(self, seconds: float) -> None:
         """Let this request take longer than others: for streams, which end by themselves."""

@@ -132,6 +132,6 @@ async def _keep_form(page: PageContext) -> str:
 def _find_way_back(request: Request) -> str:
     """Return where to go afterwards: the page itself or, of a form's target, the page of ours that the form was on."""
     if request.method == "GET":
-        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return PageContext(request.app.state.context, request, None).own_address
     origin, _, path = request.headers.get("referer", "").partition(request.app.state.context.settings.public_url)
     return choose_next(path) if path and not origin else request.url.path

@@ -39,6 +39,9 @@ class Renderer:
             "until": formats.format_until,
             "instant": formats.format_instant,
             "state": vocabulary.find_state,
+            "code": vocabulary.tell_code,
+            "kind": vocabulary.tell_kind,
+            "dates": vocabulary.write_dates,
         }
         self._environment.globals |= {
             "asset": assets.url,

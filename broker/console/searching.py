@@ -12,6 +12,7 @@ from broker.audit.filters import SearchFilter
 from broker.audit.gate import digest_text
 from broker.audit.wording import tell_event
 from broker.console.forms import Form
+from broker.console.vocabulary import tell_kind
 from broker.log.events import CATALOGUE
 from schemas.codes import Kind
 from schemas.errors import MalformedMessage
@@ -90,7 +91,7 @@ def list_events() -> Mapping[str, str]:
 
 def list_kinds() -> list[tuple[str, str]]:
     """Return the kinds of referrals, each with how it is shown."""
-    return [(kind, kind) for kind in sorted(Kind)]
+    return sorted(((kind.value, f"{tell_kind(kind)} ({kind.value})") for kind in Kind), key=lambda shown: shown[1])
 
 
 def _begin(day: date | None) -> datetime | None:

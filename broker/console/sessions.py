@@ -42,6 +42,12 @@ class Viewer:
     notice: str | None
 
     @property
+    def ends_at(self) -> datetime:
+        """When this session ends at the latest: its own end, or that of the account, which may have been brought forward since."""
+        ends = (self.expires_at, self.account_expires_at)
+        return min(at for at in ends if at is not None)
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """What they may do."""
         return list_capabilities(self.roles)

@@ -1,7 +1,14 @@
 """Plain words for the codes that pages show (docs/codes.md). A state has a word and a colour; the word alone must suffice."""
 
+import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Final, NamedTuple
+
+from broker.console.formats import format_day
+from broker.reports.words import KINDS, say
+
+_ISO_DAY: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 
 
 class StateWord(NamedTuple):
@@ -61,6 +68,8 @@ STATES: Final[Mapping[str, StateWord]] = {
     "paused": StateWord("Paused", "yellow"),
     "met": StateWord("Met", "green"),
     "breached": StateWord("Breached", "red"),
+    "given": StateWord("Given", "green"),
+    "withdrawn": StateWord("Withdrawn", "red"),
     "invited": StateWord("Invited", "blue"),
     "active": StateWord("Active", "green"),
     "disabled": StateWord("Disabled", "grey"),
@@ -84,6 +93,63 @@ METHODS: Final[Mapping[str, str]] = {
     "oidc": "Your organisation’s sign-in",
 }
 """How a session began."""
+
+
+CODES: Final[Mapping[str, str]] = {
+    # what an agency is to a child
+    "csc": "Children’s social care",
+    "csc_mace": "Children’s social care, exploitation panel",
+    "csc_named": "Children’s social care, named person",
+    "early_help": "Early help",
+    "police": "Police",
+    "police_prevent": "Police, Prevent",
+    "police_enforcement": "Police, enforcement",
+    "health_safeguarding": "Health safeguarding team",
+    "mental_health": "Mental health service",
+    "gp": "General practice",
+    "dsl": "Designated safeguarding lead of the school",
+    "la_education": "Local authority education",
+    "idva": "Independent domestic violence adviser",
+    "mappa": "MAPPA",
+    "channel": "Channel panel",
+    "return_interview": "Return interview provider",
+    "nrm": "National Referral Mechanism",
+    # what a delivery is for
+    "safeguard_child": "To safeguard the child",
+    "promote_welfare": "To promote the child’s welfare",
+    "safeguard_victim": "To safeguard the victim",
+    "school_support": "Support at school",
+    "public_protection": "Public protection",
+    "health_care": "Health care",
+    "early_help_service": "Early help service",
+    # who consents, and why they may
+    "adult_subject": "The adult concerned",
+    "parent_pr_holder": "A parent or carer with parental responsibility",
+    "child": "The child",
+    "suspected_perpetrator": "The suspected perpetrator: it counts for nothing",
+    "gillick": "The child is competent to decide (Gillick)",
+    "adult": "An adult, who decides for themselves",
+    "presumed_16_17": "16 or 17: presumed able to decide",
+    "parental_responsibility": "Has parental responsibility",
+}
+"""Codes of roles, purposes and consents in words; kinds of referrals are told as reports tell them."""
+
+
+def tell_code(code: str | None) -> str:
+    """Return a code in words; one that is in no list without its underscores."""
+    if not code:
+        return "not said"
+    return CODES.get(code) or say(code)
+
+
+def tell_kind(kind: str) -> str:
+    """Return a kind of referral in words; what the contract does not know as it is."""
+    return KINDS.get(kind, kind)
+
+
+def write_dates(text: str) -> str:
+    """Return a sentence of ours with its ISO days as GOV.UK writes them."""
+    return _ISO_DAY.sub(lambda found: format_day(date.fromisoformat(found[0])), text)
 
 
 def find_state(code: str) -> StateWord:

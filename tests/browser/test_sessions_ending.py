@@ -47,6 +47,53 @@ def test_an_inspectors_access_ends_on_the_instant_and_the_page_says_so(people: P
     assert console.value("SELECT count(*) FROM console_sessions WHERE user_id = $1", person.user_id) == 1
 
 
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+def test_an_open_page_tells_the_end_beforehand_and_closes_by_itself(
+    scripts: bool, people: People, console: ConsoleSite
+) -> None:
+    person = console.add_person(f"leaving-{scripts:d}", Role.INSPECTOR, days=1)
+    console.execute(
+        "UPDATE console_users SET expires_at = now() + interval '15 minutes' WHERE user_id = $1", person.user_id
+    )
+    page = people.signed_in(person.name, scripts=scripts)
+    notice = page.locator("[data-ends-in]").filter(has_text="Your access ends")
+    if scripts:
+        page.clock.install()
+        page.goto("/reports")
+        expect(notice).to_be_hidden()
+        page.clock.fast_forward("06:00")
+        expect(notice).to_be_visible()
+        assert_accessible(page)
+    # What is open at the end is left for the sign-in page, and nobody did anything.
+    last = people.signed_in(person.name, scripts=scripts)
+    end = "now() + interval '7 seconds'"
+    console.execute(f"UPDATE console_users SET expires_at = {end} WHERE user_id = $1", person.user_id)  # noqa: S608 (a constant)
+    last.goto("/reports")
+    expect(last.locator("[data-ends-in]").filter(has_text="Your access ends")).to_be_visible()
+    last.wait_for_url(re.compile(r"/sign-in\?next=%2Freports"), timeout=20_000)
+    expect(last.get_by_text("Your session is over.")).to_be_visible()
+
+
+def test_who_opens_no_page_is_asked_and_stays_signed_in(people: People, console: ConsoleSite) -> None:
+    page = people.signed_in("operator")
+    page.clock.install()
+    page.goto("/users/add")
+    page.get_by_label("Full name").fill("Slow Typist")
+    notice = page.locator("[data-ends-in]").filter(has_text="opened no page for a while")
+    page.clock.fast_forward("26:00")
+    expect(notice).to_be_visible()
+    seen = "SELECT max(seen_at) FROM console_sessions WHERE user_id = $1"
+    operator = console.people["operator"]
+    console.execute(
+        "UPDATE console_sessions SET seen_at = now() - interval '26 minutes' WHERE user_id = $1", operator.user_id
+    )
+    before = console.value(seen, operator.user_id)
+    page.get_by_role("link", name="Stay signed in").click()
+    expect(notice).to_be_hidden()
+    assert console.value(seen, operator.user_id) > before
+    assert page.get_by_label("Full name").input_value() == "Slow Typist"
+
+
 def test_a_second_tab_is_refused_after_signing_out_in_the_first(people: People, console: ConsoleSite) -> None:
     first = people.signed_in("operator")
     first.goto("/users/add")

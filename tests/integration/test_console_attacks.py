@@ -201,3 +201,66 @@ def test_a_role_taken_away_takes_forms_away_that_are_open(console: ConsoleSite) 
         fields = {"name": "late.comer", "display_name": "Late Comer", "roles": "operator"}
         assert console.post(client, "/users/add", **fields).status_code == 403
         assert console.value("SELECT count(*) FROM console_users WHERE name = 'late.comer'") == 0
+
+
+def test_what_shows_every_agency_is_not_for_an_officer_of_one(console: ConsoleSite) -> None:
+    person = console.add_person("officer-of-one", Role.IG_OFFICER, agency=AGENCY, person_id="ann")
+    digest = console.value("SELECT policy_digest FROM policy_packs LIMIT 1")
+    with console.client(person) as client:
+        answer = console.post(client, f"/policies/{digest}/rehearse")
+        assert answer.status_code == 403
+        assert "only the partnership" in answer.text
+        assert "/rehearse" not in client.get(f"/policies/{digest}").text
+        asked = {"token": f"nhs|pepper-1|{'a' * 64}", "reason_code": "court_order"}
+        for answer in (client.get("/chronology"), console.post(client, "/chronology", **asked)):
+            assert answer.status_code == 403
+        assert 'href="/chronology"' not in client.get("/policies").text
+
+
+def test_a_kept_form_is_the_sessions_own_and_only_what_passed_every_other_check_is_kept(console: ConsoleSite) -> None:
+    operator = console.people["operator"]
+    kept = "SELECT count(*) FROM console_kept_forms"
+    fields = {"name": "kept.form", "display_name": "Kept Form", "roles": "auditor"}
+    with console.client(operator, confirmed=False) as mine, console.client(operator) as other:
+        assert mine.post("/users/add", data={"form_token": "0" * 64, **fields}).status_code == 403
+        cross = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        assert mine.post("/users/add", data=fields, headers=cross).status_code == 403
+        assert console.value(kept) == 0
+        assert console.post(mine, "/users/add", **fields).headers["location"].endswith("%2Faccount%2Fconfirm%2Fresume")
+        sealed = console.value("SELECT sealed FROM console_kept_forms")
+        assert b"Kept Form" not in bytes(sealed)
+        assert other.get("/account/confirm/resume").headers["location"] == "/"
+        assert console.value(kept) == 1
+        # Handing it back is no way round the confirmation: it is asked for again, and what was kept is gone after ten minutes.
+        page = mine.get("/account/confirm/resume").text
+        assert "Kept Form" in page
+        again = console.post(mine, "/users/add", **fields)
+        assert again.headers["location"].startswith("/account/confirm")
+        console.execute("UPDATE console_kept_forms SET kept_at = kept_at - interval '11 minutes'")
+        assert mine.get("/account/confirm/resume").headers["location"] == "/"
+    assert console.value("SELECT count(*) FROM console_users WHERE name = 'kept.form'") == 0
+
+
+def test_a_code_that_signed_in_confirms_nothing_afterwards(console: ConsoleSite) -> None:
+    person = console.add_person("replayer", Role.OPERATOR)
+    code = person.code()
+    with console.client(person, confirmed=False) as client:
+        first = console.post(client, "/account/confirm", code=code, next="/users/add")
+        assert (first.status_code, first.headers["location"]) == (303, "/users/add")
+        console.execute(
+            "UPDATE console_sessions SET confirmed_at = confirmed_at - interval '1 day' WHERE user_id = $1",
+            person.user_id,
+        )
+        again = console.post(client, "/account/confirm", code=code)
+        assert again.status_code == 422
+        assert "was used before" in again.text
+
+
+def test_nobody_deletes_or_sees_anothers_saved_search(console: ConsoleSite) -> None:
+    other = console.add_person("other-auditor", Role.AUDITOR)
+    with console.client(console.people["auditor"]) as mine, console.client(other) as theirs:
+        assert console.post(mine, "/log/views", view_name="Mine alone", event="accepted").status_code == 303
+        assert "Mine alone" not in theirs.get("/log").text
+        assert console.post(theirs, "/log/views/delete", view_name="Mine alone").status_code == 404
+        assert "Mine alone" in mine.get("/log").text
+        console.post(mine, "/log/views/delete", view_name="Mine alone")

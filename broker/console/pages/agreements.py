@@ -29,7 +29,7 @@ async def show_agreement(page: Page, agreement_id: str) -> Response:
     """
     for line in await _read(page):
         if line.agreement.id == agreement_id:
-            return await page.render("one.html", line=line)
+            return await page.render("one.html", line=line, agencies=await page.context.agency_names())
     raise NotFound("there is no such agreement", field="agreement_id")
 
 

@@ -32,10 +32,10 @@ REASONS: Final[Mapping[str, str]] = {
 """Why somebody may ask, by code (``schemas.clear_codes.Reason``)."""
 _READING_SECONDS: Final = 60.0
 
-pages = Pages("chronology", navigation=("Chronology", "/chronology", Capability.ASK_CHRONOLOGY, 25, True))
+pages = Pages("chronology", navigation=("Chronology", "/chronology", Capability.SEE_CHRONOLOGIES, 25, True))
 
 
-@pages.read("/chronology", capability=Capability.ASK_CHRONOLOGY, action="chronology_questions", confirmed=False)
+@pages.read("/chronology", capability=Capability.SEE_CHRONOLOGIES, action="chronology_questions")
 async def show_questions(page: Page) -> Response:
     """List what was asked, and offer to ask."""
     return await _show_list(page)
@@ -52,9 +52,7 @@ async def ask(page: Page) -> Response:
     return await _prepare(page, name_subject(token), reason)
 
 
-@pages.read(
-    "/chronology/{subject}", capability=Capability.ASK_CHRONOLOGY, action="chronology_question", confirmed=False
-)
+@pages.read("/chronology/{subject}", capability=Capability.SEE_CHRONOLOGIES, action="chronology_question")
 async def show_question(page: Page, subject: str) -> Response:
     """Show one question: who approved it, until when, and what the viewer can do."""
     return await _show_one(page, subject)
@@ -105,7 +103,8 @@ async def read(page: Page, subject: str) -> Response:
         givings=givings,
         grid=tabulate_knowledge(givings),
         tell=tell_act,
-        agencies=sorted(found.by_agency()),
+        agencies=await page.context.agency_names(),
+        parties=sorted(found.by_agency()),
         file=f"data:text/csv;base64,{file}",
     )
 

@@ -21,7 +21,7 @@ from broker.decisions.pack import PolicyPack
 from broker.intake.activating import PackState, list_policy_roles, read_packs
 from broker.store.policies import read_pack
 from schemas.canonical import canonical_bytes
-from schemas.errors import NotFound
+from schemas.errors import NotFound, NotPermitted
 from schemas.objects.approval import ApprovalAction
 
 REHEARSED: Final = 200
@@ -56,6 +56,10 @@ async def show_pack(page: Page, policy_digest: str) -> Response:
 async def rehearse(page: Page, policy_digest: str) -> Response:
     """Decide the last decisions again by this pack, and show what would change, for whom."""
     rehearse_with = page.context.services.rehearse
+    if page.user.agency is not None:
+        raise NotPermitted(
+            "a rehearsal shows what was decided for every agency, so only the partnership's people make one"
+        )
     if rehearse_with is None:
         raise NotFound("rehearsals are made on the hub's machine: safelane policy simulate", field="policy_digest")
     _, body = await _read(page, policy_digest)
@@ -96,7 +100,7 @@ async def _show(page: PageContext, policy_digest: str, *, rehearsal: Rehearsal |
         files=_list_files(body),
         document=canonical_bytes(members).decode(),
         rehearsal=rehearsal,
-        may_rehearse=page.user.may(Capability.SIMULATE_POLICIES),
+        may_rehearse=page.user.may(Capability.SIMULATE_POLICIES) and page.user.agency is None,
         can_rehearse=page.context.services.rehearse is not None,
         may_approve=page.user.may(Capability.CHANGE_POLICIES) and not state.in_force,
         most=REHEARSED,

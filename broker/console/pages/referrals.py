@@ -1,6 +1,6 @@
 """A referral's page: what happened in order, who got which compartments and why not, receipts, clocks, holds, and where each event stands in the log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fastapi import Response
@@ -12,7 +12,7 @@ from broker.console.names import read_names
 from broker.console.page import Page
 from broker.console.routing import Pages
 from broker.console.searching import name_id
-from broker.console.vocabulary import COMPARTMENTS
+from broker.console.vocabulary import COMPARTMENTS, tell_code
 from schemas.errors import NotFound
 
 EXPORT_SECONDS: Final = 60.0
@@ -25,12 +25,14 @@ async def show_referral(page: Page, searched_id: str) -> Response:
     """Show everything that the hub knows of a referral, by its own id or that of one of its messages or deliveries."""
     async with page.connection() as connection:
         view = await read_referral(connection, searched_id, agency=page.user.agency)
+    agencies = await page.context.agency_names()
     return await page.render(
         "one.html",
         view=view,
+        agencies=agencies,
         people=await read_names(page),
         referral_id=view.messages[0].referral_id,
-        grids={message.message_id: build_grid(message) for message in view.messages},
+        grids={message.message_id: build_grid(message, agencies) for message in view.messages},
         gaps=explain_gaps,
         may_export=page.user.may(Capability.EXPORT_EVIDENCE),
         can_export=page.context.services.export_evidence is not None and view.whole,
@@ -60,9 +62,11 @@ async def send_evidence(page: Page, searched_id: str) -> Response:
     return Response(data, media_type="application/zip", headers=headers)
 
 
-def build_grid(message: MessageView) -> tuple[list[str], list[tuple[str, list[str | None]]]]:
+def build_grid(
+    message: MessageView, agencies: Mapping[str, str]
+) -> tuple[list[str], list[tuple[str, list[str | None]]]]:
     """Return the recipients' names, and for each compartment that anybody asked for what each recipient has of it now."""
-    names = [_name_delivery(delivery) for delivery in message.deliveries]
+    names = [_name_delivery(delivery, agencies) for delivery in message.deliveries]
     found = [
         {cell.compartment: cell.result for cell in delivery.decisions[-1].cells} if delivery.decisions else {}
         for delivery in message.deliveries
@@ -80,6 +84,6 @@ def explain_gaps(delivery: DeliveryView) -> Sequence[str]:
     )
 
 
-def _name_delivery(delivery: DeliveryView) -> str:
+def _name_delivery(delivery: DeliveryView, agencies: Mapping[str, str]) -> str:
     contact = f", {delivery.contact}" if delivery.contact else ""
-    return f"{delivery.recipient} ({delivery.role.replace('_', ' ')}{contact})"
+    return f"{agencies.get(delivery.recipient, delivery.recipient)} ({tell_code(delivery.role)}{contact})"

@@ -158,6 +158,7 @@ async def _show(page: PageContext, message_id: UUID, delivery_id: str) -> Respon
         "one.html",
         row=row,
         held=held,
+        agencies=await page.context.agency_names(),
         approvals=approvals,
         people=await read_names(page),
         actions=["release", "refuse"] if row["review"] == "hold" else ["review_break_glass"],

@@ -52,3 +52,22 @@ for (const live of document.querySelectorAll("[data-live]")) {
   });
   window.addEventListener("pagehide", () => source.close());
 }
+
+// A notice before the session ends. At its end the browser leaves the page by itself (the Refresh header), with this file or without.
+for (const ending of document.querySelectorAll("[data-ends-in]")) {
+  let from = Date.now();
+  const look = () => {
+    const left = Number(ending.dataset.endsIn) - (Date.now() - from) / 1000;
+    ending.hidden = left > Number(ending.dataset.warn);
+  };
+  look();
+  setInterval(look, 5000);
+  document.addEventListener("visibilitychange", look);
+  ending.querySelector("[data-stay]")?.addEventListener("click", async (event) => {
+    event.preventDefault();
+    const answer = await fetch(event.target.href, { redirect: "manual" });
+    if (answer.ok) from = Date.now();
+    else location.reload();
+    look();
+  });
+}

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.reports.csv_form import make_safe
+from broker.audit.exporting import defuse_cell
 
 _TITLES = (
     "Number",
@@ -39,5 +39,5 @@ def write_items(items: Sequence[Mapping[str, Any]]) -> str:
         )
         for auditor, grade, theme, action, again in graded:
             row = [*base, auditor, grade, theme, action, again.isoformat() if again else ""]
-            writer.writerow([make_safe(text) for text in row])
+            writer.writerow([defuse_cell(text) for text in row])
     return out.getvalue()

@@ -3,7 +3,8 @@
 import csv
 import io
 
-from broker.reports.csv_form import make_safe, write_csv
+from broker.audit.exporting import defuse_cell
+from broker.reports.csv_form import write_csv
 from broker.reports.suppression import protect_table
 from broker.reports.tables import Column, Sort, Table
 
@@ -22,4 +23,4 @@ def test_cells_are_those_of_the_page_and_formulas_are_text() -> None:
 
 
 def test_every_beginning_of_a_formula_is_covered() -> None:
-    assert [make_safe(f"{sign}1")[0] for sign in ("=", "+", "-", "@", "\t", "\r")] == ["'"] * 6
+    assert [defuse_cell(f"{sign}1")[0] for sign in ("=", "+", "-", "@", "\t", "\r", "\n", "＝")] == ["'"] * 8
