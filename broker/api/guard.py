@@ -7,10 +7,11 @@ from http import HTTPStatus
 
 import structlog
 from fastapi import Request, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api.metrics import ApiMetrics
 from broker.api.problems import answer_fault, problem_response
+from broker.http_answers import GuardedSend, holds_nul, name_route
 from schemas.errors import DependencyUnavailable, MalformedMessage, TooLarge
 
 REQUEST_SECONDS = 30.0
@@ -54,33 +55,22 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = time.monotonic()
-        status = 0
-
-        async def send_guarded(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                known = {name.lower() for name, _ in message["headers"]}
-                extra = [(k.lower().encode(), v.encode()) for k, v in SECURITY_HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *(h for h in extra if h[0] not in known)]}
-            await send(message)
-
+        guarded = GuardedSend(send, SECURITY_HEADERS)
         try:
             async with asyncio.timeout(self.seconds):
-                # Nothing has a NUL in its name, and PostgreSQL takes none in a text.
-                refused = problem_response(MalformedMessage("holds a NUL", field="path")) if _holds_nul(scope) else None
-                await (refused or self.app)(scope, receive, send_guarded)
+                refused = problem_response(MalformedMessage("holds a NUL", field="path")) if holds_nul(scope) else None
+                await (refused or self.app)(scope, receive, guarded)
         except TimeoutError:
-            if not status:
-                await problem_response(TookTooLong())(scope, receive, send_guarded)
+            if not guarded.status:
+                await problem_response(TookTooLong())(scope, receive, guarded)
         except Exception as error:  # noqa: BLE001 - the last line: nothing of an exception may reach the caller or a traceback in a log
-            response = answer_fault(error, _route(scope))
-            if not status:
-                await response(scope, receive, send_guarded)
-        seconds = time.monotonic() - started
-        self.metrics.count_request(_route(scope), status, seconds)
-        note = log.debug if _route(scope) in UNREMARKABLE and status < HTTPStatus.BAD_REQUEST else log.info
-        note("request", route=_route(scope), status=status, milliseconds=round(seconds * 1000))
+            response = answer_fault(error, name_route(scope))
+            if not guarded.status:
+                await response(scope, receive, guarded)
+        seconds, status, route = time.monotonic() - started, guarded.status, name_route(scope)
+        self.metrics.count_request(route, status, seconds)
+        note = log.debug if route in UNREMARKABLE and status < HTTPStatus.BAD_REQUEST else log.info
+        note("request", route=route, status=status, milliseconds=round(seconds * 1000))
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
@@ -105,16 +95,6 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     if not body:
         raise MalformedMessage("is empty", field="body")
     return bytes(body)
-
-
-def _holds_nul(scope: Scope) -> bool:
-    return "\x00" in scope["path"] or b"%00" in scope["query_string"]
-
-
-def _route(scope: Scope) -> str:
-    # The template, never the path: a path holds ids.
-    route = scope.get("route")
-    return getattr(route, "path", "unmatched")
 
 
 Call = Callable[[Request], Awaitable[Response]]

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.http_answers import GuardedSend, holds_nul, name_route
+
 REQUEST_SECONDS: Final = 20.0
 MAX_BODY_BYTES: Final = 128 * 1024
 MAX_QUERY_BYTES: Final = 4096
@@ -67,32 +69,29 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started = time.monotonic()
-        status = 0
-
-        async def send_guarded(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message = {**message, "headers": _add_headers(message["headers"])}
-            await send(message)
-
+        guarded = GuardedSend(send, SECURITY_HEADERS)
         refusal = self._refuse(scope)
         try:
             if refusal is not None:
-                await refusal(scope, receive, send_guarded)
+                await refusal(scope, receive, guarded)
             else:
                 async with asyncio.timeout(self.seconds) as limit:
                     scope["safelane.timeout"] = limit
-                    await self.app(scope, _limit_body(receive), send_guarded)
+                    await self.app(scope, _limit_body(receive), guarded)
         except TimeoutError:
-            await self._answer(HTTPStatus.SERVICE_UNAVAILABLE, scope, receive, send_guarded, begun=bool(status))
+            await self._answer(HTTPStatus.SERVICE_UNAVAILABLE, scope, receive, guarded)
         except BodyTooLarge:
-            await self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, scope, receive, send_guarded, begun=bool(status))
+            await self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, scope, receive, guarded)
         except Exception as error:  # noqa: BLE001 - the last line: nothing of an exception may reach the caller
-            log.error("unforeseen", exception=type(error).__name__, route=_route(scope))  # noqa: TRY400 - a traceback may quote data
-            await self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, scope, receive, send_guarded, begun=bool(status))
+            log.error("unforeseen", exception=type(error).__name__, route=name_route(scope))  # noqa: TRY400 - a traceback may quote data
+            await self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, scope, receive, guarded)
         note = log.debug if scope["path"] in PROBES else log.info
-        note("request", route=_route(scope), status=status, milliseconds=round((time.monotonic() - started) * 1000))
+        note(
+            "request",
+            route=name_route(scope),
+            status=guarded.status,
+            milliseconds=round((time.monotonic() - started) * 1000),
+        )
 
     def _refuse(self, scope: Scope) -> ASGIApp | None:
         """Return the answer to a request that goes no further, or none."""
@@ -105,12 +104,12 @@ class Guard:
             return self.show_fault(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             return self.show_fault(Request(scope), HTTPStatus.REQUEST_URI_TOO_LONG)
-        if "\0" in scope["path"] or b"%00" in scope["query_string"]:  # PostgreSQL's text cannot hold it
+        if holds_nul(scope):
             return self.show_fault(Request(scope), HTTPStatus.BAD_REQUEST)
         return None
 
-    async def _answer(self, status: HTTPStatus, scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
-        if not begun:
+    async def _answer(self, status: HTTPStatus, scope: Scope, receive: Receive, send: GuardedSend) -> None:
+        if not send.status:
             await self.show_fault(Request(scope), status)(scope, receive, send)
 
 
@@ -126,14 +125,3 @@ def _limit_body(receive: Receive) -> Receive:
         return message
 
     return receive_limited
-
-
-def _add_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    known = {name.lower() for name, _ in headers}
-    extra = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-    return [*headers, *(header for header in extra if header[0] not in known)]
-
-
-def _route(scope: Scope) -> str:
-    # The template, never the path: a path holds ids, and an invitation's secret.
-    return getattr(scope.get("route"), "path", "unmatched")

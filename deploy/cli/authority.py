@@ -1,25 +1,22 @@
 """``safelane authority``: the partnership's own signing key, on a machine of its own, away from the hub."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from deploy.authority.hub_link import HubLink
-    from deploy.authority.officers import Officer
+from deploy.cli import authority_joining
+from deploy.cli.authority_options import (
+    Folder,
+    HubUrl,
+    OptionalHubUrl,
+    PassphraseFiles,
+    TwoOfficers,
+    open_link,
+    read_fingerprint,
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-
-Folder = Annotated[Path, typer.Argument(help="The authority's folder.", envvar=None)]
-HubUrl = Annotated[str, typer.Option("--hub", help="The hub's URL, as agencies call it.")]
-OptionalHubUrl = Annotated[str, typer.Option("--hub", help="The hub's URL; without it nothing is published yet.")]
-OfficerName = Annotated[str, typer.Option("--officer", help="The officer who acts.")]
-TwoOfficers = Annotated[list[str], typer.Option("--officer", help="An officer who signs; give two.")]
-PassphraseFiles = Annotated[
-    list[str] | None,
-    typer.Option("--passphrase-file", help="NAME=PATH of a file with the officer's passphrase, instead of asking."),
-]
 
 
 @app.callback()
@@ -57,7 +54,7 @@ def init(
     state = found_authority(folder, partnership, new, ca_certificate=ca_certificate, ca_key=ca_key)
     save_state(folder, use_policy_pack(state, policies or DEFAULT_PACK, local_policies))
     typer.echo(f"Founded. Agencies pin {folder / TRUST_FILE}; its fingerprint, to be read out by telephone:")
-    typer.echo(f"  {_read_fingerprint(folder)}")
+    typer.echo(f"  {read_fingerprint(folder)}")
     typer.echo("Move successor.key.json to a safe in another building.")
 
 
@@ -69,7 +66,7 @@ def show(folder: Folder) -> None:
     from deploy.authority.state import load_state
 
     state = load_state(folder)
-    typer.echo(f"fingerprint        {_read_fingerprint(folder)}")
+    typer.echo(f"fingerprint        {read_fingerprint(folder)}")
     typer.echo(f"directory version  {state.directory_version}")
     typer.echo(f"policy digest      {state.policy_digest}")
     typer.echo(f"officers           {', '.join(p.id for p in list_officers(folder / OFFICERS))}")
@@ -178,129 +175,7 @@ def set_policies(
     typer.echo(f"Set to {state.policy_digest}. Sign the next version to publish it.")
 
 
-@app.command(epilog="Example: safelane authority make-person keys --id jo --agency csc.marchshire --role approver")
-def make_person(
-    keys: Annotated[Path, typer.Argument(help="Folder for the encrypted key file: the person's own.")],
-    *,
-    person_id: Annotated[str, typer.Option("--id", help="A short id, not a name.")],
-    agency: Annotated[str, typer.Option(help="Their agency.")],
-    role: Annotated[list[str], typer.Option(help="What they may do: approver, auditor, operator, ig_officer …")],
-    passphrase_file: PassphraseFiles = None,
-) -> None:
-    """Make the keys of a person who approves, on their own machine; hand the public entry to the officers."""
-    from deploy.authority.key_file import write_durably
-    from deploy.authority.officers import create_person
-    from deploy.cli.passphrases import read_passphrases
-
-    passphrase = read_passphrases([person_id], passphrase_file or [], confirm=True)[person_id]
-    person = create_person(keys, person_id, agency, role, passphrase)
-    entry = keys / f"{person_id}.person.json"
-    write_durably(entry, person.model_dump_json(indent=1).encode())
-    typer.echo(f"Made. Give {entry} to the officers; keep {keys / f'{person_id}.key.json'} to yourself.")
-
-
-@app.command(epilog="Example: safelane authority add-person authority jo.person.json")
-def add_person(folder: Folder, entry: Annotated[Path, typer.Argument(help="The person's public entry.")]) -> None:
-    """Put a person who approves into the next directory version, after checking who they are."""
-    from pydantic import ValidationError
-
-    from deploy.authority import directory_building
-    from deploy.authority.state import load_state, save_state
-    from schemas.directory import Person
-    from schemas.errors import ConfigInvalid
-
-    try:
-        person = Person.model_validate_json(entry.read_bytes())
-    except (OSError, ValidationError):
-        raise ConfigInvalid("is not a person's public entry", field=entry.name) from None
-    save_state(folder, directory_building.add_person(load_state(folder), person))
-    typer.echo(f"Added {person.id}: {', '.join(person.roles)} at {person.agency}. Sign the next version to publish it.")
-
-
-@app.command(epilog="Example: safelane authority remove-person authority jo")
-def remove_person(folder: Folder, person: Annotated[str, typer.Argument(help="The person's id.")]) -> None:
-    """Leave a person out of the next directory version: what they sign counts no more once it is published."""
-    from deploy.authority import directory_building
-    from deploy.authority.state import load_state, save_state
-
-    save_state(folder, directory_building.remove_person(load_state(folder), person))
-    typer.echo("Removed. Sign the next version to publish it.")
-
-
-@app.command(epilog="Example: safelane authority pending authority --hub https://hub.example.org:8443 --officer ann")
-def pending(folder: Folder, hub: HubUrl, officer: OfficerName, passphrase_file: PassphraseFiles = None) -> None:
-    """List the agencies that ask to join, each with the fingerprint to compare with them by telephone."""
-    from schemas.enrolment import verify_enrolment
-    from schemas.errors import SafelaneError
-
-    someone = _open_officer(folder, officer, passphrase_file)
-    with _open_link(folder, hub) as link:
-        rows = link.list_pending(someone)
-    if not rows:
-        typer.echo("Nobody waits.")
-    for row in rows:
-        try:
-            request = verify_enrolment(row["request"])
-        except SafelaneError as error:
-            typer.echo(f"{row['enrolment_id']}  DOES NOT VERIFY ({error.code})")
-            continue
-        typer.echo(f"{row['enrolment_id']}  {request.agency}  {request.fingerprint()}")
-
-
-@app.command(
-    epilog="Example: safelane authority approve authority enr_Ab3dEf6hIj9k --hub https://hub.example.org:8443 --officer ann"
-)
-def approve(
-    folder: Folder,
-    *,
-    enrolment_id: Annotated[str, typer.Argument(help="The enrolment to approve.")],
-    hub: HubUrl,
-    officer: OfficerName,
-    fingerprint: Annotated[
-        str, typer.Option(help="The fingerprint that the agency read out; without it you are asked.")
-    ] = "",
-    passphrase_file: PassphraseFiles = None,
-) -> None:
-    """Approve a request after the agency read its fingerprint out by telephone; two officers then sign."""
-    from deploy.authority.signing import record_approval
-    from deploy.clock import read_real_clock
-    from schemas.enrolment import verify_enrolment
-    from schemas.errors import NotFound, Rejected
-
-    someone = _open_officer(folder, officer, passphrase_file)
-    with _open_link(folder, hub) as link:
-        row = next((r for r in link.list_pending(someone) if r["enrolment_id"] == enrolment_id), None)
-    if row is None:
-        raise NotFound("no such request waits", field="enrolment_id")
-    request = verify_enrolment(row["request"])
-    if not fingerprint:
-        typer.echo(
-            f"{request.agency} asks to join. Call them on a number that you already have; let them read the fingerprint out."
-        )
-        fingerprint = typer.prompt("Fingerprint")
-    if "".join(fingerprint.split()).lower() != "".join(request.fingerprint().split()):
-        raise Rejected("the fingerprint is another: do not approve, and tell the hub's operator", field="fingerprint")
-    record_approval(folder, someone, enrolment_id, row["request"], now=read_real_clock())
-    typer.echo(f"Approved {request.agency}. It counts once two officers run 'safelane authority sign'.")
-
-
-@app.command(
-    epilog="Example: safelane authority refuse authority enr_Ab3dEf6hIj9k --hub https://hub.example.org:8443 --officer ann"
-)
-def refuse(
-    folder: Folder,
-    *,
-    enrolment_id: Annotated[str, typer.Argument(help="The enrolment to refuse.")],
-    hub: HubUrl,
-    officer: OfficerName,
-    reason: Annotated[str, typer.Option(help="A reason code.")] = "fingerprint_differs",
-    passphrase_file: PassphraseFiles = None,
-) -> None:
-    """Refuse a request; the agency needs a new invitation to ask again."""
-    someone = _open_officer(folder, officer, passphrase_file)
-    with _open_link(folder, hub) as link:
-        link.refuse(someone, enrolment_id, reason)
-    typer.echo("Refused.")
+authority_joining.add_commands(app)
 
 
 @app.command(
@@ -368,7 +243,7 @@ def succeed(folder: Folder, officer: TwoOfficers, passphrase_file: PassphraseFil
     from deploy.cli.passphrases import read_passphrases
 
     hand_over(folder, read_passphrases(officer, passphrase_file or []))
-    typer.echo(f"The successor is the authority now. Its fingerprint: {_read_fingerprint(folder)}")
+    typer.echo(f"The successor is the authority now. Its fingerprint: {read_fingerprint(folder)}")
     typer.echo(f"Put {folder / TRUST_FILE} in place on the hub, restart it, then sign and publish the next version.")
     typer.echo("Move the new successor.key.json to the safe.")
 
@@ -380,34 +255,9 @@ def _publish(folder: Path, hub: str) -> None:
         typer.echo("Not published: run 'safelane authority publish' with --hub.")
         return
     signed = read_signed(folder)
-    with _open_link(folder, hub) as link:
+    with open_link(folder, hub) as link:
         link.publish(signed)
     typer.echo(f"Published version {signed.directory.version}.")
-
-
-def _open_officer(folder: Path, name: str, files: list[str] | None) -> "Officer":
-    from deploy.authority.founding import OFFICERS
-    from deploy.authority.officers import open_officer
-    from deploy.cli.passphrases import read_passphrases
-
-    return open_officer(folder / OFFICERS, name, read_passphrases([name], files or [])[name])
-
-
-def _open_link(folder: Path, hub: str) -> "HubLink":
-    from deploy.authority.founding import TRUST_FILE
-    from deploy.authority.hub_link import HubLink
-    from deploy.authority.signing import read_trust
-    from deploy.clock import read_real_clock
-
-    return HubLink(hub, read_trust(folder / TRUST_FILE).ca_pem, read_real_clock)
-
-
-def _read_fingerprint(folder: Path) -> str:
-    from deploy.authority.founding import TRUST_FILE
-    from deploy.authority.signing import read_trust
-
-    digest = read_trust(folder / TRUST_FILE).thumbprint
-    return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
 
 
 def _split_officer(entry: str) -> tuple[str, str]:
