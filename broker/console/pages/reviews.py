@@ -3,7 +3,8 @@
 The console never has that key: it prepares what is to be signed, and takes in what ``safelane review sign`` made of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -54,6 +55,7 @@ async def show_queue(page: Page) -> Response:
     return await page.render(
         "queue.html",
         rows=rows,
+        agencies=await page.context.agency_names(),
         people=await read_names(page),
         state=state,
         states=STATES,
@@ -98,7 +100,7 @@ async def claim(page: Page, message_id: UUID, delivery_id: str) -> Response:
 @pages.act("/reviews/{message_id}/{delivery_id}/prepare", capability=Capability.DECIDE_REVIEWS)
 async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
     """Prepare what the approver is to sign, and show how."""
-    require_person(page)
+    person = require_person(page)
     form = page.form
     row, approvals = await _read(page, message_id, delivery_id)
     action = next(iter(form.choices("action", REASONS, required="Choose what you decide")), "")
@@ -118,7 +120,11 @@ async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
     }
     if action == "release":
         members["compartments"] = choose_compartments(row, chosen)
-        first = next((a["approval_id"] for a in approvals if a["action"] == "release"), None)
+        if has_approved(approvals, person, members["compartments"], page.now):
+            form.fail("action", "You have approved this already: a colleague must, too")
+            return await _show(page, message_id, delivery_id)
+        others = (a for a in approvals if a["action"] == "release" and a["approver"] != person)
+        first = next((a["approval_id"] for a in others if a["expires_at"] > page.now), None)
         members |= {"joins": first} if first else {}
     return await page.render(
         "sign.html", row=row, members=members, document=canonical_bytes(members).decode(), reasons=REASONS
@@ -142,6 +148,17 @@ def choose_compartments(row: Mapping[str, Any], chosen: list[str]) -> list[str]:
     held = _list_unsent(row, {"held"})
     whole = bool(held) and {verdict["row"] for verdict in held.values()} == {row["row"]}
     return [] if whole else chosen or sorted(held)
+
+
+def has_approved(
+    approvals: Sequence[Mapping[str, Any]], person: str, compartments: Sequence[str], now: datetime
+) -> bool:
+    """Tell whether a person's own release, in force, covers these compartments; none named means the whole delivery."""
+    return any(
+        not a["compartments"] or (compartments and set(compartments) <= set(a["compartments"]))
+        for a in approvals
+        if a["action"] == "release" and a["approver"] == person and a["expires_at"] > now
+    )
 
 
 def _list_unsent(row: Mapping[str, Any], results: set[str]) -> dict[str, Any]:
