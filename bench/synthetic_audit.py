@@ -107,7 +107,7 @@ FROM {numbered} r JOIN shapes s USING (shape) WHERE s.second_outcome = 'held'
 """,
     "clocks": """
 INSERT INTO clocks (clock_id, message_id, clock, recipient, starts_at, due_at, state, changed_at, breached_at, met_at)
-SELECT md5('c' || r.n)::uuid, r.message_id, 'la_decision', s.first, r.at, r.at + interval '24 hours',
+SELECT md5('c' || r.n)::uuid, r.message_id, 'la_acknowledgement', s.first, r.at, r.at + interval '24 hours',
   CASE WHEN r.n % 4000 = 0 THEN 'running' WHEN s.met THEN 'met' ELSE 'breached' END, r.at, CASE WHEN s.met THEN NULL ELSE r.at + interval '24 hours' END,
   CASE WHEN s.met OR r.n % 50 > 0 THEN r.at + interval '30 hours' END
 FROM {numbered} r JOIN shapes s USING (shape)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from broker.console.access import Role
+from broker.console.visits import SESSION_COOKIE
 from tests.support.console import AGENCY, ConsoleSite
 from tests.support.console_paths import find_hold
 
@@ -247,6 +248,9 @@ def test_a_code_that_signed_in_confirms_nothing_afterwards(console: ConsoleSite)
     with console.client(person, confirmed=False) as client:
         first = console.post(client, "/account/confirm", code=code, next="/users/add")
         assert (first.status_code, first.headers["location"]) == (303, "/users/add")
+        renewed = first.cookies[SESSION_COOKIE]
+        client.cookies.clear()
+        client.cookies.set(SESSION_COOKIE, renewed)
         console.execute(
             "UPDATE console_sessions SET confirmed_at = confirmed_at - interval '1 day' WHERE user_id = $1",
             person.user_id,
