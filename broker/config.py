@@ -87,7 +87,8 @@ class WorkerSettings(ConfigModel):
     batches_under_way: int = Field(default=2, ge=1, le=8, description="Batches committed, and published, at once.")
     pool_size: int = Field(default=6, ge=2, le=32, description="Connections to PostgreSQL.")
     lease: timedelta = Field(
-        default=timedelta(seconds=60), description="How long a worker may publish what it holds before another does."
+        default=timedelta(seconds=30),
+        description="How long a worker may publish what it holds before another does: longer than RabbitMQ's confirm may take (20 s).",
     )
     offer_again_after: timedelta = Field(
         default=timedelta(minutes=10), description="Offer a delivery again when no receipt came; doubled each time."

@@ -142,7 +142,7 @@ class BatchPublisher:
     Several batches may be in flight at once. Use one per process and event loop.
     """
 
-    def __init__(self, settings: AmqpSettings, *, confirm_timeout: float = 30.0) -> None:
+    def __init__(self, settings: AmqpSettings, *, confirm_timeout: float = 20.0) -> None:
         """Keep ``settings``; nothing is opened yet. ``confirm_timeout`` (seconds) bounds each batch, as alarms block publishers for ever."""
         self._settings = settings
         self._confirm_timeout = confirm_timeout

@@ -1,7 +1,8 @@
 """The dispatcher: publishes what is committed, and settles its rows of the outbox. It sends nothing that is not in the outbox.
 
 A notice or forwarded receipt is done when RabbitMQ has confirmed it. A delivery is only offered: its row stays, due again later and later, until a
-receipt removes it. What RabbitMQ did not confirm is due again soon, with jitter. A crash anywhere leaves a row whose lease runs out.
+receipt removes it. What RabbitMQ refused is due again later and later, what did not reach it soon, so that nothing waits long after an outage; both with
+jitter. A crash anywhere leaves a row whose lease runs out.
 """
 
 import asyncio
@@ -32,17 +33,25 @@ OFFERED = frozenset({"delivery", "ticket"})
 
 @dataclass(frozen=True, slots=True)
 class DispatchTimes:
-    """When what is due again. A retry waits ``retry_first`` doubled each time up to ``retry_most``; an offer likewise; each with jitter."""
+    """When what is due again. A retry waits ``retry_first`` doubled each time up to ``retry_most``; an offer likewise; each with jitter.
 
-    lease: timedelta = timedelta(seconds=60)
+    While RabbitMQ is away it is ``outage_most``: what was committed for a child in danger must not wait ten minutes more once it is back.
+    """
+
+    lease: timedelta = timedelta(seconds=30)
     retry_first: timedelta = timedelta(seconds=2)
     retry_most: timedelta = timedelta(minutes=10)
+    outage_most: timedelta = timedelta(seconds=15)
     offer_first: timedelta = timedelta(minutes=10)
     offer_most: timedelta = timedelta(hours=6)
 
     def after_failure(self, attempts: int) -> timedelta:
-        """Return how long to wait after failed attempt number ``attempts`` (from 0)."""
+        """Return how long to wait after attempt number ``attempts`` (from 0) that RabbitMQ refused."""
         return _backed_off(self.retry_first, self.retry_most, attempts)
+
+    def after_outage(self, attempts: int) -> timedelta:
+        """Return how long to wait after attempt number ``attempts`` (from 0) that did not reach RabbitMQ, or whose confirm did not come back."""
+        return _backed_off(self.retry_first, self.outage_most, attempts)
 
     def after_offer(self, offers: int) -> timedelta:
         """Return how long a receipt may take after offer number ``offers`` (from 0) before the delivery is offered again."""
@@ -119,14 +128,17 @@ class Dispatcher:
 
     async def _settle(self, parcels: Sequence[Parcel], outcomes: dict[str, Outcome]) -> None:
         now = self._clock()
-        done, offered, failed = [], [], []
+        done, offered, failed, failed_until = [], [], [], []
         for parcel in parcels:
-            if outcomes.get(parcel.amqp_id) is not Outcome.CONFIRMED:
-                failed.append(parcel.row)
-            elif parcel.row.kind in OFFERED:
-                offered.append(parcel.row)
+            row, outcome = parcel.row, outcomes.get(parcel.amqp_id, Outcome.UNKNOWN)
+            if outcome is not Outcome.CONFIRMED:
+                wait = self._times.after_outage if outcome is Outcome.UNKNOWN else self._times.after_failure
+                failed.append(row)
+                failed_until.append(now + wait(row.attempts))
+            elif row.kind in OFFERED:
+                offered.append(row)
             else:
-                done.append(parcel.row)
+                done.append(row)
         if failed:
             _log.warning("dispatch.not-confirmed", parcels=len(failed))
         with translate_errors():
@@ -141,12 +153,7 @@ class Dispatcher:
                         offered=True,
                     )
                 if failed:
-                    await self._postpone(
-                        connection,
-                        failed,
-                        [now + self._times.after_failure(row.attempts) for row in failed],
-                        offered=False,
-                    )
+                    await self._postpone(connection, failed, failed_until, offered=False)
 
     async def _postpone(
         self, connection: Connection, rows: Sequence[OutboxRow], due_at: list[datetime], *, offered: bool
