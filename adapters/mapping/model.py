@@ -121,9 +121,13 @@ class CirculationSpec(MappingModel):
 
 
 class ConflictSpec(MappingModel):
-    """Who must not see it: an organisation by identifiers (first found counts), and a post or name, or neither for the whole body."""
+    """Who must not see it: an organisation by identifiers (first found counts), and a post (with its holder's name), or the whole body.
+
+    ``sort`` gives the scheme of an organisation whose own ``scheme`` is empty. The scheme ``name`` beside others takes a body's name.
+    """
 
     each: str
+    sort: FieldSpec | None = None
     organisation: tuple[OrganisationSpec, ...]
     post: FieldSpec | None = None
     name: FieldSpec | None = None
