@@ -202,7 +202,9 @@ def _gather_content(context: RecordContext, people: Sequence[Person]) -> Content
 def _finish_content(
     builder: ContentBuilder, people: Sequence[Person], summaries: dict[Compartment, str]
 ) -> tuple[Part, ...]:
-    redactor = Redactor(list_phrases(people, builder.list_values(Compartment.C12)))
+    own = [*builder.list_values(Compartment.C02), *builder.list_values(Compartment.C03)]
+    sealed, sources = builder.list_values(Compartment.C12), builder.list_values(Compartment.C10)
+    redactor = Redactor(list_phrases(people, sealed, sources, own))
     builder.rewrite(redactor)
     fit = {place: str(redactor.redact(text, place)[0]) for place, text in summaries.items()}
     return tuple(builder.build(fit))

@@ -22,11 +22,13 @@ from schemas.codes import Compartment
 
 
 class ReaderSpec(MappingModel):
-    """How bytes become records. ``links`` names the XML link element and its ends; ``columns`` are CSV's, in any order."""
+    """How bytes become records. ``links`` names the XML link element and its ends; ``columns`` are CSV's, in any order, and ``delimiter``
+    stands between them."""
 
     format: Literal["json", "fhir", "csv", "xml"]
     binary: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()
+    delimiter: Literal[",", ";", "|", "\t"] = ","
     root: str = ""
     record: str = ""
     record_where: dict[str, str] = Field(default_factory=dict)
