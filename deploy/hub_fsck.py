@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-from broker.api.wiring import read_trust_file
+from broker.api.wiring import read_timestamp_roots, read_trust_file
 from broker.config import HubConfig, read_log_key
 from broker.log.fsck import Fsck, FsckState, OnProgress, WitnessedCheckpoint
 from broker.registry.versions import read_latest_directory
@@ -88,6 +88,7 @@ async def check_hub(
                     epoch=config.log.epoch,
                     hub=hub,
                     witnessed=list_witnessed(witnesses, hub),
+                    timestamp_roots=read_timestamp_roots(config.timestamps) if config.timestamps else (),
                     state=state,
                 )
                 return await fsck.run(on_progress, on_batch=_keep(fsck, state_file))

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, read_queue_depth
-from broker.api.readiness import CheckResult, Readiness, build_checks
+from broker.api.readiness import CheckResult, build_readiness
 from broker.api.wiring import read_clock, read_trust_file
 from broker.config import HubConfig, read_log_key
 from broker.log import LogWriter, NewEvent
@@ -72,7 +72,7 @@ async def read_report(config: HubConfig) -> StatusReport:
     """
     business_now = build_business_clock(config.clock_file, config.environment)()
     async with open_operator(config) as (pool, registry):
-        checks = await Readiness(build_checks(pool, registry, config.amqp)).check()
+        checks = await build_readiness(pool, registry, config.amqp).check()
         found = await read_status(pool, now=read_clock(), business_now=business_now)
         agreements = await _list_agreement_warnings(registry, business_now)
         pending = await pool.fetchval("SELECT count(*) FROM enrolments WHERE state = 'pending'", timeout=10)

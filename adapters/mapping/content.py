@@ -188,8 +188,6 @@ class ContentBuilder:
             place = C.C01 if sort == "contact" and person.type is SubjectType.PLACE else _SUBJECT_ROUTES[sort]
             for label, value in group.items():
                 self.add(place, person.ref, _say(label, value, person, category))
-        if not self._statements.get((C.C01, person.ref)):  # FORMATS CH-6: always there
-            self.add(C.C01, person.ref, _say("Reference", person.ref, person, category))
         if person.is_suspect:
             self.add(C.C09, None, _say("Recorded as a suspect as well", True, person, PersonCategory.SUSPECT))
 

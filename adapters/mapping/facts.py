@@ -11,13 +11,12 @@ from adapters.mapping.addressing import Addresses, make_clear
 from adapters.mapping.defaults import load_defaults
 from adapters.mapping.model import BasisSpec, ConsentSpec, HoldSpec
 from adapters.mapping.nodes import Node
-from adapters.mapping.people import SUBJECT, Person
+from adapters.mapping.people import Person
 from adapters.mapping.specs import AssessmentSpec
 from adapters.mapping.values import (
     Found,
     RecordContext,
     meets,
-    name_found,
     name_missing,
     read_all,
     read_date,
@@ -38,7 +37,6 @@ from schemas.header import (
     LawfulBasis,
     TellStatus,
 )
-from schemas.local_time import latest_acceptable
 from schemas.referral import Consent, Hold, StatedRisk, Tell
 
 _SECTION = re.compile(r"s(?:ection|\.)\s?(\d{1,3}[A-Z]{0,4})", re.IGNORECASE)
@@ -46,7 +44,6 @@ _GIVERS = frozenset(ConsentGiver)
 _REASON: TypeAdapter[str] = TypeAdapter(ReasonCode)
 _WORDING_VERSION: TypeAdapter[str] = TypeAdapter(WordingVersion)
 _DEFAULT_EMBARGO_HOURS = 24
-_PRESUMED_COMPETENT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +65,12 @@ class Assessment:
 
 
 def read_assessments(context: RecordContext, area_name: str) -> list[Assessment]:
-    """Return the assessments that are live and graded; others are content and no more (FORMATS CH-6, CH-22)."""
+    """Return the assessments that are live; replaced ones are content and no more."""
     found = []
     for spec in context.mapping.assessments:
         for node in context.node.select(spec.each):
-            live = meets(node, spec.when) and (spec.replaced is None or not meets(node, spec.replaced))
-            if live and (assessment := _read_assessment(context, spec, node, area_name)) is not None:
-                found.append(assessment)
+            if meets(node, spec.when) and (spec.replaced is None or not meets(node, spec.replaced)):
+                found.append(_read_assessment(context, spec, node, area_name))
     return found
 
 
@@ -150,14 +146,16 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
     if state is ConsentState.NOT_SOUGHT and reason is None:
         raise Rejected("say why consent was not asked", field=name_missing(node, spec.reason))
     answered = state is not ConsentState.NOT_SOUGHT
-    giver = _name_giver(read_text(node, spec.giver), context, people) if answered else None
+    giver = read_text(node, spec.giver) if answered else None
     person = _find_giver(context, spec, people, giver) if answered else None
     suspected = answered and (
         (person is not None and person.is_suspect) or (spec.suspected is not None and meets(node, spec.suspected))
     )
-    expires_at, withdrawn_at = context.read_moment(node, spec.expires), context.read_moment(node, spec.withdrawn)
-    if state is ConsentState.GIVEN:
-        state = _judge_given(context, suspected=suspected, withdrawn_at=withdrawn_at, expires_at=expires_at)
+    expires_at = context.read_moment(node, spec.expires)
+    if state is ConsentState.GIVEN and suspected:
+        state = ConsentState.INVALID
+    elif state is ConsentState.GIVEN and expires_at is not None and context.received_at >= expires_at:
+        state = ConsentState.EXPIRED
     if suspected:
         context.flags.add("consent_giver_suspected")
     facts = ConsentFacts(
@@ -166,7 +164,7 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
         giver_age=person.age(context.received_at) if person is not None else None,
         given_at=context.read_moment(node, spec.given) if answered else None,
         expires_at=expires_at,
-        withdrawn_at=withdrawn_at,
+        withdrawn_at=context.read_moment(node, spec.withdrawn),
         gillick_competent=read_yes(node, spec.competent) if answered else None,
         assessor_named=read_text(node, spec.assessor) is not None,
         giver_suspected=suspected,
@@ -177,8 +175,8 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
     return Consent(facts=facts, reason=reason.text if reason else None)
 
 
-def read_tell(context: RecordContext, people: Sequence[Person], addresses: Addresses) -> Tell:
-    """Return whether the family is told (FORMATS CH-27), and the agencies among those whom a person says not to tell (CH-15).
+def read_tell(context: RecordContext) -> Tell:
+    """Return whether the family is told (FORMATS CH-27).
 
     Raises:
         Rejected: "do not tell" without a reason.
@@ -191,12 +189,7 @@ def read_tell(context: RecordContext, people: Sequence[Person], addresses: Addre
     if value.text == TellValue.DO_NOT_TELL and reason is None:
         raise Rejected("say why the family is not told", field=name_missing(node, spec.reason))
     facts = TellStatus(
-        value=TellValue(value.text),
-        reason_code=_name_reason(reason),
-        review_on=read_date(node, spec.review),
-        parties=addresses.find_parties(
-            found.text for person in people for found in read_all(person.node, person.spec.do_not_tell)
-        ),
+        value=TellValue(value.text), reason_code=_name_reason(reason), review_on=read_date(node, spec.review)
     )
     return Tell(facts=facts, reason=reason.text if reason else None, reviewer=read_text(node, spec.reviewer))
 
@@ -226,51 +219,38 @@ def read_may_know(context: RecordContext, spec: HoldSpec) -> list[str]:
 
 
 def read_clocks(context: RecordContext) -> ClockStarts:
-    """Return the instants and dates from which statutory clocks run (FORMATS CH-20).
-
-    Raises:
-        Rejected: one of the instants lies after receipt: nobody has been found, detained or protected tomorrow.
-    """
+    """Return the instants and dates from which statutory clocks run (FORMATS CH-20)."""
     values: dict[str, object] = {}
     for name, spec in context.mapping.clocks.items():
-        if name.endswith("_on"):
-            values[name] = read_date(context.node, spec)
-            continue
-        moment = context.read_moment(context.node, spec)
-        if moment is not None and moment > latest_acceptable(context.received_at):
-            raise Rejected("it lies after receipt", field=name_found(context.node, spec))
-        values[name] = moment
+        values[name] = (
+            read_date(context.node, spec) if name.endswith("_on") else context.read_moment(context.node, spec)
+        )
     return ClockStarts.model_validate(values)
 
 
 def read_confidence(
-    context: RecordContext, subjects: Sequence[Person], consent: ConsentFacts
+    context: RecordContext, subjects: Sequence[Person], state: ConsentState
 ) -> ClinicalConfidence | None:
-    """Return the facts of a disclosure in clinical confidence (FORMATS CH-19), for the first child that it is about.
-
-    Only the child's own refusal counts, and competence that nobody wrote down is presumed from 16 (DOMAIN section 5, consent record).
-    """
+    """Return the facts of a disclosure in clinical confidence (FORMATS CH-19), for the first child that it is about."""
     spec, node = context.mapping.confidence, context.node
     if spec is None or not meets(node, spec.on):
         return None
-    children = [s for s in subjects if s.is_living_child(context.received_at)]
-    age = next((age for s in (children or subjects) if (age := s.age(context.received_at)) is not None), None)
+    age = next((age for s in subjects if (age := s.age(context.received_at)) is not None), None)
     if age is None:
         return None
-    presumed = age >= _PRESUMED_COMPETENT and node.first(spec.competent.path) is None
     return ClinicalConfidence(
         age=age,
-        competent=meets(node, spec.competent) or presumed,
-        refused=consent.state is ConsentState.REFUSED and consent.giver in {None, ConsentGiver.CHILD},
+        competent=meets(node, spec.competent),
+        refused=state is ConsentState.REFUSED,
         sexual_activity=meets(node, spec.sexual_activity),
         harm_indicators=meets(node, spec.harm),
     )
 
 
-def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, area_name: str) -> Assessment | None:
+def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, area_name: str) -> Assessment:
     grade = read_field(node, spec.grade)
     if grade is None:
-        return None
+        raise Rejected("an assessment without a grade", field=name_missing(node, spec.grade))
     before = read_text(node, spec.grade_before)
     tool = read_text(node, spec.tool)
     return Assessment(
@@ -283,30 +263,6 @@ def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, a
         has_rationale=read_text(node, spec.rationale) is not None,
         alone=spec.alone or (spec.alone_when is not None and meets(node, spec.alone_when)),
     )
-
-
-def _judge_given(
-    context: RecordContext, *, suspected: bool, withdrawn_at: datetime | None, expires_at: datetime | None
-) -> ConsentState:
-    """Return the state of consent that was given: a suspect's is invalid, and what was taken back or has ended is over now (CH-18)."""
-    if suspected:
-        return ConsentState.INVALID
-    if withdrawn_at is not None and withdrawn_at <= context.received_at:
-        return ConsentState.WITHDRAWN
-    if expires_at is not None and expires_at <= context.received_at:
-        return ConsentState.EXPIRED
-    return ConsentState.GIVEN
-
-
-def _name_giver(giver: str | None, context: RecordContext, people: Sequence[Person]) -> str | None:
-    """Return the giver; ``subject`` is the first of those born whom the record is about: the adult concerned, or the child."""
-    if giver != SUBJECT:
-        return giver
-    person = next((p for p in people if p.is_subject and p.is_person and p.born is not None), None)
-    if person is None:
-        return None
-    child = person.is_living_child(context.received_at)
-    return (ConsentGiver.CHILD if child else ConsentGiver.ADULT_SUBJECT).value
 
 
 def _find_giver(

@@ -105,7 +105,7 @@ def read_people(context: RecordContext) -> list[Person]:
     people: list[Person] = []
     for spec in context.mapping.people:
         for node in context.node.select(spec.each):
-            if meets(node, spec.when) and (person := _read_person(context, spec, node, len(people))) is not None:
+            if meets(node, spec.when) and (person := _read_person(context, spec, node)) is not None:
                 people.append(person)
     _check_unique(people)
     if not any(person.is_subject for person in people):
@@ -115,13 +115,13 @@ def read_people(context: RecordContext) -> list[Person]:
     return people
 
 
-def _read_person(context: RecordContext, spec: PeopleSpec, node: Node, number: int) -> Person | None:
+def _read_person(context: RecordContext, spec: PeopleSpec, node: Node) -> Person | None:
     roles = tuple(dict.fromkeys(found.text for found in read_all(node, spec.role) if found.text in ROLES))
     if not roles:
         return None
     if spec.suspected is not None and meets(node, spec.suspected):
         roles = (*roles, SUSPECT) if SUSPECT not in roles else roles
-    ref = read_text(node, spec.ref) or (roles[0] if spec.ref is None or number == 0 else f"{roles[0]}-{number + 1}")
+    ref = read_text(node, spec.ref) or roles[0]
     person = Person(
         ref=ref,
         roles=roles,

@@ -26,11 +26,13 @@ async def get_health() -> Response:
 
 @router.get("/readyz", summary="The process can do its work", openapi_extra=describe(answer=READY_EXAMPLE))
 async def get_readiness(context: Context) -> Response:
-    """Check PostgreSQL, the message log, the directory's date and RabbitMQ; 503 if one of them fails."""
+    """Check PostgreSQL, the message log, the directory's date and RabbitMQ; 503 if one of them fails, with the reason in words."""
     results = await context.readiness.check()
     ready = all(result.ready for result in results)
     checks = {result.name: "ok" if result.ready else result.code for result in results}
     answer: dict[str, Any] = {"ready": ready, "checks": checks}
+    if not ready:
+        answer["why"] = {result.name: result.why for result in results if not result.ready}
     if checks.get("postgresql") == "ok":
         answer["log"] = await _describe_log(context)
         answer["audit"] = {
@@ -55,6 +57,8 @@ async def get_metrics(context: Context) -> Response:
     context.metrics.directory_seconds.set(left)
     for check in await context.readiness.check():
         context.metrics.ready.labels(check=check.name).set(int(check.ready))
+    watch = context.readiness.lock_watch
+    context.metrics.lock_held.set(watch.held_seconds if watch else 0.0)
     described = await _describe_log(context)
     context.metrics.unwitnessed.set(described.get("size", 0) - described.get("witnessed_size", 0))
     if "seconds_since_checkpoint" in described:

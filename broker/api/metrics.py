@@ -26,6 +26,11 @@ class ApiMetrics:
         self.checkpoint_age = Gauge(
             "safelane_log_checkpoint_age_seconds", "Age of the newest checkpoint", registry=self.registry
         )
+        self.lock_held = Gauge(
+            "safelane_log_lock_held_seconds",
+            "How long one session has been seen to hold the log's lock; an append needs milliseconds",
+            registry=self.registry,
+        )
         self.timestamps_late = Gauge(
             "safelane_log_timestamps_late_seconds",
             "How long the oldest checkpoint without an outside timestamp is overdue; 0 in time or switched off",

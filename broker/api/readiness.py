@@ -9,6 +9,7 @@ import asyncpg
 
 from broker.amqp.settings import AmqpSettings
 from broker.amqp.topology import QUARANTINE_QUEUE, read_queue_depth
+from broker.log.lock_watch import LockWatch
 from broker.registry import Registry
 from broker.store.pool import StoreUnavailable, translate_errors
 from schemas.errors import DependencyUnavailable, SafelaneError
@@ -26,11 +27,12 @@ class LogNotWritable(DependencyUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check: its name, whether it passed, and the error code if not."""
+    """One check: its name, whether it passed, and if not the error's code and why in words."""
 
     name: str
     ready: bool
     code: str = ""
+    why: str = ""
 
 
 Check = Callable[[], Awaitable[None]]
@@ -39,9 +41,10 @@ Check = Callable[[], Awaitable[None]]
 class Readiness:
     """Runs the checks at once, at most every few seconds, each with a time limit."""
 
-    def __init__(self, checks: dict[str, Check]) -> None:
-        """Take the checks by name; a check raises when it fails."""
+    def __init__(self, checks: dict[str, Check], lock_watch: LockWatch | None = None) -> None:
+        """Take the checks by name; a check raises when it fails. ``lock_watch`` is the one that the log's check uses."""
         self.checks = checks
+        self.lock_watch = lock_watch
         self._lock = asyncio.Lock()
         self._kept: tuple[float, list[CheckResult]] | None = None
 
@@ -55,8 +58,9 @@ class Readiness:
             return results
 
 
-def build_checks(pool: asyncpg.Pool, registry: Registry, amqp: AmqpSettings | None) -> dict[str, Check]:
+def build_readiness(pool: asyncpg.Pool, registry: Registry, amqp: AmqpSettings | None) -> Readiness:
     """Return the API's checks: PostgreSQL, log writable, directory not expired, RabbitMQ (where settings are given)."""
+    lock_watch = LockWatch(pool)
 
     async def check_postgresql() -> None:
         with translate_errors():
@@ -71,6 +75,7 @@ def build_checks(pool: asyncpg.Pool, registry: Registry, amqp: AmqpSettings | No
             )
         if not writable:
             raise LogNotWritable
+        await lock_watch.check()
 
     async def check_directory() -> None:
         (await registry.current()).require_fresh(registry.clock())
@@ -82,7 +87,7 @@ def build_checks(pool: asyncpg.Pool, registry: Registry, amqp: AmqpSettings | No
             await read_queue_depth(amqp, QUARANTINE_QUEUE)
 
         checks["rabbitmq"] = check_rabbitmq
-    return checks
+    return Readiness(checks, lock_watch)
 
 
 async def _run(name: str, check: Check) -> CheckResult:
@@ -90,9 +95,10 @@ async def _run(name: str, check: Check) -> CheckResult:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
     except SafelaneError as error:
-        return CheckResult(name, ready=False, code=error.code)
+        return CheckResult(name, ready=False, code=error.code, why=error.public_message)
     except TimeoutError:
-        return CheckResult(name, ready=False, code=StoreUnavailable.code if name == "postgresql" else "timeout")
+        code = StoreUnavailable.code if name == "postgresql" else "timeout"
+        return CheckResult(name, ready=False, code=code, why="It did not answer in time.")
     except asyncpg.PostgresError:
-        return CheckResult(name, ready=False, code="schema-missing")
+        return CheckResult(name, ready=False, code="schema-missing", why="The database's schema is not this program's.")
     return CheckResult(name, ready=True)

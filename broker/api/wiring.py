@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import structlog
+from cryptography.x509 import Certificate
 from fastapi import FastAPI
 
 from broker.amqp.administration import RabbitAdministration
@@ -16,12 +17,12 @@ from broker.api.context import ApiContext
 from broker.api.metrics import ApiMetrics
 from broker.api.planning import Planner, ReadRegisters
 from broker.api.provisioning import Provisioner
-from broker.api.readiness import Readiness, build_checks
+from broker.api.readiness import build_readiness
 from broker.audit import Projection, Projector
 from broker.audit.event_index import EventIndex
 from broker.audit.gate import AuditGate
 from broker.audit.reader import AuditReader
-from broker.config import HubConfig, read_log_key, read_text
+from broker.config import HubConfig, TimestampSettings, read_log_key, read_text
 from broker.decisions import Registers
 from broker.intake.register_view import read_registers
 from broker.log import LogWriter
@@ -84,7 +85,7 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             ),
             shelf=shelf,
             provisioner=provisioner,
-            readiness=Readiness(build_checks(pool, registry, config.amqp)),
+            readiness=build_readiness(pool, registry, config.amqp),
             metrics=ApiMetrics(),
             projector=Projector(pool, list_projections()),
             audit=AuditReader(pool, AuditGate(pool, writer, read_clock), registry, read_clock, business_clock, shelf),
@@ -139,12 +140,21 @@ def open_timestamper(config: HubConfig, pool: asyncpg.Pool, writer: LogWriter) -
     settings = config.timestamps
     if settings is None:
         return None
-    try:
-        roots = read_roots(read_text(settings.ca_file, "timestamps.ca_file").encode())
-    except MalformedMessage:
-        raise ConfigInvalid("holds no certificate", field="timestamps.ca_file") from None
+    roots = read_timestamp_roots(settings)
     authority = TimestampAuthority(settings.url, roots, timeout_seconds=settings.timeout_seconds)
     return Timestamper(pool, writer, authority, every=settings.every, late_after=settings.late_after, clock=read_clock)
+
+
+def read_timestamp_roots(settings: TimestampSettings) -> tuple[Certificate, ...]:
+    """Return the certificates of the authority that timestamps checkpoints.
+
+    Raises:
+        ConfigInvalid: they cannot be read.
+    """
+    try:
+        return read_roots(read_text(settings.ca_file, "timestamps.ca_file").encode())
+    except MalformedMessage:
+        raise ConfigInvalid("holds no certificate", field="timestamps.ca_file") from None
 
 
 def list_projections() -> tuple[Projection, ...]:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from cryptography import x509
+
 from broker.log.fsck_entries import BATCH, FetchedRows, Stretch, check_leaves, check_payloads, fetch_rows
 from broker.log.fsck_erasures import check_erasures, count_emptied
-from broker.log.fsck_records import Signers, check_loose_records, check_records, read_signers
+from broker.log.fsck_records import Registry, check_loose_records, check_records, read_registry
 from broker.log.rebuilding import NoteReader, RebuiltTree, read_vkey
 from broker.store.pool import Connection
 from schemas.directory import HubKeys
@@ -51,6 +53,8 @@ class FsckState:
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     erased: int = 0
+    published: list[list[int]] = field(default_factory=list)
+    """(position, version) of each directory that the log has published so far."""
 
     def note(self, code: str, where: str) -> None:
         """Add a finding; after a thousand they are only counted."""
@@ -61,6 +65,7 @@ class FsckState:
     def to_json(self) -> str:
         """Return the state as text."""
         plain = {"tree": self.tree.to_json(), "epoch": self.epoch, "counts": self.counts, "erased": self.erased}
+        plain["published"] = self.published
         return json.dumps(plain | {"findings": [asdict(finding) for finding in self.findings]})
 
     @classmethod
@@ -74,7 +79,8 @@ class FsckState:
             plain = json.loads(text)
             findings = [Finding(**finding) for finding in plain["findings"]]
             tree = RebuiltTree.from_json(plain["tree"])
-            return cls(tree, int(plain["epoch"]), dict(plain["counts"]), findings, int(plain["erased"]))
+            published = [[int(number) for number in pair] for pair in plain["published"]]
+            return cls(tree, int(plain["epoch"]), dict(plain["counts"]), findings, int(plain["erased"]), published)
         except (ValueError, KeyError, TypeError):
             raise ConfigInvalid("is not the state of a check", field="state") from None
 
@@ -83,6 +89,7 @@ class Fsck:
     """One check of one log. ``key`` is the log's raw Ed25519 public key, ``epoch`` the latest that the configuration knows.
 
     ``hub``: what the signed directory says of the log, with the keys of its earlier epochs; none where there was only one.
+    ``timestamp_roots``: the certificates of the authority that timestamps checkpoints, where there is one.
     """
 
     def __init__(
@@ -94,6 +101,7 @@ class Fsck:
         epoch: int = 1,
         hub: HubKeys | None = None,
         witnessed: Sequence[WitnessedCheckpoint] = (),
+        timestamp_roots: Sequence[x509.Certificate] = (),
         state: FsckState | None = None,
     ) -> None:
         """Start, or go on from ``state``."""
@@ -104,14 +112,15 @@ class Fsck:
             self._notes[earlier.epoch] = read_vkey(earlier.log_verifier)
         self._epoch = epoch
         self._witnessed = sorted(witnessed, key=lambda kept: kept.size)
-        self._signers: Signers = {}
+        self._timestamp_roots = tuple(timestamp_roots)
+        self._registry = Registry((), {})
         self.state = state or FsckState()
 
     async def run(
         self, on_progress: OnProgress | None = None, *, on_batch: Callable[[], None] | None = None
     ) -> FsckState:
         """Check everything; ``on_batch`` is called after each batch, when the state may be kept."""
-        self._signers = await read_signers(self._connection)
+        self._registry = await read_registry(self._connection, self.state.note)
         total = await self._connection.fetchval("SELECT coalesce(max(position) + 1, 0) FROM log_entries")
         await self._check_earlier_witnessed()
         rows = await fetch_rows(self._connection, self.state.tree.size)
@@ -122,7 +131,7 @@ class Fsck:
             if on_batch:
                 on_batch()
         await self._check_ends(total)
-        await check_loose_records(self._connection, self.state.counts, self.state.note)
+        await check_loose_records(self._connection, self._registry, self._timestamp_roots, self.state.note)
         await check_erasures(self._connection, self.state.note)
         return self.state
 
@@ -149,7 +158,7 @@ class Fsck:
             self.state.erased += await count_emptied(self._connection, absent, self.state.note)
         await self._check_tail(*uncovered)
         await self._check_tiles(tiles)
-        await check_records(self._connection, events, self._signers, self.state.note)
+        await check_records(self._connection, events, self._registry, self.state.published, self.state.note)
         return following
 
     def _grow(

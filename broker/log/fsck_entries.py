@@ -8,7 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from broker.log.events import CATALOGUE
-from broker.log.fsck_records import CHECKED_KINDS, Note
+from broker.log.fsck_reading import Note
+from broker.log.fsck_records import CHECKED_KINDS
 from broker.log.rebuilding import hash_entries, write_commitments
 from broker.store.pool import Connection
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from broker.log.events import CATALOGUE
+from broker.log.fsck_reading import differ
 from broker.store.pool import Connection
 
 Note = Callable[[str, str], None]
 
 _EVENTS = """
-SELECT r.subject_id, r.scope, p.event, e.position FROM erasures r LEFT JOIN log_entries e ON e.event_id = r.event_id AND e.kind = 'erased'
+SELECT r.subject_id, r.scope, r.erased_at, p.event, e.position FROM erasures r LEFT JOIN log_entries e ON e.event_id = r.event_id AND e.kind = 'erased'
 LEFT JOIN log_payloads p ON p.event_id = r.event_id
 """
 _UNSAID = """
@@ -85,7 +86,7 @@ async def _check_tables(connection: Connection, note: Note) -> None:
 
 def _names(event: dict[str, Any], row: Any) -> bool:
     name = "quarantine_id" if row["scope"] == "quarantine" else "message_id"
-    return event.get("scope") == row["scope"] and event.get(name) == str(row["subject_id"])
+    return not differ(row, event, {"scope": "scope", "subject_id": name, "erased_at": "at"})
 
 
 def _read(event: bytes | None) -> dict[str, Any] | None:

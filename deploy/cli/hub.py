@@ -135,7 +135,7 @@ def status(config: Config = Path("hub.yaml")) -> None:
 
     report = asyncio.run(read_report(load_config(config)))
     for check in report.checks:
-        typer.echo(f"{check.name:22} {'ready' if check.ready else 'NOT READY: ' + check.code}")
+        typer.echo(f"{check.name:22} {'ready' if check.ready else f'NOT READY: {check.code} ({check.why})'}")
     for name, value in report.facts.items():
         typer.echo(f"{name:22} {value}")
     for concern in report.concerns:

@@ -3,7 +3,9 @@
 authority → directory → log key and witnesses → checkpoint → every event; authority → directory → agencies' keys → envelopes and receipts.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from cryptography.x509 import Certificate
@@ -36,6 +38,8 @@ from schemas.objects.registry import read_object
 from schemas.signed_directory import verify_directory
 from schemas.timestamp import verify_timestamp
 
+_LINE = 5
+"""Members of a line of ``decisions.json``."""
 _MAX = 256 * 1024 * 1024
 NOT_PROVED = (
     "what the sealed parts say: only whoever has their keys can show it",
@@ -242,17 +246,33 @@ class PackChecker:
 
     def _check_notices(self) -> str:
         """The reasons: what each sender was told, by the digest that the log holds, and the same in the list for people."""
-        told: dict[tuple[str, str], Any] = {}
-        for accepted in self._of_kind("accepted"):
-            data = self._files[f"notices/{accepted['message_id']}.json"]
-            if sha256_base64url(data) != accepted["notice_sha256"]:
+        told: list[dict[str, Any]] = []
+        names = set()
+        for event in (*self._of_kind("accepted"), *self._of_kind("redecided")):
+            first = event["event"] == "accepted"
+            name = f"notices/{event['message_id'] if first else event['notice_sha256']}.json"
+            data = self._files[name]
+            if sha256_base64url(data) != event["notice_sha256"]:
                 raise MalformedMessage("the sender was told something else", field="notices")
-            for decision in parse_object(data, max_bytes=_MAX, field="notice")["decisions"]:
-                told[accepted["message_id"], decision["delivery_id"]] = _reasons(decision)
-        listed = [i for i in _read_list(self._files["decisions.json"]) if i["cause"] is None and i["decision"]]
-        if {(i["message_id"], i["delivery_id"]): _reasons(i["decision"]) for i in listed} != told:
-            raise MalformedMessage("is not what the sender was told", field="decisions.json")
+            notice = parse_object(data, max_bytes=_MAX, field="notice")
+            told += [_tell(event, notice.get("cause"), decision) for decision in notice["decisions"]]
+            names.add(name)
+        if names != set(self._list("notices/")):
+            raise MalformedMessage("what a sender was told is missing, or was never logged", field="notices")
+        self._check_listed(told)
         return f"{len(told)} decisions with their rules and reasons are those that the senders were told"
+
+    def _check_listed(self, told: Sequence[Mapping[str, Any]]) -> None:
+        """The list for people has each decision of the log once, with exactly what its sender was told of it, or nothing."""
+        listed = _read_list(self._files["decisions.json"])
+        made = Counter((e["message_id"], e["delivery_id"], _instant(e["at"])) for e in self._of_kind("decided"))
+        if Counter((line["message_id"], line["delivery_id"], _instant(line["decided_at"])) for line in listed) != made:
+            raise MalformedMessage("is not a list of the decisions that were logged", field="decisions.json")
+        said = [line for line in listed if line["decision"] is not None]
+        silent = [line for line in listed if line["decision"] is None and line["cause"] is None]
+        same = sorted(map(canonical_bytes, said)) == sorted(map(canonical_bytes, told))
+        if not same or len(said) + len(silent) != len(listed) or any(len(line) != _LINE for line in silent):
+            raise MalformedMessage("is not what the sender was told", field="decisions.json")
 
     def _check_receipts(self) -> str:
         logged = {event["receipt_digest"]: event for event in self._of_kind("receipt")}
@@ -279,9 +299,13 @@ class PackChecker:
         return f"{len(found)} receipts are signed by their recipients, logged, and in unbroken chains"
 
 
-def _reasons(decision: Mapping[str, Any]) -> tuple[Any, ...]:
-    forms = {name: (found["result"], found["row"]) for name, found in decision["compartments"].items()}
-    return (*(decision.get(name, "") for name in ("recipient", "outcome", "row", "reason", "authority")), forms)
+def _tell(event: Mapping[str, Any], cause: str | None, decision: Mapping[str, Any]) -> dict[str, Any]:
+    line = {"message_id": event["message_id"], "delivery_id": decision["delivery_id"], "decided_at": event["at"]}
+    return line | {"cause": cause, "decision": decision}
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _signing_keys(directory: Directory, agency_id: str) -> tuple[VerifyingKeys, ...]:

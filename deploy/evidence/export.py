@@ -12,14 +12,16 @@ from uuid import UUID
 
 import asyncpg
 
+from broker.delivery.notices import build_notice, describe_decision
 from broker.log import LogWriter, NewEvent
 from broker.log.proving import ProvenEvent, prove_events
 from broker.log.reading import prove_growth
 from broker.store import translate_errors
 from deploy.evidence.pack import Files, seal_pack
 from deploy.evidence.summary import write_summary_pdf
-from schemas.canonical import canonical_bytes, encode_base64url
+from schemas.canonical import canonical_bytes, encode_base64url, sha256_base64url
 from schemas.checkpoint import read_checkpoint
+from schemas.decision import Decision
 from schemas.directory import Directory
 from schemas.errors import NotFound
 from schemas.objects import peek_object
@@ -39,7 +41,7 @@ envelopes/       the referrals as sealed and signed by their senders
 manifests/       where the sealed bytes were erased after their time: what their senders signed, digests only
 notices/         what each sender was told of the decisions, which the log commits to
 receipts/        receipts as signed by their recipients
-decisions.json   each decision with rule, reason and authority, as the hub recorded it
+decisions.json   each decision with rule, reason and authority, as its sender was told
 summary.pdf      the same for people
 """
 
@@ -102,15 +104,21 @@ async def _collect(
     )
     directory = Directory.model_validate(peek_object(versions[-1]["body"]))
     erased = await connection.fetch("SELECT event_id FROM erasures WHERE subject_id = ANY($1) ORDER BY erased_at", ids)
-    wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts, *erased)]
+    notices = await _write_later_notices(connection, ids)
+    wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts, *erased)] + [
+        told for told, _, _ in notices
+    ]
     note, proven = await prove_events(connection, wanted, directory)
     events = [_show_event(event) for event in proven]
     decisions = [_describe(row) for row in (*deliveries, *later)]
+    spoken = {event_id for _, event_id, _ in notices} | {row["event_id"] for row in deliveries}
+    rows = zip((*deliveries, *later), decisions, strict=True)
+    told = [_show_told(line, is_told=row["event_id"] in spoken) for row, line in rows if line["decision"]]
     files: Files = {
         "README.txt": README.encode(),
         "checkpoint.txt": note.encode(),
         "events.json": canonical_bytes(events),
-        "decisions.json": json.dumps(decisions, indent=1).encode(),
+        "decisions.json": json.dumps(told, indent=1).encode(),
         "directory.json": canonical_bytes(
             {"authority": list(authority), "versions": [json.loads(row["body"]) for row in versions]}
         ),
@@ -127,8 +135,45 @@ async def _collect(
         if row["body"]
     }
     files["summary.pdf"] = write_summary_pdf(searched_id, messages, decisions, receipts, note, now=now)
-    told = {str(row["message_id"]): row["directory_version"] for row in messages}
-    return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=told)
+    files |= {f"notices/{sha256_base64url(notice)}.json": notice for _, _, notice in notices}
+    under = {str(row["message_id"]): row["directory_version"] for row in messages}
+    return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=under)
+
+
+async def _write_later_notices(connection: Any, ids: Sequence[UUID]) -> list[tuple[UUID, UUID, bytes]]:
+    """Return the events by which senders were told of later decisions, the decisions' own events, and what was told, built anew: the first has its
+    digest.
+    """
+    rows = await connection.fetch(
+        "SELECT e.event_id, p.event, l.*, m.referral_id, m.revision, m.manifest_digest FROM log_payloads p JOIN log_entries e USING (event_id)"
+        " JOIN messages m USING (message_id) CROSS JOIN LATERAL (SELECT r.decision, r.cause, r.event_id AS decided FROM redecisions r"
+        " JOIN log_entries d ON d.event_id = r.event_id WHERE r.message_id = p.message_id AND d.position < e.position"
+        " AND r.delivery_id = convert_from(p.event, 'UTF8')::jsonb ->> 'delivery_id' ORDER BY d.position DESC LIMIT 1) l"
+        " WHERE p.message_id = ANY($1::uuid[]) AND e.kind = 'redecided' AND p.event IS NOT NULL ORDER BY e.position",
+        list(ids),
+    )
+    found = []
+    for row in rows:
+        event = json.loads(row["event"])
+        notice = build_notice(
+            "decided",
+            at=datetime.fromisoformat(event["at"]),
+            message_id=event["message_id"],
+            referral_id=row["referral_id"],
+            revision=row["revision"],
+            manifest_digest=row["manifest_digest"],
+            decisions=[Decision.model_validate_json(row["decision"])],
+            cause=row["cause"],
+        )
+        found.append((row["event_id"], row["decided"], notice.base))
+    return found
+
+
+def _show_told(line: dict[str, Any], *, is_told: bool) -> dict[str, Any]:
+    """Return a decision's line with what its sender was told: what no notice says, nothing in a pack could prove."""
+    if not is_told:
+        return line | {"cause": None, "decision": None}
+    return line | {"decision": describe_decision(Decision.model_validate(line["decision"]))}
 
 
 async def _find_timestamp(connection: Any, position: int, note: str) -> dict[str, Any] | None:

@@ -31,10 +31,10 @@ from schemas.codes import ConsentState, ReceiptState
 from schemas.objects import digest_object, peek_object
 from tests.integration.test_chronology import TOKEN, VALUES, Tokened
 from tests.integration.test_policy_activation import write_local
-from tests.integration.test_register_rules import EARLY_HELP, consent, early_help
 from tests.support.authority import AgencyKit
 from tests.support.browser import People, assert_accessible, picture
 from tests.support.console import ROOT, ConsoleSite
+from tests.support.drafts import EARLY_HELP, consent, early_help
 from tests.support.hub_agency import check_evidence, open_as, sign_receipt, verify_as
 from tests.support.hub_console import HubConsole, open_hub_console
 from tests.support.hub_world import CHILD, CSC, POLICE, SCHOOL, Draft

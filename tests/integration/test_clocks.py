@@ -16,7 +16,7 @@ from schemas.canonical import decode_base64url, parse_object
 from schemas.codes import ReceiptState
 from schemas.header import Embargo
 from schemas.objects.receipt import NegativeReceipt
-from tests.integration.test_register_rules import ChangedDraft
+from tests.support.drafts import ChangedDraft
 from tests.support.hub_agency import check_evidence, check_notice, sign_receipt, verify_as
 from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import make_approver, serve_api

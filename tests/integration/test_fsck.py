@@ -1,12 +1,11 @@
-"""``fsck`` against a log that real workers wrote: it passes as it is, and no single tampering escapes it."""
+"""``fsck`` against a log that real workers wrote: it passes as it is, and can be taken up again (``test_tampering`` has what it finds)."""
 
-# ruff: noqa: S608, S311 (constant names; chance that can be repeated)
+# ruff: noqa: S608 (constant names)
 
 import asyncio
 import base64
 import json
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,13 @@ from schemas.codes import ReceiptState
 from schemas.directory import Directory
 from schemas.keys import KeyUse, generate_ed25519_jwk
 from schemas.log_state import LogState
-from schemas.merkle import RightEdge, compute_root, hash_leaf
+from schemas.merkle import RightEdge, compute_root
 from schemas.objects import peek_object
 from tests.support.hub_agency import sign_receipt, verify_as
 from tests.support.hub_world import ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
 
 FILLERS = 300
-Tampering = Callable[[asyncpg.Connection, random.Random], Awaitable[str]]
 
 
 @pytest.fixture
@@ -118,151 +116,6 @@ async def test_a_database_that_was_put_back_is_seen_with_a_witness_and_a_fork_to
     assert [finding.code for finding in found] == ["database-was-put-back"]
     other = WitnessedCheckpoint("csc.marchshire", newest["size"], bytes(32))
     assert [f.code for f in (await check(world, witnessed=[other])).findings] == ["differs-from-what-was-witnessed"]
-
-
-async def pick(connection: asyncpg.Connection, chance: random.Random, table: str) -> str:
-    """Return the ctid of any row."""
-    rows = await connection.fetch(f"SELECT ctid::text AS id FROM {table} ORDER BY ctid")
-    return str(chance.choice(rows)["id"])
-
-
-async def edit_row(connection: asyncpg.Connection, chance: random.Random) -> str:
-    """Change one column of one row."""
-    table, column = chance.choice(EDITABLE)
-    row = await pick(connection, chance, table)
-    kind = await connection.fetchval(
-        "SELECT data_type FROM information_schema.columns WHERE table_name = $1 AND column_name = $2", table, column
-    )
-    at = chance.randrange(0, 1 << 16)
-    name = f'"{column}"'
-    change = {
-        "bytea": f"CASE WHEN octet_length({name}) = 0 THEN 'x'::bytea ELSE set_byte({name}, {at} % octet_length({name}),"
-        f" get_byte({name}, {at} % octet_length({name})) # {1 << chance.randrange(8)}) END",
-        "text": f"overlay({name} placing chr(ascii(substr({name}, 1 + {at} % length({name}), 1)) # 1)"
-        f" from 1 + {at} % length({name}) for 1)",
-        "uuid": "gen_random_uuid()",
-        "integer": f"{name} + {chance.choice((1, 7, -1))}",
-        "bigint": f"{name} + {chance.choice((1, 100, -1))}",
-        "smallint": f"{name} + 1",
-        "timestamp with time zone": f"{name} + interval '{chance.choice((1, -1))} microsecond'",
-        "ARRAY": f"{name} || '{{section-99}}'::text[]",
-    }[kind]
-    await connection.execute(
-        f"UPDATE {table} SET {name} = {change} WHERE ctid = $1::text::tid AND {name} IS NOT NULL", row
-    )
-    return f"edit {table}.{column}"
-
-
-async def delete_row(connection: asyncpg.Connection, chance: random.Random) -> str:
-    table = chance.choice(DELETABLE)
-    await connection.execute(f"DELETE FROM {table} WHERE ctid = $1::text::tid", await pick(connection, chance, table))
-    return f"delete {table}"
-
-
-async def swap_rows(connection: asyncpg.Connection, chance: random.Random) -> str:
-    """Let two entries change places."""
-    size = await connection.fetchval("SELECT count(*) FROM log_entries")
-    one, other = chance.sample(range(size), 2)
-    await connection.execute("UPDATE log_entries SET position = $2 WHERE position = $1", one, size + 1000)
-    await connection.execute("UPDATE log_entries SET position = $2 WHERE position = $1", other, one)
-    await connection.execute("UPDATE log_entries SET position = $2 WHERE position = $1", size + 1000, other)
-    return "swap log_entries"
-
-
-async def insert_row(connection: asyncpg.Connection, chance: random.Random) -> str:
-    """Put in an entry with its payload: at the end, or by moving all that follow; or a second copy of a record."""
-    what = chance.choice(("end", "middle", "receipt", "payload", "tile", "checkpoint"))
-    size = await connection.fetchval("SELECT count(*) FROM log_entries")
-    event = NewEvent.clear("heartbeat", {"at": "2026-01-01T00:00:00+00:00", "size": size})
-    if what in {"end", "middle"}:
-        place = size if what == "end" else chance.randrange(size)
-        await connection.execute("UPDATE log_entries SET position = position + 1000000 WHERE position >= $1", place)
-        await connection.execute("UPDATE log_entries SET position = position - 999999 WHERE position >= 1000000")
-        await connection.execute(
-            "INSERT INTO log_entries SELECT $1, $2, 'heartbeat', (SELECT max(at) FROM log_checkpoints), $3, $4",
-            place, event.event_id, event.event, hash_leaf(event.event),
-        )  # fmt: skip
-    if what in {"end", "middle", "payload"}:
-        await connection.execute("INSERT INTO log_payloads VALUES ($1, $2, NULL)", event.event_id, event.event)
-    if what == "receipt":
-        await connection.execute(
-            "INSERT INTO receipts SELECT 'x' || receipt_digest, message_id, delivery_id, state, reason_code, receipt_digest, at,"
-            " received_at, event_id, notice, body, decision_leaf FROM receipts WHERE ctid = $1::text::tid",
-            await pick(connection, chance, "receipts"),
-        )
-    if what == "tile":
-        await connection.execute("INSERT INTO log_tiles SELECT level, number + 7, hashes, root FROM log_tiles LIMIT 1")
-    if what == "checkpoint":
-        await connection.execute(
-            "INSERT INTO log_checkpoints SELECT size + 1, epoch, root, edge, note, at FROM log_checkpoints WHERE ctid = $1::text::tid"
-            " ON CONFLICT DO NOTHING",
-            await pick(connection, chance, "log_checkpoints"),
-        )
-    return f"insert {what}"
-
-
-EDITABLE = [
-    *[("log_entries", column) for column in ("position", "event_id", "kind", "at", "entry", "leaf_hash")],
-    *[("log_payloads", column) for column in ("event_id", "event", "salt")],
-    *[("log_checkpoints", column) for column in ("size", "epoch", "root", "edge", "note", "at")],
-    *[("log_tiles", column) for column in ("level", "number", "hashes", "root")],
-    *[
-        ("messages", c)
-        for c in ("message_id", "sender", "referral_id", "revision", "kind", "manifest_digest", "event_id")
-    ],
-    *[("messages", c) for c in ("body_sha256", "notice")],
-    *[
-        ("deliveries", c)
-        for c in ("recipient", "role", "purpose", "outcome", "row", "reason", "released", "keyring_kid", "event_id")
-    ],
-    *[("receipts", c) for c in ("receipt_digest", "delivery_id", "state", "decision_leaf", "event_id", "body")],
-]
-DELETABLE = ["log_entries", "log_payloads", "log_checkpoints", "log_tiles", "messages", "deliveries", "receipts"]
-TAMPERINGS: list[Tampering] = [edit_row, edit_row, edit_row, delete_row, swap_rows, insert_row]
-
-
-async def tamper(world: HubWorld, trials: int, seed: int) -> tuple[int, list[str]]:
-    """Tamper ``trials`` times, each time with a database as it was; return how many took effect, and what escaped."""
-    chance = random.Random(seed)
-    await world.owner.execute("SET session_replication_role = replica")
-    done, escaped = 0, []
-    for _ in range(trials):
-        transaction = world.owner.transaction()
-        await transaction.start()
-        try:
-            before = await fingerprint(world.owner)
-            what = await chance.choice(TAMPERINGS)(world.owner, chance)
-            if await fingerprint(world.owner) == before:
-                continue
-            done += 1
-            if not (await check(world)).findings:
-                escaped.append(what)
-        except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError):
-            continue  # the database itself refuses it
-        finally:
-            await transaction.rollback()
-    return done, escaped
-
-
-async def fingerprint(connection: asyncpg.Connection) -> list[str]:
-    return [
-        str(await connection.fetchval(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"))
-        for table in DELETABLE
-    ]
-
-
-async def test_no_single_tampering_escapes(world: HubWorld) -> None:
-    done, escaped = await tamper(world, 150, seed=1)
-    assert escaped == []
-    assert done > 100
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(1800)
-async def test_no_tampering_escapes_in_thousands_of_trials(world: HubWorld) -> None:
-    done, escaped = await tamper(world, 4000, seed=random.SystemRandom().randrange(1 << 30))
-    assert escaped == []
-    assert done > 3000
 
 
 def test_the_rebuilt_tree_is_the_contracts_and_its_state_survives() -> None:

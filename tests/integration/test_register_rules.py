@@ -1,7 +1,6 @@
 """What the registers accept and what they do to decisions, message by message: consent, tokens, embargo, broken glass, corrections, requests."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -28,68 +27,16 @@ from schemas.header import (
     ConsentScope,
     DisclosureToken,
     Embargo,
-    RoutingHeader,
-    SubjectToken,
 )
 from schemas.objects import digest_object, peek_object, sign_object
-from schemas.objects.consent import Capacity, Consent
+from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl
 from schemas.objects.correspondence import Request, RequestStep
+from tests.support.drafts import EARLY_HELP, TOKEN, ChangedDraft, consent, early_help
 from tests.support.hub_agency import check_evidence, check_notice, open_as, verify_as
 from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PersonalApi, make_approver, serve_api
 from tests.support.servers import RabbitVhost
-
-EARLY_HELP = "earlyhelp.marchshire"
-TOKEN = SubjectToken(scheme="nhs", pepper_id="p1", value="70ce" * 16)
-
-
-@dataclass
-class ChangedDraft(Draft):
-    """A draft whose header is changed: ``policy`` and ``case`` replace members, ``purpose`` is every delivery's."""
-
-    policy: dict[str, Any] = field(default_factory=dict)
-    case: dict[str, Any] = field(default_factory=dict)
-    purpose: str = "safeguard_child"
-    grade: RiskGrade = RiskGrade.MEDIUM
-
-    def header(self) -> RoutingHeader:
-        header = super().header()
-        first, *rest = header.routing
-        return header.model_copy(
-            update={
-                "policy": header.policy.model_copy(update=self.policy),
-                "risk": header.risk.model_copy(update={"grade": self.grade}),
-                "case": header.case.model_copy(update=self.case),
-                "deliveries": tuple(d.model_copy(update={"purpose": self.purpose}) for d in header.deliveries),
-                "routing": (first.model_copy(update={"tokens": (TOKEN,)}), *rest),
-            }
-        )
-
-
-def early_help(**policy: Any) -> ChangedDraft:
-    """A welfare referral to early help, whose purpose depends on the parent's choice."""
-    return ChangedDraft(
-        kind="CIN_S17", recipients=((EARLY_HELP, "early_help"),), purpose="early_help_service", policy=policy
-    )
-
-
-def consent(world: HubWorld, agency: str, state: ConsentState, **changes: Any) -> bytes:
-    """Sign an entry of a consent's chain as an agency."""
-    now = datetime.now(UTC)
-    fields: dict[str, Any] = {
-        "consent_id": f"consent-{token_hex(7)}",
-        "recorded_by": agency,
-        "recorder": "p-17",
-        "recorded_at": now,
-        "subject_tokens": (TOKEN,),
-        "state": state,
-        "giver": ConsentGiver.PARENT_PR_HOLDER,
-        "capacity": Capacity.PARENTAL_RESPONSIBILITY,
-        "given_at": now if state is ConsentState.GIVEN else None,
-        "withdrawn_at": now if state is ConsentState.WITHDRAWN else None,
-    }
-    return sign_object("consent", Consent(**(fields | changes)), world.kits[agency].signer)
 
 
 @pytest.fixture

@@ -10,15 +10,13 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from broker.api.readiness import Readiness, build_checks
 from broker.intake.committing import commit_effects
 from broker.intake.effects import Effects
 from broker.log import LogWriter, NewEvent
-from broker.log.append import insert_payloads, read_edge
-from broker.registry import Registry
+from broker.log.append import SEQUENCER_LOCK, insert_payloads, read_edge
+from broker.log.lock_watch import HELD_TOO_LONG_SECONDS, LockWatch
 from broker.store import open_pool, translate_errors, upgrade_database
 from broker.store.pool import StoreUnavailable
-from deploy.authority.signing import read_trust
 from schemas.checkpoint import LogVerifier, verify_checkpoint, write_verifier
 from schemas.errors import ConfigInvalid, IntegrityBroken
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
@@ -26,6 +24,7 @@ from schemas.merkle import compute_root
 from tests.support.hub_api import set_role_password, with_login
 from tests.support.hub_world import CSC, POLICE, Draft, open_hub_world
 from tests.support.proxy import CutProxy
+from tests.support.reviewing import PersonalApi, serve_api
 from tests.support.servers import RabbitVhost
 
 ORIGIN = "log.example.org/test"
@@ -224,22 +223,62 @@ async def test_a_lost_reply_to_commit_is_read_back(dsn: str, pool: asyncpg.Pool,
         await proxy.close()
 
 
+async def read_health(api: PersonalApi) -> tuple[int, str, str, dict[str, float]]:
+    """Return what the hub says of its log: ``/readyz``' status, code and words, and the metrics of the log by name."""
+    ready = await api.client.get("/readyz")
+    answer = ready.json()
+    lines = [line.rsplit(" ", 1) for line in (await api.client.get("/metrics")).text.splitlines() if line[:1] != "#"]
+    metrics = {name: float(value) for name, value in lines if "log" in name}
+    return ready.status_code, answer["checks"]["log"], answer.get("why", {}).get("log", ""), metrics
+
+
 async def test_no_log_no_release_and_it_resumes_by_itself(
-    database: str, rabbit_vhost: RabbitVhost, tmp_path: Path
+    database: str, rabbit_vhost: RabbitVhost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world:
+    monkeypatch.setattr("broker.api.readiness.KEEP_SECONDS", 0.0)
+    async with open_hub_world(database, rabbit_vhost, tmp_path / "hub") as world, serve_api(world) as api:
         await world.owner.execute("REVOKE INSERT ON log_entries FROM safelane_worker, safelane_api")
-        trust = read_trust(tmp_path / "hub" / "authority" / "trust.json")
-        api = await open_pool(world.config.postgres.read_dsn("api"), name="test")
-        checks = build_checks(api, Registry(api, trust.authority_keys(), now), None)
-        assert {r.name: r.code for r in await Readiness(checks).check()}["log"] == "log-not-writable"
+        status, code, why, metrics = await read_health(api)
+        assert (status, code, metrics['safelane_ready{check="log"}']) == (503, "log-not-writable", 0)
+        assert "Nothing is released" in why
         async with world.running_worker():
             await world.publish(POLICE, [world.seal(Draft()).body])
-            assert await world.receive(CSC, 1, seconds=4) == []
+            assert await world.receive(CSC, 1, seconds=2) == []
             for table in ("messages", "deliveries", "outbox", "quarantine", "log_entries"):
                 assert await world.owner.fetchval(f"SELECT count(*) FROM {table}") == 0, table  # noqa: S608
             await world.owner.execute("GRANT INSERT ON log_entries TO safelane_worker, safelane_api")
             assert len(await world.receive(CSC, 1, seconds=40)) == 1
-        assert await world.owner.fetchval("SELECT count(*) FROM messages") == 1
-        assert {r.name: r.code for r in await Readiness(checks).check()}["log"] == ""
-        await api.close()
+            status, code, why, metrics = await read_health(api)
+            assert (status, code, why, metrics['safelane_ready{check="log"}']) == (200, "ok", "", 1)
+            assert metrics["safelane_log_lock_held_seconds"] == 0
+
+            # Somebody else's session takes the lock and keeps it, as a tool that hangs would: no transaction of ours says so.
+            await world.owner.fetchval("SELECT pg_advisory_lock($1)", SEQUENCER_LOCK)
+            await world.publish(POLICE, [world.seal(Draft()).body])
+            status, code, why, metrics = await read_health(api)
+            assert (status, code, metrics['safelane_ready{check="log"}']) == (503, "log-locked", 0)
+            assert "session ends" in why
+            assert metrics["safelane_log_lock_held_seconds"] >= HELD_TOO_LONG_SECONDS
+            assert await world.owner.fetchval("SELECT count(*) FROM messages") == 1
+            await world.owner.fetchval("SELECT pg_advisory_unlock($1)", SEQUENCER_LOCK)
+            assert len(await world.receive(CSC, 1, seconds=40)) == 1
+        assert await world.owner.fetchval("SELECT count(*) FROM messages") == 2
+        assert (await read_health(api))[:2] == (200, "ok")
+
+
+async def test_a_busy_lock_that_is_passed_on_is_no_alarm(pool: asyncpg.Pool) -> None:
+    """Under load somebody always holds it, each for a moment: another transaction, another holder."""
+    watch = LockWatch(pool)
+    done = asyncio.Event()
+
+    async def hold_by_turns() -> None:
+        while not done.is_set():
+            async with pool.acquire() as connection, connection.transaction():
+                await LOG.lock(connection)
+                await asyncio.sleep(0.2)
+
+    holding = asyncio.create_task(hold_by_turns())
+    await asyncio.sleep(0.1)
+    await asyncio.wait_for(watch.check(), HELD_TOO_LONG_SECONDS)
+    done.set()
+    await holding

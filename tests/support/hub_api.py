@@ -17,7 +17,7 @@ from broker.api.context import ApiContext
 from broker.api.metrics import ApiMetrics
 from broker.api.planning import Planner
 from broker.api.provisioning import Provisioner
-from broker.api.readiness import Readiness, build_checks
+from broker.api.readiness import build_readiness
 from broker.api.settings import ApiSettings
 from broker.api.wiring import list_projections
 from broker.audit import Projector
@@ -152,7 +152,7 @@ async def open_hub_api(dsn: str, folder: Path, *, request_seconds: float = 30.0)
         planner=Planner(lambda snapshot: EveryoneGetsTheirName(snapshot.directory), clock, read_nothing),
         shelf=PackShelf(InstalledPack.load(None, None)),
         provisioner=Provisioner(pool, rabbit.provision, rabbit.remove, clock),
-        readiness=Readiness(build_checks(pool, registry, None)),
+        readiness=build_readiness(pool, registry, None),
         metrics=ApiMetrics(),
         projector=Projector(pool, list_projections()),
         audit=AuditReader(pool, AuditGate(pool, log, clock), registry, clock, clock),

@@ -1,0 +1,209 @@
+"""What ``fsck`` checks of decisions: first and later ones against their events, the commitments to what a recipient may not see, and states."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from broker.log.fsck_messages import describe
+from broker.log.fsck_reading import Note, differ, digest, read_json, read_message
+from broker.store.pool import Connection
+from schemas.canonical import canonical_bytes
+
+_OF_EVENT: Final = {
+    "message_id": "message_id",
+    "delivery_id": "delivery_id",
+    "recipient": "recipient",
+    "role": "role",
+    "purpose": "purpose",
+    "outcome": "outcome",
+    "keyring_kid": "keyring_kid",
+    "released": "released",
+    "decided_at": "at",
+}
+_OF_DECISION: Final = ("delivery_id", "recipient", "role", "purpose", "outcome", "row", "reason")
+_AT_ONCE: Final = 64
+
+_ROWS: Final = """
+SELECT d.event_id, d.message_id, d.delivery_id, d.recipient, d.role, d.purpose, d.contact, d.outcome, d."row", d.reason, d.released, d.keyring_kid,
+  d.decided_at, d.decision, d.rest_salt, 0 AS number, '' AS cause, NULL::text AS addendum, NULL::integer AS directory_version, NULL AS addendum_kid
+FROM deliveries d WHERE d.event_id = ANY($1::uuid[])
+UNION ALL
+SELECT r.event_id, r.message_id, r.delivery_id, d.recipient, d.role, d.purpose, d.contact, r.outcome, r."row", r.reason, r.released, r.keyring_kid,
+  r.decided_at, r.decision, r.rest_salt, r.number, r.cause, r.addendum, r.directory_version, a.kid
+FROM redecisions r JOIN deliveries d USING (message_id, delivery_id)
+  LEFT JOIN addenda a ON a.object_digest = r.addendum AND a.message_id = r.message_id AND a.delivery_id = r.delivery_id
+WHERE r.event_id = ANY($1::uuid[])
+"""
+
+
+async def check_decisions(
+    connection: Connection,
+    found: Sequence[tuple[Any, Mapping[str, Any]]],
+    published: Sequence[Sequence[int]],
+    note: Note,
+) -> None:
+    """Compare each ``decided`` event with its delivery or later decision."""
+    for start in range(0, len(found), _AT_ONCE):
+        some = found[start : start + _AT_ONCE]
+        rows = await connection.fetch(_ROWS, [entry["event_id"] for entry, _ in some])
+        stored = {row["event_id"]: row for row in rows}
+        sections = await _read_sections(connection, [UUID(event["message_id"]) for _, event in some])
+        for entry, event in some:
+            row = stored.get(entry["event_id"])
+            if row is None:
+                note("decision-missing", f"deliveries {event['delivery_id']}")
+                continue
+            _check_decision(event, row, sections.get(event["message_id"]), note)
+            before = [version for position, version in published if position < entry["position"]]
+            if row["number"] and before and row["directory_version"] != before[-1]:
+                note("decision-of-another-directory", f"redecisions {event['delivery_id']}")
+
+
+async def _read_sections(connection: Connection, ids: Sequence[UUID]) -> dict[str, frozenset[str]]:
+    """Return message to the ids of its sealed sections, of those that still have their bytes."""
+    rows = await connection.fetch(
+        "SELECT message_id, body FROM messages WHERE message_id = ANY($1::uuid[]) AND body IS NOT NULL", ids
+    )
+    found = {str(row["message_id"]): read_message(row["body"], None) for row in rows}
+    return {message_id: read.sections() for message_id, read in found.items() if read is not None}
+
+
+def _check_decision(event: Mapping[str, Any], row: Any, sections: frozenset[str] | None, note: Note) -> None:
+    where = f"deliveries {event['delivery_id']}"
+    decision = read_json(row["decision"])
+    contact = event["contact"] if row["number"] == 0 else row["contact"]
+    if differ(row, event, _OF_EVENT) or row["contact"] != contact:
+        note("decision-differs-from-its-event", where)
+    if differ(row, decision, _OF_DECISION) or _differs_from_grounds(decision, event):
+        note("decision-is-not-what-was-logged", where)
+    salt = bytes(row["rest_salt"])
+    if event["inputs_digest"] != digest(salt + b"inputs" + str(decision.get("inputs_digest")).encode()):
+        note("decision-inputs-wrong", where)
+    if sections is not None and event["rest"] != _commit(decision, sections - set(row["released"]), salt):
+        note("decision-rest-wrong", where)
+    if (row["addendum"] is None) != (row["addendum_kid"] is None) or (
+        row["addendum"] is not None and row["addendum_kid"] != row["keyring_kid"]
+    ):
+        note("decision-of-another-addendum", where)
+
+
+def _differs_from_grounds(decision: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+    told = decision.get("told")
+    said = {
+        "row": "" if told else decision.get("row"),
+        "reason": told or decision.get("reason"),
+        "authority": "" if told else decision.get("authority", ""),
+        "agreement": decision.get("agreement"),
+        "policy_digest": decision.get("policy_digest"),
+    }
+    return any(event[name] != value for name, value in said.items())
+
+
+def _commit(decision: Mapping[str, Any], stays: frozenset[str], salt: bytes) -> str:
+    rest = {
+        c: f"{verdict.get('result')} {verdict.get('row')}" for c, verdict in decision.get("compartments", {}).items()
+    }
+    rest["decision"] = f"{decision.get('outcome')} {decision.get('row')} {decision.get('policy', '')}"
+    rest |= {f"section:{section_id}": "stays" for section_id in stays}
+    return digest(salt + canonical_bytes(rest))
+
+
+async def check_told_again(connection: Connection, found: Sequence[tuple[Any, Mapping[str, Any]]], note: Note) -> None:
+    """Build anew what the sender was told of each later decision and compare its digest: the notice itself is not kept once it has been sent."""
+    if not found:
+        return
+    rows = await connection.fetch(
+        "SELECT w.position AS told_at, l.* FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS w (position, message_id, delivery_id)"
+        " CROSS JOIN LATERAL (SELECT r.decision, r.cause, r.outcome, m.referral_id, m.revision, m.manifest_digest FROM redecisions r"
+        " JOIN messages m USING (message_id) JOIN log_entries d ON d.event_id = r.event_id WHERE r.message_id = w.message_id"
+        " AND r.delivery_id = w.delivery_id AND d.position < w.position ORDER BY d.position DESC LIMIT 1) l",
+        [entry["position"] for entry, _ in found],
+        [UUID(event["message_id"]) for _, event in found],
+        [event["delivery_id"] for _, event in found],
+    )
+    stored = {row["told_at"]: row for row in rows}
+    for entry, event in found:
+        row = stored.get(entry["position"])
+        if (
+            row is None
+            or differ(row, event, ("cause", "outcome"))
+            or _digest_notice(row, event) != event["notice_sha256"]
+        ):
+            note("decision-differs-from-what-was-told", f"redecisions {event['delivery_id']}")
+
+
+def _digest_notice(row: Any, event: Mapping[str, Any]) -> str:
+    members = {
+        "notice": 1,
+        "at": event["at"],
+        "message_id": event["message_id"],
+        "referral_id": row["referral_id"],
+        "revision": row["revision"],
+        "outcome": "decided",
+        "retryable": False,
+        "error": None,
+        "manifest_digest": row["manifest_digest"],
+        "decisions": [describe(read_json(row["decision"]))],
+        "cause": row["cause"],
+    }
+    return digest(canonical_bytes(members))
+
+
+_STATES: Final = """
+SELECT d.message_id, d.delivery_id, d.state, d.last_receipt, d.decision <> '{}' AS decided, d.outcome, coalesce(l.outcome, d.outcome) AS last_outcome,
+  (cardinality(d.released) > 0 OR EXISTS (SELECT 1 FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id
+    AND cardinality(r.released) > 0)) AS gone,
+  coalesce(l.number, 0) AS numbers, (SELECT count(*) FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id) AS later,
+  ARRAY(SELECT r.state FROM receipts r JOIN log_entries e USING (event_id) WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id
+    ORDER BY e.position) AS receipt_states,
+  ARRAY(SELECT r.receipt_digest FROM receipts r JOIN log_entries e USING (event_id) WHERE r.message_id = d.message_id
+    AND r.delivery_id = d.delivery_id ORDER BY e.position) AS receipt_digests,
+  EXISTS (SELECT 1 FROM holds h WHERE h.message_id = d.message_id AND h.delivery_id = d.delivery_id) AS waits,
+  d.outcome = 'held' OR d.state = 'undeliverable' OR d.decision ->> 'queue' = 'true' AS must_wait,
+  EXISTS (SELECT 1 FROM retrospective_reviews v WHERE v.message_id = d.message_id AND v.delivery_id = d.delivery_id) AS reviewed,
+  d.decision ->> 'retrospective_review' = 'true' OR EXISTS (SELECT 1 FROM redecisions r WHERE r.message_id = d.message_id
+    AND r.delivery_id = d.delivery_id AND r.decision ->> 'retrospective_review' = 'true') AS must_be_reviewed,
+  EXISTS (SELECT 1 FROM log_payloads p JOIN log_entries e USING (event_id) WHERE p.message_id = d.message_id AND e.kind = 'undeliverable') AS undelivered
+FROM deliveries d LEFT JOIN LATERAL (SELECT r.outcome, r.number FROM redecisions r WHERE r.message_id = d.message_id
+  AND r.delivery_id = d.delivery_id ORDER BY number DESC LIMIT 1) l ON true
+WHERE (d.message_id, d.delivery_id) > ($1, $2) ORDER BY d.message_id, d.delivery_id LIMIT 2000
+"""
+
+
+async def check_states(connection: Connection, note: Note) -> None:
+    """Compare each delivery's state with its decisions and receipts: it is moved by them alone."""
+    after: tuple[Any, str] = (UUID(int=0), "")
+    while rows := await connection.fetch(_STATES, *after):
+        for row in rows:
+            if row["numbers"] != row["later"]:
+                note("decision-number-wrong", f"redecisions {row['delivery_id']}")
+            if row["must_wait"] and not row["waits"]:
+                note("hold-missing", f"deliveries {row['delivery_id']}")
+            if row["decided"] and bool(row["must_be_reviewed"]) != row["reviewed"]:
+                note("review-missing", f"deliveries {row['delivery_id']}")
+            state, last = _fold(row["receipt_states"], row["receipt_digests"])
+            if row["last_receipt"] != last:
+                note("delivery-without-its-receipt", f"deliveries {row['delivery_id']}")
+            if not _is_state(row, state):
+                note("delivery-state-wrong", f"deliveries {row['delivery_id']}")
+        after = rows[-1]["message_id"], rows[-1]["delivery_id"]
+
+
+def _fold(states: Sequence[str], digests: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return state and receipt after these receipts: what was added later never takes a delivery back to an earlier state."""
+    state = last = None
+    for new, receipt in zip(states, digests, strict=True):
+        if not (state in {"opened", "actioned", "refused"} and new == "accepted"):
+            state, last = new, receipt
+    return state, last
+
+
+def _is_state(row: Any, receipted: str | None) -> bool:
+    if row["state"] == "undeliverable":
+        return bool(row["undelivered"])
+    if receipted is not None:
+        return bool(row["state"] == receipted)
+    if row["state"] == "open":
+        return bool(row["gone"])
+    waiting = {"held": "held", "withheld": "withheld", "rejected": "rejected"}
+    return bool(waiting.get(row["last_outcome"]) == row["state"])
