@@ -6,7 +6,7 @@ commit to is stored as well is the caller's choice (proofs need none of it, ``fs
 
 import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -58,7 +58,7 @@ async def fill_log(connection: Connection, plan: LogPlan, on_progress: OnProgres
             connection,
             "log_checkpoints",
             ("size", "epoch", "root", "edge", "note", "at"),
-            [_make_checkpoint(tree, size, plan) for size in _list_sizes(start, count, plan)],
+            [_make_checkpoint(tree, size, plan, _instant(size - 1, plan)) for size in _list_sizes(start, count, plan)],
         )
         if on_progress:
             on_progress(start + count, plan.entries)
@@ -66,6 +66,28 @@ async def fill_log(connection: Connection, plan: LogPlan, on_progress: OnProgres
     for table, name, definition in _CONSTRAINTS:
         await connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}", timeout=600)
     await connection.execute("ANALYZE")
+
+
+async def index_log(connection: Connection, plan: LogPlan, entries: int) -> None:
+    """Make tiles and signed checkpoints over the entries that are there, from 0 without a gap; both tables are empty."""
+    tree = _Tree()
+    for start in range(0, entries, _CHUNK):
+        count = min(_CHUNK, entries - start)
+        rows = await connection.fetch(
+            "SELECT leaf_hash, at FROM log_entries WHERE position >= $1 AND position < $2 ORDER BY position",
+            start,
+            start + count,
+        )
+        tree.add([row["leaf_hash"] for row in rows])
+        await _copy(connection, "log_tiles", ("level", "number", "hashes", "root"), list(tree.list_full_tiles()))
+        sizes = _list_sizes(start, count, replace(plan, entries=entries))
+        await _copy(
+            connection,
+            "log_checkpoints",
+            ("size", "epoch", "root", "edge", "note", "at"),
+            [_make_checkpoint(tree, size, plan, rows[size - 1 - start]["at"]) for size in sizes],
+        )
+    await _copy(connection, "log_tiles", ("level", "number", "hashes", "root"), list(tree.list_upper_tiles()))
 
 
 def _make_rows(start: int, count: int, plan: LogPlan) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -98,10 +120,10 @@ def _list_sizes(start: int, count: int, plan: LogPlan) -> list[int]:
     return [*sizes, plan.entries] if last else sizes
 
 
-def _make_checkpoint(tree: "_Tree", size: int, plan: LogPlan) -> tuple[Any, ...]:
+def _make_checkpoint(tree: "_Tree", size: int, plan: LogPlan, at: datetime) -> tuple[Any, ...]:
     edge = RightEdge.from_nodes(size, tree.read_node)
     note = sign_checkpoint(Checkpoint(plan.origin, size, edge.root()), plan.log_jwk)
-    return size, 1, edge.root(), b"".join(edge.hashes), note, _instant(size - 1, plan)
+    return size, 1, edge.root(), b"".join(edge.hashes), note, at
 
 
 class _Tree:
