@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 
-from bench import audit, fsck_rate, log_proofs
+from bench import audit, console, fsck_rate, log_proofs, reports
 from bench.processor_time import ServersTime
 from bench.servers import write_result
 from broker.amqp.frames import Outgoing
@@ -45,7 +45,7 @@ CORES = len(os.sched_getaffinity(0))
 PARTS = ("program", "rabbitmq", "postgres")
 """Where processor time goes: the relay or hub worker itself, and the servers."""
 _CHUNK = 200
-MEASUREMENTS = ("relay", "fsck", "log_proofs", "audit")
+MEASUREMENTS = ("relay", "fsck", "log_proofs", "audit", "reports", "console")
 
 
 async def run(rounds: int, count: int, profile: str | None) -> dict[str, Any]:
@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--profile", help="write a cProfile of the worker there")
+    parser.add_argument("--fresh", action="store_true", help="fill the county of audit, reports and console anew")
     options = parser.parse_args()
     if options.only in {None, "relay"}:
         result = asyncio.run(run(options.rounds, options.count, options.profile))
@@ -234,7 +235,11 @@ def main() -> None:
     if options.only in {None, "log_proofs"}:
         log_proofs.main()
     if options.only in {None, "audit"}:
-        audit.main()
+        audit.main(fresh=options.fresh)
+    if options.only in {None, "reports"}:
+        reports.main()
+    if options.only in {None, "console"}:
+        console.main(fresh=options.fresh and options.only == "console")
     print(f"written to {ROOT / 'result.json'}")
 
 

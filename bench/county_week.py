@@ -143,7 +143,7 @@ class WeekMaker:
         schools = [draw.choice(SCHOOLS)] if kind == "ENCOMPASS" or draw.random() < 0.15 else []
         return [r for r in (*RECEIVERS, *schools) if r != sender][-draw.randint(1, 3) :]
 
-    def _deliver(
+    def _deliver(  # noqa: PLR0917 - what a delivery is made of
         self, message_id: UUID, referral_id: str, sender: str, place: int, recipient: str, at: datetime
     ) -> None:
         draw = self._draw
@@ -185,7 +185,11 @@ class WeekMaker:
             elif outcome == "held":
                 found[name] = {"result": "held", "row": row, "reason": "A source in confidence needs an approver."}
             else:
-                found[name] = {"result": "withheld", "row": "D0", "reason": "The matrix does not name it for this role."}
+                found[name] = {
+                    "result": "withheld",
+                    "row": "D0",
+                    "reason": "The matrix does not name it for this role.",
+                }
         return found
 
     def _acknowledge(
@@ -245,16 +249,12 @@ class WeekMaker:
             steps = [("breached", due)]
             if chance < 0.998:
                 steps.append(("met_late", due + timedelta(seconds=draw.randrange(3600, 200_000))))
-        stored: list[dict[str, Any]] = [
-            {"state": "running", "changed_at": start, "breached_at": None, "met_at": None}
-        ]
+        stored: list[dict[str, Any]] = [{"state": "running", "changed_at": start, "breached_at": None, "met_at": None}]
         for state, at in steps:
             change = {
                 "clock": clock["clock"], "recipient": recipient, "state": state, "at": at.isoformat(), "due_at": due.isoformat(),
             }  # fmt: skip
-            self._log(
-                "clock", at, message_id, (due,), referral_id=referral_id, changes=[change], notice_sha256=_DIGEST
-            )
+            self._log("clock", at, message_id, (due,), referral_id=referral_id, changes=[change], notice_sha256=_DIGEST)
             stored.append(
                 {
                     "state": "breached" if state != "met" else "met",
@@ -301,7 +301,9 @@ class WeekMaker:
             outcome = "signed_in" if draw.random() < 0.95 else "wrong_code"
             self._log("console_login", at, None, by=person, outcome=outcome)
         else:
-            kind, code = draw.choice((("rejected", "malformed"), ("quarantined", "unreadable"), ("security", "signature-invalid")))
+            kind, code = draw.choice(
+                (("rejected", "malformed"), ("quarantined", "unreadable"), ("security", "signature-invalid"))
+            )
             self._log(
                 kind, at, None, claimed_id=f"claimed-{self._events}", sender=draw.choice(SENDERS), body_sha256=_DIGEST, code=code, notice_sha256=_DIGEST
             )  # fmt: skip

@@ -40,7 +40,14 @@ DATABASE: Final = "county"
 WITNESSES: Final = ("csc.marchshire", "police.marchshire")
 A_CHECKPOINT: Final = 64
 _COSIGNED: Final = 300
-_FOR_FILLING: Final = {"wal_level": "minimal", "max_wal_senders": "0", "fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB"}
+_FOR_FILLING: Final = {
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "8GB",
+    "autovacuum": "off",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +190,20 @@ def _restart(stack: LocalStack) -> None:
 
 async def _found_authority(dsn: str, folder: Path, log_jwk: dict[str, Any]) -> list[AgencyKit]:
     """Found the county's authority and publish a directory with all its agencies, the log's key and two witnesses."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partnership = folder / "partnership.yaml"
-    partnership.write_text(yaml.safe_dump(_write_partnership(), allow_unicode=True))
-    authority = FoundedAuthority.found(folder, partnership=partnership)
+    authority = await asyncio.to_thread(_found, folder)
     keys = HubKeys(log_origin=LOG_ORIGIN, log_verifier=write_verifier(LOG_ORIGIN, public_part(log_jwk)))
     kits = [AgencyKit.make(agency) for agency in WITNESSES]
     authority.enrol(*kits)
     authority.change(hub=keys, witnesses=WitnessPolicy(agencies=WITNESSES, quorum=len(WITNESSES)))
     await _publish(dsn, authority)
     return kits
+
+
+def _found(folder: Path) -> FoundedAuthority:
+    folder.mkdir(parents=True, exist_ok=True)
+    partnership = folder / "partnership.yaml"
+    partnership.write_text(yaml.safe_dump(_write_partnership(), allow_unicode=True))
+    return FoundedAuthority.found(folder, partnership=partnership)
 
 
 def _write_partnership() -> dict[str, Any]:
@@ -202,9 +213,7 @@ def _write_partnership() -> dict[str, Any]:
     for agency in sorted({*SENDERS, *RECEIVERS, *SCHOOLS} - set(known)):
         kind = agency.partition(".")[0]
         like = next(known[a] for a in known if a.startswith(f"{kind}."))
-        document["agencies"].append(
-            {**like, "id": agency, "name": f"{like['name']} ({agency})", "identifiers": {}}
-        )
+        document["agencies"].append({**like, "id": agency, "name": f"{like['name']} ({agency})", "identifiers": {}})
     return document
 
 
@@ -233,7 +242,9 @@ async def _cosign(dsn: str, kits: Sequence[AgencyKit]) -> None:
     """Cosign every checkpoint; the newest of them with the witnesses' keys."""
     connection = await asyncpg.connect(dsn, command_timeout=600)
     try:
-        newest = await connection.fetch("SELECT size, note, at FROM log_checkpoints ORDER BY size DESC LIMIT $1", _COSIGNED)
+        newest = await connection.fetch(
+            "SELECT size, note, at FROM log_checkpoints ORDER BY size DESC LIMIT $1", _COSIGNED
+        )
         await connection.execute(
             "INSERT INTO log_cosignatures (size, witness, line, at, received_at) SELECT c.size, w, 'long ago', c.at, c.at"
             " FROM log_checkpoints c CROSS JOIN unnest($1::text[]) w WHERE c.size < $2",
@@ -262,5 +273,3 @@ def remove_filled(events: int) -> None:
     stack = LocalStack(ROOT / f"filled-{events}")
     stack.destroy()
     shutil.rmtree(stack.root, ignore_errors=True)
-
-

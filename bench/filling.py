@@ -19,7 +19,16 @@ from bench.synthetic_log import LogPlan, index_log
 from bench.template_store import FACTS, ROWS, SCHEMA, TemplateSize, store_template
 
 EVENTS_A_REFERRAL: Final = 9.7
-FILLED: Final = (*ROWS, *FACTS, "report_cells", "log_entries", "log_payloads", "audit_events", "audit_deliveries")
+FILLED: Final = (
+    *ROWS,
+    *FACTS,
+    "report_cells",
+    "report_durations",
+    "log_entries",
+    "log_payloads",
+    "audit_events",
+    "audit_deliveries",
+)
 _PATIENCE: Final = 3600.0
 OnStep = Callable[[str], None]
 
@@ -106,11 +115,7 @@ class _Copier:
                 await owner.execute(_EVENTS.format(place=place, schema=SCHEMA, mark=MARK), week, first)
                 if week % 20 == 0:
                     self._tell(f"events of week {week}")
-        await owner.execute(
-            f"UPDATE audit_streams s SET events = c.events FROM (SELECT a.stream, sum($1::int - e.later) AS events FROM {SCHEMA}.events e"
-            f" JOIN {SCHEMA}.audit_events a ON a.position = e.base GROUP BY 1) c WHERE c.stream = s.stream",
-            self._plan.weeks,
-        )
+        await owner.execute(_STREAMS.format(schema=SCHEMA), self._plan.weeks)
 
     def _first_position(self, week: int) -> int:
         return 0 if week == 0 else self._size.within + (week - 1) * self._size.all
@@ -121,10 +126,13 @@ class _Copier:
             for table in (*ROWS, *FACTS):
                 await self._copy_table(connection, table)
                 self._tell(f"{table} is filled")
-            async with connection.transaction():
-                await connection.execute("TRUNCATE report_cells")
-                await connection.execute(_CELLS.format(schema=SCHEMA), self._plan.weeks)
-            self._tell("report_cells is filled")
+            for table, others in _COUNTS.items():
+                async with connection.transaction():
+                    await connection.execute(f"TRUNCATE {table}")
+                    await connection.execute(
+                        _COUNTED.format(schema=SCHEMA, table=table, others=others), self._plan.weeks
+                    )
+                self._tell(f"{table} is filled")
 
     async def _copy_table(self, connection: Any, table: str) -> None:
         columns = await connection.fetch(
@@ -135,7 +143,10 @@ class _Copier:
         names = ", ".join(f'"{column["name"]}"' for column in columns)
         async with connection.transaction():
             await connection.execute(f"TRUNCATE {table} CASCADE")
-            for variant, first, last in (("full", 0, self._plan.weeks - 1), ("cut", self._plan.weeks - 1, self._plan.weeks)):
+            for variant, first, last in (
+                ("full", 0, self._plan.weeks - 1),
+                ("cut", self._plan.weeks - 1, self._plan.weeks),
+            ):
                 source = f"{SCHEMA}.{table}_{variant}"
                 shown = [await _write_copy(connection, source, column["name"], column["type"]) for column in columns]
                 notice = f" JOIN {SCHEMA}.notices n USING (message_id)" if table == "messages" else ""
@@ -199,17 +210,24 @@ SELECT m.position, m.at, a.stream, replace(a.message_id::text, '{mark}', m.mark)
 FROM made m JOIN {schema}.audit_events a ON a.position = m.base ORDER BY m.position
 """
 ).replace("BODY", _state_instants("body", "p", "week"))
-_CELLS: Final = """
+_STREAMS: Final = """
+UPDATE audit_streams s SET events = c.events FROM (SELECT a.stream, sum($1::int - e.later) AS events FROM {schema}.events e
+  JOIN {schema}.audit_events a ON a.position = e.base GROUP BY 1) c WHERE c.stream = s.stream
+"""
+_COUNTS: Final = {
+    "report_cells": "measure, kind, area, agency, code, within, bucket",
+    "report_durations": "code, area, kind, bucket",
+}
+_COUNTED: Final = """
 WITH days AS MATERIALIZED (
-  SELECT measure, starts_on + 7 * k AS starts_on, kind, area, agency, code, within, bucket, sum(n) AS n FROM (
-    SELECT c.*, k FROM {schema}.report_cells_full c CROSS JOIN generate_series(0, $1::int - 2) k WHERE span = 'day'
-    UNION ALL SELECT c.*, $1::int - 1 FROM {schema}.report_cells_cut c WHERE span = 'day') copies
-  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+  SELECT starts_on + 7 * k AS starts_on, {others}, sum(n) AS n FROM (
+    SELECT c.*, k FROM {schema}.{table}_full c CROSS JOIN generate_series(0, $1::int - 2) k WHERE span = 'day'
+    UNION ALL SELECT c.*, $1::int - 1 FROM {schema}.{table}_cut c WHERE span = 'day') copies
+  GROUP BY starts_on + 7 * k, {others}
 )
-INSERT INTO report_cells (measure, span, starts_on, kind, area, agency, code, within, bucket, n)
-SELECT measure, 'day', starts_on, kind, area, agency, code, within, bucket, n FROM days
-UNION ALL SELECT measure, 'month', date_trunc('month', starts_on)::date, kind, area, agency, code, within, bucket, sum(n) FROM days
-  GROUP BY 1, 3, 4, 5, 6, 7, 8, 9
+INSERT INTO {table} (span, starts_on, {others}, n)
+SELECT 'day', starts_on, {others}, n FROM days
+UNION ALL SELECT 'month', date_trunc('month', starts_on)::date, {others}, sum(n) FROM days GROUP BY date_trunc('month', starts_on)::date, {others}
 """
 
 
@@ -270,10 +288,11 @@ async def _make_tree(owner: asyncpg.Connection, log: LogPlan, events: int, on_st
 async def _finish(owner: asyncpg.Connection, plan: CountyPlan, events: int) -> None:
     """Say how far the projectors are, and drop the template."""
     await owner.execute(
-        "UPDATE projection_cursors SET position = $1::bigint, at = (SELECT at FROM log_entries WHERE position = $1::bigint - 1)", events
+        "UPDATE projection_cursors SET position = $1::bigint, at = (SELECT at FROM log_entries WHERE position = $1::bigint - 1)",
+        events,
     )
     await owner.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
-    few = max(200, plan.referrals_a_week * plan.weeks // 100)
+    few = max(6000, plan.referrals_a_week * plan.weeks // 100)
     for query in (_OBJECTS, _CONSENTS, _QUARANTINE):
         await owner.execute(query, plan.ends_at, few)
     await owner.execute("SET session_replication_role = origin")

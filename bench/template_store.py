@@ -24,6 +24,8 @@ SCHEMA: Final = "template"
 ROWS: Final = ("messages", "message_subjects", "deliveries", "receipts", "holds", "clocks")
 FACTS: Final = ("report_referrals", "report_deliveries", "report_clocks")
 """Tables of which every week has rows: what the hub stored, and what the projectors made of it."""
+COUNTS: Final = ("report_cells", "report_durations")
+"""Tables whose rows are of a day, and so of all referrals that count on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,12 @@ async def store_template(owner: asyncpg.Connection, pool: asyncpg.Pool, week: Co
     later = week.events[len(within) :]
     projector = Projector(pool, list_projections())
     for variant, rows, part, first in (("cut", week.cut, within, 0), ("full", week.rows, later, len(within))):
-        await owner.execute(f"TRUNCATE {', '.join(ROWS)} CASCADE")  # noqa: S608 (our own names)
+        await owner.execute(f"TRUNCATE {', '.join(ROWS)} CASCADE")
         for table in ROWS:
             await _copy_rows(owner, table, rows.get(table, ()))
         await _log(owner, part, first)
         await projector.catch_up()
-        for table in (*ROWS, *FACTS, "report_cells"):
+        for table in (*ROWS, *FACTS, *COUNTS):
             await owner.execute(f"CREATE TABLE {SCHEMA}.{table}_{variant} AS TABLE {table}")
     await _put_events_aside(owner, week)
     await _put_notices_aside(owner, week)
@@ -96,7 +98,9 @@ async def _log(owner: asyncpg.Connection, events: Sequence[WeekEvent], first: in
 
 async def _put_events_aside(owner: asyncpg.Connection, week: CountyWeek) -> None:
     """Keep each event with its text in which instants are marks, its place among a whole week's events, and whether it comes a week later."""
-    order = sorted(week.events, key=lambda event: ((event.at - week.starts_at) % (week.ends_at - week.starts_at), event.event_id))
+    order = sorted(
+        week.events, key=lambda event: ((event.at - week.starts_at) % (week.ends_at - week.starts_at), event.event_id)
+    )
     place = {event.event_id: number for number, event in enumerate(order)}
     await owner.execute(
         f"CREATE TABLE {SCHEMA}.events (base bigint, place bigint, later integer, event_id uuid, kind text, at timestamptz, body text,"

@@ -1,4 +1,7 @@
-"""Kept counts (table ``report_cells``): added to by the projection, by local day and again by local month; summed for a report."""
+"""Kept counts (table ``report_cells``): added to by the projection, by local day and again by local month; summed for a report.
+
+Counts of durations, of which there is one for each bucket, are in ``broker.reports.duration_store``.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from broker.reports import duration_store
 from broker.reports.counting import Cell, Counts
 from broker.reports.periods import DAY, MONTH, Period, ReportFilters, Stretch
 from broker.store.pool import Connection
@@ -48,7 +52,11 @@ class Sum:
 async def add_counts(connection: Connection, counts: Counts) -> None:
     """Add to the kept counts, in one order everywhere, so that two writers never wait for each other in a circle."""
     spans: dict[tuple[str, Cell], int] = {}
+    durations = {cell: n for cell, n in counts.items() if cell.measure == duration_store.MEASURE}
+    await duration_store.add_durations(connection, durations)
     for cell, n in counts.items():
+        if cell.measure == duration_store.MEASURE:
+            continue
         for span, key in ((DAY, cell), (MONTH, cell._replace(day=cell.day.replace(day=1)))):
             spans[span, key] = spans.get((span, key), 0) + n
     ordered = sorted(((span, cell, n) for (span, cell), n in spans.items() if n), key=lambda row: row[:2])
@@ -79,6 +87,15 @@ async def read_sums(connection: Connection, readings: Sequence[Reading], filters
 
 def write_query(reading: Reading, filters: ReportFilters) -> tuple[str, list[Any]]:
     """Return the statement that sums one reading, and its values."""
+    if reading.measure in duration_store.MEASURES:
+        # Steps belong to no agency: where one is asked for, there are none.
+        codes = () if "agency" in reading.own and filters.agency is not None else reading.codes
+        return duration_store.write_query(
+            duration_store.DurationReading(codes, reading.kinds, by_kind="kind" in reading.by),
+            _choose_stretches(reading, filters.period),
+            area=filters.area if "area" in reading.own else None,
+            kind=filters.kind if "kind" in reading.own else None,
+        )
     shown = [name for name in reading.by if name != "time"]
     selected = [f'"{name}"' for name in shown]
     if "time" in reading.by:

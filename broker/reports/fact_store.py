@@ -119,6 +119,7 @@ async def read_first_decisions(connection: Connection, message_ids: Sequence[UUI
 async def forget_counts(connection: Connection) -> None:
     """Forget all counts, so that events can be counted again from the first. Header facts of erased messages are kept."""
     await connection.execute("DELETE FROM report_cells")
+    await connection.execute("DELETE FROM report_durations")
     for table in _TABLES.values():
         await connection.execute(f"UPDATE {table} SET counted = false")  # noqa: S608 - our own names
 

@@ -33,7 +33,7 @@ TOKENS_KEPT: Final = timedelta(days=400)
 
 
 class ReportProjection:
-    """Fills ``report_referrals``, ``report_deliveries``, ``report_clocks``, ``report_subjects`` and ``report_cells``."""
+    """Fills ``report_referrals``, ``report_deliveries``, ``report_clocks``, ``report_subjects``, ``report_cells`` and ``report_durations``."""
 
     name: Final = "reports"
 

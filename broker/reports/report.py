@@ -1,6 +1,6 @@
 """A report: a question of inspectors as data, what it reads, and a pure function from what was read to tables and plots."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,6 +50,10 @@ class ReportData:
     found: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     """Agencies' and areas' names by id, from the directory."""
+    _sorted: dict[tuple[str, ...], dict[tuple[str, ...], list[Sum]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Sums by measure and the dimensions that were asked for so far: tables ask again and again, for one value after another."""
 
     def name(self, code: str) -> str:
         """Return an agency's or area's name, or its id."""
@@ -71,8 +75,15 @@ class ReportData:
         """Return a quantile of the durations that a measure counts."""
         return find_quantile(self.group(measure, "bucket", **where), share)
 
-    def _select(self, measure: str, where: Mapping[str, str]) -> list[Sum]:
-        return [s for s in self.sums if s.measure == measure and all(getattr(s, n) == v for n, v in where.items())]
+    def _select(self, measure: str, where: Mapping[str, str]) -> Sequence[Sum]:
+        names = tuple(where)
+        found = self._sorted.get((measure, *names))
+        if found is None:
+            found = self._sorted[measure, *names] = {}
+            for s in self.sums:
+                if s.measure == measure:
+                    found.setdefault(tuple(getattr(s, name) for name in names), []).append(s)
+        return found.get(tuple(where.values()), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,21 @@
-"""At a hundred thousand events no read of the audit goes through a whole table: every statement that a read runs is explained."""
+"""At a hundred thousand events no read of the audit and no report goes through a whole table: every statement that a read runs is explained."""
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from bench.audit import SampleRegistry
-from bench.synthetic_audit import fill_audit, plan_audit
-from broker.audit.gate import AuditGate
-from broker.audit.reader import AuditReader
-from broker.log import LogWriter
-from broker.registry import Registry
-from broker.store import upgrade_database
-from schemas.keys import KeyUse, generate_ed25519_jwk
+from bench.audit import open_reader
+from bench.filled import FilledCounty, describe_county, prepare_county
+from bench.filling import CountyPlan
+from broker.reports.catalogue import REPORTS
+from broker.reports.making import ReportMaker
+from broker.reports.periods import ReportFilters
 from tests.support.audit_questions import list_questions
-from tests.support.hub_api import LOG_ORIGIN
 
 EVENTS = 100_000
 MAY_BE_SCANNED = frozenset({"audit_streams", "agency_queues", "projection_cursors"})
@@ -25,27 +23,21 @@ MAY_BE_SCANNED = frozenset({"audit_streams", "agency_queues", "projection_cursor
 
 
 @pytest.fixture
-async def filled(database: str) -> str:
-    await upgrade_database(database)
-    owner = await asyncpg.connect(database)
-    await fill_audit(owner, plan_audit(EVENTS), lambda _step: None)
-    await owner.close()
-    return database
+async def county(database: str, tmp_path: Path) -> FilledCounty:
+    plan = CountyPlan.of(EVENTS, datetime.now(UTC), weeks=26)
+    known = await prepare_county(database, tmp_path, plan, lambda _step: None)
+    return describe_county(tmp_path, database, known, postgres_pid=0)
 
 
-@pytest.mark.timeout(300)
-async def test_no_read_goes_through_a_whole_table(filled: str) -> None:
+@pytest.mark.timeout(400)
+async def test_no_read_goes_through_a_whole_table(county: FilledCounty) -> None:
     asked: list[tuple[str, tuple[Any, ...]]] = []
 
     async def listen(connection: Any) -> None:
         connection.add_query_logger(lambda record: asked.append((record.query, tuple(record.args or ()))))
 
-    def now() -> datetime:
-        return datetime.now(UTC)
-
-    plan = plan_audit(EVENTS)
-    owner = await asyncpg.connect(filled)
-    pool = await asyncpg.create_pool(filled, min_size=1, max_size=2, setup=listen, server_settings={"jit": "off"})
+    owner = await asyncpg.connect(county.dsn)
+    pool = await asyncpg.create_pool(county.dsn, min_size=1, max_size=2, setup=listen, server_settings={"jit": "off"})
     large = {
         row["relname"]
         for row in await owner.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples > 2000")
@@ -59,31 +51,55 @@ async def test_no_read_goes_through_a_whole_table(filled: str) -> None:
         "audit_events",
         "consents",
         "quarantine",
+        "report_cells",
+        "report_durations",
+        "report_referrals",
+        "report_deliveries",
+        "report_clocks",
     } <= large
-    registry = cast("Registry", SampleRegistry(["csc.marchshire", "police.marchshire"]))
-    audit = AuditReader(
-        pool, AuditGate(pool, LogWriter(LOG_ORIGIN, generate_ed25519_jwk(KeyUse.LOG)), now), registry, now, now
-    )
+    audit = open_reader(pool, county)
     faults: set[tuple[str, str, str]] = set()
     explained = 0
-    for name, ask in list_questions(plan.referrals, plan.ends_at - plan.span, plan.ends_at).items():
+    for name, ask in list_questions(county).items():
         asked.clear()
         await ask(audit, 3)
-        for query, args in list(asked):
-            if not query.lstrip().upper().startswith(("SELECT", "WITH")) or "pg_advisory" in query:
-                continue
-            (explanation,) = await owner.fetchrow(f"EXPLAIN (FORMAT JSON) {query}", *args)
-            explained += 1
-            scanned = {
-                node["Relation Name"]
-                for node in _walk(json.loads(explanation)[0]["Plan"])
-                if node["Node Type"] == "Seq Scan"
-            }
-            faults |= {(name, table, query[:100]) for table in (scanned & large) - MAY_BE_SCANNED}
+        explained += len(asked)
+        faults |= {(name, *fault) for fault in await find_scans(owner, asked, large)}
+    for given in list_periods(county):
+        for report in REPORTS:
+            asked.clear()
+            async with pool.acquire() as connection:
+                filters = ReportFilters.read(given, today=county.ends_at.date())
+                result = await ReportMaker(lambda: county.ends_at).make(connection, report, filters)
+            assert result.tables, report.id
+            explained += len(asked)
+            faults |= {(report.id, *fault) for fault in await find_scans(owner, asked, large)}
     await pool.close()
     await owner.close()
-    assert explained > 100
+    assert explained > 300
     assert faults == set()
+
+
+def list_periods(county: FilledCounty) -> list[dict[str, str]]:
+    last = county.ends_at.date()
+    first = last - timedelta(days=70)
+    asked = {"from": first.isoformat(), "to": last.isoformat()}
+    return [asked, {**asked, "area": "E10999001"}, {**asked, "kind": "PPN"}]
+
+
+async def find_scans(
+    owner: asyncpg.Connection, asked: list[tuple[str, tuple[Any, ...]]], large: set[str]
+) -> set[tuple[str, str]]:
+    """Return which large tables would be read from end to end, and by which statement."""
+    found = set()
+    for query, args in asked:
+        if not query.lstrip().upper().startswith(("SELECT", "WITH")) or "pg_advisory" in query:
+            continue
+        (explanation,) = await owner.fetchrow(f"EXPLAIN (FORMAT JSON) {query}", *args)
+        nodes = _walk(json.loads(explanation)[0]["Plan"])
+        scanned = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+        found |= {(table, query[:100]) for table in (scanned & large) - MAY_BE_SCANNED}
+    return found
 
 
 def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -24,12 +24,14 @@ COMPARED = {
     "report_deliveries": "* FROM report_deliveries",
     "report_clocks": "* FROM report_clocks",
     "report_cells": "* FROM report_cells WHERE n <> 0",
+    "report_durations": "* FROM report_durations WHERE n <> 0",
 }
 
 
 async def read_all(owner: asyncpg.Connection) -> dict[str, set[tuple[Any, ...]]]:
     return {
-        name: {tuple(map(repr, row)) for row in await owner.fetch(f"SELECT {query}")} for name, query in COMPARED.items()
+        name: {tuple(map(repr, row)) for row in await owner.fetch(f"SELECT {query}")}
+        for name, query in COMPARED.items()
     }
 
 

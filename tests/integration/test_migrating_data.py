@@ -1,7 +1,8 @@
 """Migrations keep what is in the tables: each that rewrites rows is run on rows."""
 
 import io
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,8 @@ from alembic import command
 from alembic.config import Config
 
 import broker.store
+from broker.reports.cell_store import add_counts
+from broker.reports.counting import Cell
 from broker.store.migrate import upgrade_database
 
 USE = "INSERT INTO used_tokens (scheme, ref, conversation, message_id, used_at) VALUES ('MAPPA', $1, 'matter', $2, $3)"
@@ -71,5 +74,42 @@ async def test_used_tokens_keep_their_use_and_learn_whose_they_are(database: str
         await connection.execute(USE_AGAIN, "health.two", "ref of police.one", uuid4(), now)
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute(USE_AGAIN, "police.one", "ref of police.one", uuid4(), now)
+    finally:
+        await connection.close(timeout=10)
+
+
+async def test_durations_are_counted_over_all_areas_and_kinds_too(database: str) -> None:
+    """From 0019 on counts: the table is what the projection would have made of them, and the old place takes no more."""
+    at = datetime(2026, 3, 5, 12, tzinfo=UTC)
+    counts = Counter(
+        {
+            Cell("stage", at.date() + timedelta(days=day), kind, area, code=code, bucket=bucket): day + bucket + 1
+            for day in range(40)
+            for kind in ("PPN", "MISSING")
+            for area in ("E10000001", "")
+            for code in ("hub_to_outcome", "late:mash_triage")
+            for bucket in (3, 70)
+        }
+    )
+    connection = await asyncpg.connect(database, timeout=10)
+    read = "SELECT code, area, kind, span, starts_on, bucket, n FROM report_durations"
+    old = "INSERT INTO report_cells VALUES ('stage', $1, $2, $3, $4, '', $5, '', $6, $7)"
+    try:
+        await connection.execute(write_script("0019_configuration"))
+        months = Counter[Cell]()
+        for cell, n in counts.items():
+            months[cell._replace(day=cell.day.replace(day=1))] += n
+        for span, cells in (("day", counts), ("month", months)):
+            await connection.executemany(
+                old, [(span, c.day, c.kind, c.area, c.code, c.bucket, n) for c, n in cells.items()]
+            )
+        await upgrade_database(database)
+        moved = {tuple(row) for row in await connection.fetch(read)}
+        await connection.execute("DELETE FROM report_durations")
+        await add_counts(connection, counts)
+        assert moved == {tuple(row) for row in await connection.fetch(read)}
+        assert await connection.fetchval("SELECT count(*) FROM report_cells") == 0
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(old, "day", at.date(), "PPN", "", "hub_to_outcome", 3, 1)
     finally:
         await connection.close(timeout=10)

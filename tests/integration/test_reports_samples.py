@@ -122,8 +122,9 @@ async def pool(world: HubWorld) -> AsyncIterator[asyncpg.Pool]:
 
 
 async def read_cells(owner: asyncpg.Connection) -> dict[tuple[Any, ...], int]:
-    rows = await owner.fetch("SELECT * FROM report_cells WHERE n <> 0")
-    return {tuple(row.values())[:-1]: row["n"] for row in rows}
+    cells = await owner.fetch("SELECT * FROM report_cells WHERE n <> 0")
+    durations = await owner.fetch("SELECT * FROM report_durations WHERE n <> 0")
+    return {tuple(row.values())[:-1]: row["n"] for row in (*cells, *durations)}
 
 
 async def make_all(pool: asyncpg.Pool, threshold: int, **more: str) -> dict[str, ReportResult]:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from broker.audit.filters import Cursor, SearchFilter
 from broker.audit.reader import AuditReader
@@ -18,38 +18,44 @@ POLICE = Reader("p.police", "police.marchshire", frozenset(Permission))
 SCHOOL = Reader("p.school", "school.s017", frozenset(Permission))
 
 
-def list_questions(referrals: int, starts_at: datetime, ends_at: datetime) -> Mapping[str, Ask]:
-    """Return named questions about a county of ``bench.synthetic_audit`` with so many referrals between two instants."""
-    county = _County(referrals, starts_at, ends_at)
-    return {**_list_searches(county), **_list_pages(county)}
+class AskedCounty(Protocol):
+    """What is asked about: ids and instants that are there, other ones for other numbers (``bench.filled``)."""
+
+    @property
+    def ends_at(self) -> datetime: ...
+    @property
+    def events(self) -> int: ...
+    def referral(self, number: int) -> str: ...
+    def busy_referral(self, number: int) -> str: ...
+    def delivery(self, number: int) -> str: ...
+    def token(self, number: int) -> str: ...
+    def instant(self, number: int) -> datetime: ...
+    def position(self, number: int) -> int: ...
+
+
+def list_questions(county: AskedCounty) -> Mapping[str, Ask]:
+    """Return named questions about a filled county."""
+    asked = _County(county)
+    return {**_list_searches(asked), **_list_pages(asked)}
 
 
 @dataclass(frozen=True, slots=True)
 class _County:
-    referrals: int
-    starts_at: datetime
-    ends_at: datetime
+    there: AskedCounty
 
     def instant(self, number: int) -> datetime:
-        return self.starts_at + (self.ends_at - self.starts_at) * ((number * 37 % 97) / 97)
-
-    def number(self, number: int) -> int:
-        return number * 7919 % self.referrals
-
-    def referral(self, number: int) -> str:
-        return f"ref-{self.number(number):010d}"
+        return self.there.instant(number)
 
     def last_month(self) -> datetime:
-        return self.ends_at - timedelta(days=30)
+        return self.there.ends_at - timedelta(days=30)
 
     def deep(self, who: Reader = EVERYBODY, **asked: Any) -> Ask:
         """Ask for a page far below the first."""
 
         async def ask(audit: AuditReader, number: int) -> Any:
             question = SearchFilter.read(asked)
-            cursor = Cursor.after(
-                self.instant(number), self.number(number) * 8, as_of=self.referrals * 8, search=question
-            )
+            there = self.there
+            cursor = Cursor.after(there.instant(number), there.position(number), as_of=there.events, search=question)
             return await audit.search(who, question, cursor=cursor.write())
 
         return ask
@@ -86,9 +92,9 @@ def _list_searches(county: _County) -> dict[str, Ask]:
         "search for what never happens": _search(agency="health.marchshire-ft", event=["decided"], state=["opened"]),
         "search two agencies that never meet": _search(POLICE, agency="police.northdale"),
         "search one day": _search(event=["decided"], state=["held"], since=county.instant, until=next_day),
-        "search by referral": _search(id=county.referral),
-        "search by delivery": _search(id=lambda n: f"delivery-{county.number(n)}-1"),
-        "search by token": _search(token=lambda n: f"nhs|p1|{n * 613 % 300_000:06d}"),
+        "search by referral": _search(id=county.there.referral),
+        "search by delivery": _search(id=county.there.delivery),
+        "search by token": _search(token=county.there.token),
         "search by person": _search(person=lambda n: f"p.person{n % 60:02d}"),
         "an agency's search": _search(POLICE),
         "an agency's search, deep": county.deep(POLICE),
@@ -98,28 +104,30 @@ def _list_searches(county: _County) -> dict[str, Ask]:
 
 
 def _list_pages(county: _County) -> dict[str, Ask]:
+    there = county.there
     return {
-        "a referral's page": lambda audit, n: audit.show(EVERYBODY, county.referral(n)),
-        "a referral's page, its sender's": lambda audit, n: _show_own(audit, county.referral(n)),
-        "a delivery's page": lambda audit, n: audit.show(EVERYBODY, f"delivery-{county.number(n)}-0"),
+        "a referral's page": lambda audit, n: audit.show(EVERYBODY, there.referral(n)),
+        "a busy referral's page": lambda audit, n: audit.show(EVERYBODY, there.busy_referral(n)),
+        "a referral's page, its sender's": lambda audit, n: _show_own(audit, there.referral(n)),
+        "a delivery's page": lambda audit, n: audit.show(EVERYBODY, there.delivery(n)),
         "access log": lambda audit, n: audit.access_log(EVERYBODY, SearchFilter()),
         "access log of a month": lambda audit, n: audit.access_log(EVERYBODY, SearchFilter(since=county.last_month())),
         "access log of a person": lambda audit, n: audit.access_log(
             EVERYBODY, SearchFilter(person=f"p.person{n % 60:02d}")
         ),
         "access report of a month": lambda audit, n: audit.access_report(
-            EVERYBODY, since=county.last_month(), until=county.ends_at
+            EVERYBODY, since=county.last_month(), until=there.ends_at
         ),
         "overview": lambda audit, n: audit.overview(_everybody(n)),
         "overview of an agency": lambda audit, n: audit.overview(replace(_everybody(n), agency="police.marchshire")),
         "consents": lambda audit, n: audit.consents(EVERYBODY),
         "consents of an agency": lambda audit, n: audit.consents(POLICE, state="withdrawn", before=county.instant(n)),
-        "a consent": lambda audit, n: audit.consent(EVERYBODY, f"consent-{1 + n % 5000}"),
+        "a consent": lambda audit, n: audit.consent(EVERYBODY, f"consent-{1 + n % 200}"),
         "quarantine": lambda audit, n: audit.quarantine(EVERYBODY),
         "quarantine, all": lambda audit, n: audit.quarantine(EVERYBODY, state=None, before=county.instant(n)),
         "agencies": lambda audit, n: audit.agencies(EVERYBODY),
         "checkpoints": lambda audit, n: audit.checkpoints(EVERYBODY),
-        "checkpoints, deep": lambda audit, n: audit.checkpoints(EVERYBODY, below=1 + county.number(n) * 8),
+        "checkpoints, deep": lambda audit, n: audit.checkpoints(EVERYBODY, below=1 + there.position(n)),
         "agreements": lambda audit, n: audit.agreements(EVERYBODY),
     }
 

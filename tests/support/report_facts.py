@@ -10,7 +10,8 @@ from uuid import UUID
 
 import asyncpg
 
-from broker.reports.counting import Cell, Counts, count_clock, count_delivery, count_event, count_referral
+from broker.reports.cell_store import add_counts
+from broker.reports.counting import Counts, count_clock, count_delivery, count_event, count_referral
 from broker.reports.facts import ClockFact, DeliveryFact, ReferralFact
 
 AREAS = ("E10000001", "E10000002", "E10000003")
@@ -125,14 +126,12 @@ class ReportCounty:
 
 async def fill_reports(
     connection: asyncpg.Connection, first: date, days: int, referrals_a_day: int, *, seed: int = 1
-) -> None:
-    """Fill facts and counts of so many days; the counts are those that the projection would keep."""
+) -> Counts:
+    """Fill facts and counts of so many days, and return the counts: those that the projection would keep."""
     county = ReportCounty(seed)
-    months: Counts = Counter()
-    late: Counts = Counter()
+    counts: Counts = Counter()
     for number in range(days):
         day = first + timedelta(days=number)
-        counts: Counts = Counter()
         facts = [county.make_referral(day) for _ in range(referrals_a_day)]
         for fact, deliveries, clocks in facts:
             counts.update(count_referral(fact))
@@ -150,33 +149,10 @@ async def fill_reports(
                 within="office_hours",
             )
         ] += 7
-        for cell in [cell for cell in counts if cell.day != day]:
-            late[cell] += counts.pop(cell)
-        for cell, n in counts.items():
-            months[cell._replace(day=day.replace(day=1))] += n
-        await _copy_cells(connection, "day", counts)
         await _copy_facts(connection, facts)
-    await _copy_cells(connection, "day", late, add=True)
-    for cell, n in late.items():
-        months[cell._replace(day=cell.day.replace(day=1))] += n
-    await _copy_cells(connection, "month", months)
+    await add_counts(connection, counts)
     await connection.execute("ANALYZE")
-
-
-async def _copy_cells(connection: asyncpg.Connection, span: str, counts: Counts, *, add: bool = False) -> None:
-    rows = [_cell_row(span, cell, n) for cell, n in counts.items() if n]
-    if not add:
-        await connection.copy_records_to_table("report_cells", records=rows)
-        return
-    await connection.executemany(
-        "INSERT INTO report_cells AS c VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-        " ON CONFLICT (measure, span, starts_on, kind, area, agency, code, within, bucket) DO UPDATE SET n = c.n + excluded.n",
-        rows,
-    )
-
-
-def _cell_row(span: str, cell: Cell, n: int) -> tuple[Any, ...]:
-    return (cell.measure, span, cell.day, cell.kind, cell.area, cell.agency, cell.code, cell.within, cell.bucket, n)
+    return counts
 
 
 async def _copy_facts(

@@ -242,7 +242,7 @@ def _build_risk(data: ReportData) -> Made:
             make_list("grades", "Levels", "Level", data.group("grade", "code"), whole="Referrals"),
             make_list("tools", "Tools and versions", "Tool", {tool or "none": n for tool, n in data.group("grade", "within").items()}, whole="Referrals"),
             make_flags("checks", "Checks", "Finding", data.group("risk_flag", "code"), all_count=expected, whole="Expected", flags=("supervisor_check_absent", "risk_rationale_missing")),
-            make_times("ages", "How old an assessment is when it is sent", "Kind", data, kinds, lambda kind: {"code": "assessed_to_hub", "kind": kind}, whole="Assessments"),
+            make_times("ages", "How old an assessment is when it is sent", "Kind", data, kinds, lambda kind: {"code": "assessed_to_hub", "kind": kind}, whole="Assessments", measure="stage_by_kind"),
             make_parts(
                 "reassessed", "Assessed again when there was new information", "Kind", data.group("reassessed", "kind", "code"),
                 (("yes", "Newer assessment"), ("no", "The same assessment"), ("none", "No assessment")), whole="Updates", share="yes", order=say_kind_order,
@@ -267,7 +267,7 @@ RISK = Report(
         Reading("risk", ("kind", "code")),
         Reading("grade", ("code", "within")),
         Reading("risk_flag", ("code",), codes=("supervisor_check_absent", "risk_rationale_missing")),
-        Reading("stage", ("code", "kind", "bucket"), codes=("assessed_to_hub",), own=("area", "kind")),
+        Reading("stage_by_kind", ("code", "kind", "bucket"), codes=("assessed_to_hub",), own=("area", "kind")),
         Reading("reassessed", ("kind", "code")),
     ),
     definitions=(

@@ -53,7 +53,7 @@ def _fill_hours(counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], 
 
 def _build_journey(data: ReportData) -> Made:
     stages = [code for code in STAGES if data.total("stage", code=code)]
-    kinds = sorted(set(data.group("stage", "kind")), key=say_kind_order)
+    kinds = sorted(data.group("stage_by_kind", "kind"), key=say_kind_order)
     opened = make_times(
         "opened",
         "From release to opening, by kind of referral",
@@ -62,6 +62,7 @@ def _build_journey(data: ReportData) -> Made:
         kinds,
         lambda kind: {"code": "released_to_opened", "kind": kind},
         whole="Deliveries opened",
+        measure="stage_by_kind",
     )
     shared = {"all": "clocks", "breached": "breached"}
     by_hour = make_parts(
@@ -137,7 +138,8 @@ JOURNEY = Report(
     answer=Answer.PART,
     build=_build_journey,
     reads=(
-        Reading("stage", ("code", "kind", "bucket"), codes=tuple(STAGES)),
+        Reading("stage", ("code", "bucket"), codes=tuple(STAGES)),
+        Reading("stage_by_kind", ("code", "kind", "bucket"), codes=("released_to_opened",)),
         Reading("clock_hour", ("kind", "area", "code", "within")),
     ),
     definitions=(
