@@ -65,8 +65,8 @@ faults: servers ## kills, cuts and restarts alone, with those too long for `make
 	@$(PYTEST) tests/faults
 	@$(PYTEST) tests/integration -m faults
 
-bench: servers ## measure throughput, fsck, proofs at 10 million entries; var/bench/result.json (ONLY=relay|fsck|log_proofs)
-	@.venv/bin/python -m bench $(if $(ONLY),--only "$(ONLY)")
+bench: servers ## measure; var/bench/result.json (ONLY=relay|fsck|log_proofs|audit|reports|console, FRESH=1 fills the ten million events anew)
+	@.venv/bin/python -m bench $(if $(ONLY),--only "$(ONLY)") $(if $(FRESH),--fresh)
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	@.venv/bin/python -m pip install --quiet pip-tools

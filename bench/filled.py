@@ -24,7 +24,7 @@ from bench.synthetic_log import LogPlan
 from broker.registry import versions
 from broker.store import upgrade_database
 from deploy.local.stack import LocalStack
-from schemas.checkpoint import cosign_checkpoint, write_verifier
+from schemas.checkpoint import write_verifier
 from schemas.directory import HubKeys, WitnessPolicy
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
 from tests.support.authority import SAMPLES, AgencyKit, FoundedAuthority
@@ -39,7 +39,7 @@ VERSION: Final = 1
 DATABASE: Final = "county"
 WITNESSES: Final = ("csc.marchshire", "police.marchshire")
 A_CHECKPOINT: Final = 64
-_COSIGNED: Final = 300
+_COSIGNED: Final = 20
 _FOR_FILLING: Final = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -255,14 +255,11 @@ async def _cosign(dsn: str, kits: Sequence[AgencyKit]) -> None:
             "log_cosignatures",
             columns=("size", "witness", "line", "at", "received_at"),
             records=[
-                (
-                    row["size"], kit.agency,
-                    cosign_checkpoint(row["note"], kit.agency, kit.witness_jwk, timestamp=int(row["at"].timestamp())), row["at"], row["at"],
-                )
+                (row["size"], kit.agency, kit.cosign(row["note"], at=row["at"]), row["at"], row["at"])
                 for row in newest
                 for kit in kits
             ],
-        )  # fmt: skip
+        )
         await connection.execute("ANALYZE log_cosignatures")
     finally:
         await connection.close()

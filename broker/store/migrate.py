@@ -15,7 +15,8 @@ from broker.store.pool import CONNECT_TIMEOUT_SECONDS, translate_errors
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x5AFE_0001
 """Advisory lock: two processes that start together migrate once."""
-_TIMEOUT_SECONDS = 120.0
+_TIMEOUT_SECONDS = 3600.0
+"""Of one migration, or of waiting for another process's: some rewrite tables, which takes minutes at ten million events."""
 
 
 async def upgrade_database(dsn: str) -> str:

@@ -35,6 +35,8 @@ GRANT SELECT ON report_durations TO safelane_reader, safelane_console;
 def upgrade() -> None:
     """Move the counts and see that none comes to where they were."""
     op.execute("SELECT pg_advisory_xact_lock(1526636753)")
+    op.execute("SET LOCAL work_mem = '256MB'")
+    op.execute("SET LOCAL maintenance_work_mem = '256MB'")
     op.execute("LOCK TABLE report_cells IN SHARE ROW EXCLUSIVE MODE")
     for script in (TABLE, MOVE, KEY):
         op.execute(script)
