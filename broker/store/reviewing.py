@@ -15,28 +15,35 @@ SELECT 'hold' AS review, h.message_id, h.delivery_id, h.owner, h."row", h.reason
   h.claimed_at, h.escalations, h.decided_by, h.decided_at, d.recipient, d.role, d.purpose,
   CASE WHEN h.state = 'open' THEN coalesce(l.decision, d.decision) ELSE d.decision END AS decision, d.state AS delivery_state, m.kind, m.sender, m.referral_id,
   m.manifest_digest
-FROM holds h JOIN deliveries d USING (message_id, delivery_id) JOIN messages m USING (message_id)
+FROM {holds} h JOIN deliveries d USING (message_id, delivery_id) JOIN messages m USING (message_id)
 LEFT JOIN LATERAL (SELECT decision FROM redecisions r WHERE r.message_id = h.message_id AND r.delivery_id = h.delivery_id
   ORDER BY number DESC LIMIT 1) l ON true
 UNION ALL
 SELECT r.kind, r.message_id, r.delivery_id, r.owner, '', r.reason, r.created_at, r.deadline_at, r.state, r.claimed_by,
   r.claimed_at, r.escalations, r.decided_by, r.decided_at, d.recipient, d.role, d.purpose, d.decision, d.state, m.kind, m.sender, m.referral_id,
   m.manifest_digest
-FROM retrospective_reviews r JOIN messages m USING (message_id) LEFT JOIN deliveries d USING (message_id, delivery_id)
+FROM {reviews} r JOIN messages m USING (message_id) LEFT JOIN deliveries d USING (message_id, delivery_id)
 """
+_ALL = _QUEUE.format(holds="holds", reviews="retrospective_reviews")
 
 
 async def list_queue(
     connection: Connection, *, owner: str | None, state: str | None, most: int = 200
 ) -> Sequence[asyncpg.Record]:
     """Return what waits for a person, the most urgent first: of one owner agency, or of all."""
-    return await connection.fetch(
-        f"SELECT * FROM ({_QUEUE}) q WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR state = $2)"  # noqa: S608 (constant)
-        " ORDER BY deadline_at, message_id LIMIT $3",
-        owner,
-        state,
-        most,
+    values: list[Any] = [most]
+    conditions = ["true"]
+    for name, value in (("owner", owner), ("state", state)):
+        if value is not None:
+            values.append(value)
+            conditions.append(f"{name} = ${len(values)}")
+    # The most urgent of each sort first, and only then what they are about: most of what ever waited is decided.
+    first = " AND ".join(conditions) + " ORDER BY deadline_at, message_id LIMIT $1)"
+    queue = _QUEUE.format(
+        holds=f"(SELECT * FROM holds WHERE {first}",  # noqa: S608 (marks)
+        reviews=f"(SELECT * FROM retrospective_reviews WHERE {first}",  # noqa: S608 (marks)
     )
+    return await connection.fetch(f"SELECT * FROM ({queue}) q ORDER BY deadline_at, message_id LIMIT $1", *values)  # noqa: S608 (marks)
 
 
 async def find_review(
@@ -44,7 +51,7 @@ async def find_review(
 ) -> asyncpg.Record | None:
     """Return a hold or retrospective review, the one that is open first; none if there is none of this owner's."""
     return await connection.fetchrow(
-        f"SELECT * FROM ({_QUEUE}) q WHERE message_id = $1 AND delivery_id IS NOT DISTINCT FROM $2"  # noqa: S608 (constant)
+        f"SELECT * FROM ({_ALL}) q WHERE message_id = $1 AND delivery_id IS NOT DISTINCT FROM $2"  # noqa: S608 (constant)
         " AND ($3::text IS NULL OR owner = $3) ORDER BY (state = 'open') DESC, created_at DESC LIMIT 1",
         message_id,
         delivery_id,
