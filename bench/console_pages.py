@@ -184,9 +184,7 @@ def _list_reports(county: FilledCounty) -> Iterator[_Way]:
     last = county.ends_at.date()
     periods = {
         "90 days": {},
-        "a year": {"from": (last - timedelta(days=364)).isoformat(), "to": last.isoformat()},
         "two years, one area": {"from": (county.starts_at.date() + timedelta(days=1)).isoformat(), "to": last.isoformat(), "area": "E10999001"},
-        "two years, one kind": {"from": (county.starts_at.date() + timedelta(days=1)).isoformat(), "to": last.isoformat(), "kind": "PPN"},
     }  # fmt: skip
     for report in REPORTS:
         for name, asked in periods.items():

@@ -226,8 +226,9 @@ WITH days AS MATERIALIZED (
   GROUP BY starts_on + 7 * k, {others}
 )
 INSERT INTO {table} (span, starts_on, {others}, n)
-SELECT 'day', starts_on, {others}, n FROM days
+SELECT * FROM (SELECT 'day' AS span, starts_on, {others}, n FROM days
 UNION ALL SELECT 'month', date_trunc('month', starts_on)::date, {others}, sum(n) FROM days GROUP BY date_trunc('month', starts_on)::date, {others}
+) counted ORDER BY starts_on
 """
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from secrets import randbelow
 from typing import Final
 
-from broker.log.reading import prove_entry_under, prove_growth
+from broker.log.reading import prove_entries_under, prove_entry_under, prove_growth
 from broker.log.witnessing import read_cosigned, read_witnessed_checkpoint
 from broker.store.pool import Connection
 from schemas.checkpoint import (
@@ -111,22 +111,39 @@ async def _check_growth(connection: Connection, directory: Directory, head: Chec
 
 async def _check_drawn(connection: Connection, head: Checkpoint, note: str, log: NoteVerifier) -> Finding:
     positions = sorted({randbelow(head.size) for _ in range(DRAWN)})
-    wrong = [p for p in positions if not await _is_proved(connection, p, head, note, log)]
+    wrong = await _find_unproved(connection, positions, head, note, log)
     name = "Events drawn at random"
     if wrong:
         return Finding(name, False, f"Not under the signed head: {_list_numbers(wrong)}. Run safelane hub fsck.")
     return Finding(name, True, f"{len(positions)} events are where the signed head says.")
 
 
-async def _is_proved(connection: Connection, position: int, head: Checkpoint, note: str, log: NoteVerifier) -> bool:
-    entry = await connection.fetchval("SELECT entry FROM log_entries WHERE position = $1", position)
-    if entry is None:
-        return False
+async def _find_unproved(
+    connection: Connection, positions: Sequence[int], head: Checkpoint, note: str, log: NoteVerifier
+) -> list[int]:
+    """Return the positions whose entry is missing, or not where the signed head says."""
+    rows = await connection.fetch(
+        "SELECT position, entry FROM log_entries WHERE position = ANY($1::bigint[])", positions
+    )
+    entries = {row["position"]: row["entry"] for row in rows}
+    wrong = []
     try:
-        proof = read_proof(await prove_entry_under(connection, position, head.size, note))
+        proofs = await prove_entries_under(connection, positions, head.size, note)
     except IntegrityBroken:
-        return False
-    return verify_proof(proof, entry, log) is not None
+        proofs = {}
+    for position in positions:
+        text = proofs.get(position) or await _try_to_prove(connection, position, head.size, note)
+        if position not in entries or not text or verify_proof(read_proof(text), entries[position], log) is None:
+            wrong.append(position)
+    return wrong
+
+
+async def _try_to_prove(connection: Connection, position: int, size: int, note: str) -> str:
+    """Return the proof of one entry, or nothing where the stored tree has a hole on its way."""
+    try:
+        return await prove_entry_under(connection, position, size, note)
+    except IntegrityBroken:
+        return ""
 
 
 def _list_cosigners(note: str, directory: Directory) -> dict[str, int]:

@@ -1,10 +1,12 @@
 """Reading the log: checkpoints, and proofs of entries under any checkpoint, from tiles and the leaves that no tile holds yet."""
 
-from broker.log.append import TILE_WIDTH, read_hashes
+from collections.abc import Collection
+
+from broker.log.append import TILE_WIDTH, read_hashes, root_of_tile
 from broker.store.pool import Connection
 from schemas.checkpoint import write_proof
 from schemas.errors import IntegrityBroken, NotFound
-from schemas.merkle import HASH_BYTES, RightEdge, prove_consistency, prove_inclusion
+from schemas.merkle import HASH_BYTES, prove_consistency, prove_inclusion
 
 _TILE_BITS = 8
 
@@ -53,8 +55,22 @@ async def prove_entry_under(connection: Connection, position: int, size: int, no
         MalformedMessage: that checkpoint does not cover it.
         IntegrityBroken: the stored tree has a hole.
     """
-    nodes = await _load_path(connection, position, size)
-    return write_proof(position, prove_inclusion(position, size, nodes.read), note)
+    return (await prove_entries_under(connection, (position,), size, note))[position]
+
+
+async def prove_entries_under(
+    connection: Connection, positions: Collection[int], size: int, note: str
+) -> dict[int, str]:
+    """Return the tlog-proof of each entry, by position: the tiles of all of them are read together.
+
+    Raises:
+        MalformedMessage: that checkpoint does not cover one of them.
+        IntegrityBroken: the stored tree has a hole.
+    """
+    nodes = await _load_paths(connection, positions, size)
+    return {
+        position: write_proof(position, prove_inclusion(position, size, nodes.read), note) for position in positions
+    }
 
 
 async def prove_growth(connection: Connection, first: int, second: int) -> list[bytes]:
@@ -66,18 +82,22 @@ async def prove_growth(connection: Connection, first: int, second: int) -> list[
     """
     if not 0 < first < second:
         return prove_consistency(first, second, _Nodes().read)
-    nodes = await _load_path(connection, first - 1, second)
+    nodes = await _load_paths(connection, (first - 1,), second)
     return prove_consistency(first, second, nodes.read)
 
 
 class _Nodes:
-    """Hashes loaded for one proof: stretches of a tile level by their start, and a reader that computes subtrees from them."""
+    """Hashes loaded for some proofs: stretches of a tile level by their start, and a reader that computes subtrees from them, each once."""
 
     def __init__(self) -> None:
         self.stretches: dict[tuple[int, int], list[bytes]] = {}
+        self._read: dict[tuple[int, int], bytes] = {}
 
     def read(self, level: int, index: int) -> bytes:
         """Return the hash of the complete subtree at (level, index)."""
+        known = self._read.get((level, index))
+        if known is not None:
+            return known
         tile_level, height = divmod(level, _TILE_BITS)
         start = index << height
         tile = start // TILE_WIDTH
@@ -85,19 +105,38 @@ class _Nodes:
         offset = start - tile * TILE_WIDTH
         if hashes is None or len(hashes) < offset + (1 << height):
             raise IntegrityBroken("the stored tree has a hole", field="log.tiles")
-        return RightEdge().append(hashes[offset : offset + (1 << height)]).after.root()
+        found = self._read[level, index] = root_of_tile(b"".join(hashes[offset : offset + (1 << height)]))
+        return found
 
 
-async def _load_path(connection: Connection, position: int, size: int) -> _Nodes:
-    """Load the tiles on the way from the leaf to the root, and those at the right edge: a bounded number for each level."""
+async def _load_paths(connection: Connection, positions: Collection[int], size: int) -> _Nodes:
+    """Load the tiles on the ways from the leaves to the root, and those at the right edge: a bounded number for each level and leaf."""
+    counts: list[int] = []
+    while (count := size >> (_TILE_BITS * len(counts))) > 0:
+        counts.append(count)
+    wanted = sorted(
+        {(level, (count - 1) // TILE_WIDTH) for level, count in enumerate(counts)}
+        | {(level, (p >> (_TILE_BITS * level)) // TILE_WIDTH) for level in range(len(counts)) for p in positions}
+    )
+    rows = await connection.fetch(
+        "SELECT t.level, t.number, t.hashes FROM unnest($1::smallint[], $2::bigint[]) AS w (level, number) JOIN log_tiles t USING (level, number)",
+        [level for level, _ in wanted],
+        [tile for _, tile in wanted],
+    )
+    stored = {(row["level"], row["number"]): row["hashes"] for row in rows}
     nodes = _Nodes()
-    tile_level = 0
-    while size >> (_TILE_BITS * tile_level):
-        count = size >> (_TILE_BITS * tile_level)
-        for tile in {(position >> (_TILE_BITS * tile_level)) // TILE_WIDTH, (count - 1) // TILE_WIDTH}:
-            nodes.stretches[tile_level, tile] = await load_tile(connection, tile_level, tile, count)
-        tile_level += 1
+    for level, tile in wanted:
+        width = min(TILE_WIDTH, counts[level] - tile * TILE_WIDTH)
+        hashes = stored.get((level, tile))
+        if hashes is None:
+            nodes.stretches[level, tile] = await read_hashes(connection, level, tile * TILE_WIDTH, width)
+        else:
+            nodes.stretches[level, tile] = _split(hashes, width)
     return nodes
+
+
+def _split(hashes: bytes, width: int) -> list[bytes]:
+    return [hashes[start : start + HASH_BYTES] for start in range(0, width * HASH_BYTES, HASH_BYTES)]
 
 
 async def load_tile(connection: Connection, level: int, tile: int, count: int) -> list[bytes]:
@@ -105,5 +144,5 @@ async def load_tile(connection: Connection, level: int, tile: int, count: int) -
     width = min(TILE_WIDTH, count - tile * TILE_WIDTH)
     stored = await connection.fetchval("SELECT hashes FROM log_tiles WHERE level = $1 AND number = $2", level, tile)
     if stored is not None:
-        return [stored[start : start + HASH_BYTES] for start in range(0, width * HASH_BYTES, HASH_BYTES)]
+        return _split(stored, width)
     return await read_hashes(connection, level, tile * TILE_WIDTH, width)
