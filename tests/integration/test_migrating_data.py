@@ -79,7 +79,7 @@ async def test_used_tokens_keep_their_use_and_learn_whose_they_are(database: str
 
 
 async def test_durations_are_counted_over_all_areas_and_kinds_too(database: str) -> None:
-    """From 0020 on counts: the table is what the projection would have made of them, and the old place takes no more."""
+    """From 0021 on counts: the table is what the projection would have made of them, and the old place takes no more."""
     at = datetime(2026, 3, 5, 12, tzinfo=UTC)
     counts = Counter(
         {
@@ -95,7 +95,7 @@ async def test_durations_are_counted_over_all_areas_and_kinds_too(database: str)
     read = "SELECT code, area, kind, span, starts_on, bucket, n FROM report_durations"
     old = "INSERT INTO report_cells VALUES ('stage', $1, $2, $3, $4, '', $5, '', $6, $7)"
     try:
-        await connection.execute(write_script("0020_console_pairs"))
+        await connection.execute(write_script("0021_fsck_reading"))
         months = Counter[Cell]()
         for cell, n in counts.items():
             months[cell._replace(day=cell.day.replace(day=1))] += n

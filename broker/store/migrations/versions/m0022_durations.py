@@ -6,8 +6,8 @@ counted in two places or lost; the projector's lock keeps a batch that is under 
 
 from alembic import op
 
-revision = "0021_durations"
-down_revision = "0020_console_pairs"
+revision = "0022_durations"
+down_revision = "0021_fsck_reading"
 
 TABLE = """
 CREATE TABLE report_durations (

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0022_queue_order"
-down_revision = "0021_durations"
+revision = "0023_queue_order"
+down_revision = "0022_durations"
 
 INDEXES = """
 CREATE INDEX holds_by_state ON holds (state, deadline_at, message_id);
