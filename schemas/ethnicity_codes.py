@@ -103,10 +103,12 @@ CROSSWALK: dict[str, dict[str, CrosswalkRow]] = {
     },
 }
 
+_ROMA = CrosswalkRow(("C", "broader"), ("WROM", "broader"))
 SUBCODE_CROSSWALK: dict[tuple[str, str, str], CrosswalkRow] = {
-    ("police-18+1", "W9", "ROMA"): CrosswalkRow(("C", "broader"), ("WROM", "broader")),
+    ("police-18+1", "W9", "ROMA"): _ROMA,
+    ("police-16+1", "W9", "ROMA"): _ROMA,
 }
-"""Local detail beside a code says more than the code: the 2021 census group Roma has no code of its own in 18+1."""
+"""Local detail beside a code says more than the code: the 2021 census group Roma has no code of its own in either police set."""
 
 POLICE_IC: frozenset[str] = frozenset({"IC0", "IC1", "IC2", "IC3", "IC4", "IC5", "IC6", "IC7", "IC9"})
 """Officer-perceived appearance codes: an observation for identification, never self-definition."""

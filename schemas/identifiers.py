@@ -24,6 +24,7 @@ _PNC_LETTERS = "ZABCDEFGHJKLMNPQRTUVWXY"
 _PLAIN_PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
     "urn": (re.compile(r"^\d{6}$"), "an establishment URN has 6 digits"),
     "laestab": (re.compile(r"^\d{7}$"), "LAESTAB has 7 digits"),
+    "la_number": (re.compile(r"^\d{3}$"), "an authority's number has 3 digits"),
     "uprn": (re.compile(r"^\d{1,12}$"), "a UPRN has at most 12 digits"),
     "gss": (re.compile(r"^[A-Z]\d{8}$"), "a GSS code is a letter and 8 digits"),
     "ods": (re.compile(r"^[A-Z0-9]{1,9}$"), "an ODS code has 1 to 9 letters or digits"),
@@ -104,7 +105,7 @@ def parse_identifier(scheme: str, value: str, *, test_mode: bool = False, field:
     """Return an identifier of a named scheme in its canonical form.
 
     Args:
-        scheme: ``nhs``, ``upn``, ``pnc``, ``urn``, ``laestab``, ``uprn``, ``gss``, ``ods``, ``ofsted_urn``, ``la_child_id`` or
+        scheme: ``nhs``, ``upn``, ``pnc``, ``urn``, ``laestab``, ``la_number``, ``uprn``, ``gss``, ``ods``, ``ofsted_urn``, ``la_child_id`` or
             ``police_force_code``; any other is only trimmed.
         value: as written.
         test_mode: accept the synthetic ranges of FORMATS CH-1.

@@ -10,8 +10,8 @@ from adapters.mapping.defaults import find_purpose
 from adapters.mapping.model import AddresseeSpec, CirculationSpec, ConflictSpec, PerformerSpec, TokenSpec
 from adapters.mapping.nodes import Node
 from adapters.mapping.people import Person
-from adapters.mapping.specs import OrganisationSpec
-from adapters.mapping.values import Found, RecordContext, meets, read_text
+from adapters.mapping.specs import FieldSpec, OrganisationSpec
+from adapters.mapping.values import Found, RecordContext, meets, name_missing, read_text
 from schemas.clear_forms import AgencyId, fit
 from schemas.directory import Agency, Contact, Directory
 from schemas.errors import Rejected
@@ -21,6 +21,8 @@ from schemas.referral import CirculationEntry, StatedToken
 
 UNKNOWN = "unknown"
 UNKNOWN_ROLE = UNKNOWN
+NAME = "name"
+"""Stands for an agency's name among the schemes of a body that a format names in words."""
 _AGENCY_ID: TypeAdapter[str] = TypeAdapter(AgencyId)
 _FIND_BY_IDENTIFIER = {"school": ("school", "urn"), "practice": ("practice", "ods"), "carer": ("carer", "ofsted_urn")}
 
@@ -80,13 +82,14 @@ class Addresses:
             entries += [self._resolve_performer(node) for node in self._context.node.select(self._spec.performers)]
         if not entries:
             raise Rejected(
-                "there is nobody to send it to", field=(self._spec.path or self._spec.performers or "").split("[")[0]
+                "there is nobody to send it to",
+                field=re.split(r"\[|\.~", self._spec.path or self._spec.performers or "", maxsplit=1)[0],
             )
         return tuple(entries)
 
     def resolve_code(self, code: str) -> list[tuple[str, str]]:
         """Return ``(agency id, role)`` for a circulation code: several for one that goes to each child's own school or practice."""
-        addressee = self._spec.codes.get(self._spec.aliases.get(code.casefold(), code))
+        addressee = self._find_addressee(code)
         if addressee is None:
             return [(make_unresolved("code", code), UNKNOWN_ROLE)]
         if addressee.find in _FIND_BY_IDENTIFIER:
@@ -107,6 +110,12 @@ class Addresses:
         agency = find_by_role(self._directory, addressee.role, self._area, elsewhere=True)
         return [(agency.id if agency else make_unresolved("code", code), addressee.role)]
 
+    def find_parties(self, refs: Iterable[str]) -> tuple[str, ...]:
+        """Return the agencies of the directory that ``refs`` mean by circulation codes (FORMATS CH-15); other references are people."""
+        codes = [ref for ref in refs if self._find_addressee(ref) is not None]
+        agencies = [agency for code in codes for agency, _ in self.resolve_code(code)]
+        return tuple(dict.fromkeys(one for one in agencies if self._directory.find_agency(one) is not None))
+
     def name_post(self, code: str) -> list[str]:
         """Return ``agency#contact`` for a circulation code that an embargo lets know (FORMATS CH-16)."""
         return [
@@ -114,6 +123,9 @@ class Addresses:
             for agency, _ in self.resolve_code(code)
             if (contact := self._name_contact(code, agency, frozenset({code}))) is not None
         ]
+
+    def _find_addressee(self, code: str) -> AddresseeSpec | None:
+        return self._spec.codes.get(self._spec.aliases.get(code.casefold(), code))
 
     def _list_codes(self) -> list[Found]:
         spec, node = self._spec, self._context.node
@@ -171,7 +183,7 @@ class Addresses:
         return (agency.id if agency else make_unresolved(system.scheme, value), role)
 
     def _name_contact(self, code: str, agency_id: str, named_codes: frozenset[str]) -> str | None:
-        addressee = self._spec.codes.get(self._spec.aliases.get(code.casefold(), code))
+        addressee = self._find_addressee(code)
         agency = self._directory.find_agency(agency_id)
         if addressee is None or agency is None or code not in named_codes:
             return None
@@ -199,15 +211,18 @@ def read_organisation(context: RecordContext, node: Node, organisation: Organisa
 def read_conflicts(context: RecordContext, spec: ConflictSpec) -> list[ConflictOfInterest]:
     """Return the conflicts of interest that resolve to an agency of the directory.
 
-    One that names a post or person keeps only that contact away, when the directory knows it; otherwise the whole body (FORMATS CH-15),
-    because a referral that waits for a person does less harm than one that reaches the wrong one.
+    One with a post keeps only that contact away, when the directory knows the post or who holds it; otherwise the whole body (FORMATS 1.1,
+    CH-15), because a referral that waits for a person does less harm than one that reaches the wrong one.
+
+    Raises:
+        Rejected: the body's identifier is malformed, of a sort that the format does not have, or a name that nobody bears.
     """
     conflicts = []
     for node in context.node.select(spec.each):
-        agencies = _find_bodies(context, node, spec.organisation)
+        agencies = _find_bodies(context, node, spec.organisation, spec.sort)
         post, name = read_text(node, spec.post), read_text(node, spec.name)
         named = [(a, c) for a in agencies for c in a.contacts if _is_contact(c, post, name)]
-        if named and (post or name):
+        if named and post:
             conflicts += [ConflictOfInterest(agency=a.id, contact=c.id) for a, c in named]
         else:
             conflicts += [ConflictOfInterest(agency=a.id) for a in agencies]
@@ -235,19 +250,43 @@ def read_tokens(context: RecordContext, spec: TokenSpec, addresses: Addresses) -
     return tokens
 
 
-def _find_bodies(context: RecordContext, node: Node, specs: tuple[OrganisationSpec, ...]) -> list[Agency]:
+def _find_bodies(
+    context: RecordContext, node: Node, specs: tuple[OrganisationSpec, ...], sort: FieldSpec | None = None
+) -> list[Agency]:
+    """Return the agencies of the directory that the first identifier found names: one body may be several of them."""
     for spec in specs:
-        schemes = spec.scheme.split("|")
-        if len(schemes) == 1:
-            value = read_organisation(context, node, spec)
-        else:
-            found = node.first(spec.path)
-            value = found.text().upper() if found is not None and not isinstance(found.value, dict) else None
-        if value is not None:
-            return [
-                a for a in context.directory.agencies if any(a.identifiers.get(scheme) == value for scheme in schemes)
-            ]
+        found = node.first(spec.path)
+        if found is None or isinstance(found.value, dict):
+            continue
+        scheme = spec.scheme or read_text(node, sort)
+        if scheme is None:
+            raise Rejected("say of what sort the identifier is", field=name_missing(node, sort))
+        return _list_bodies(context, scheme.split("|"), found)
     return []
+
+
+def _list_bodies(context: RecordContext, schemes: list[str], found: Node) -> list[Agency]:
+    agencies = context.directory.agencies
+    values = {s: v for s in schemes if s != NAME and (v := _fit_identifier(context, s, found.text())) is not None}
+    bodies = [a for a in agencies if any(a.identifiers.get(scheme) == value for scheme, value in values.items())]
+    if not bodies and NAME in schemes:
+        bodies = [a for a in agencies if _bears_name(a, found.text())]
+    if not values and not bodies:
+        raise Rejected("it names nobody by an identifier, or by a name, that the directory knows", field=found.path)
+    return bodies
+
+
+def _fit_identifier(context: RecordContext, scheme: str, text: str) -> str | None:
+    try:
+        return parse_identifier(scheme, text, test_mode=context.test_mode)
+    except Rejected:
+        return None
+
+
+def _bears_name(agency: Agency, name: str) -> bool:
+    """Return whether an agency has that name, or is a part of the body that has it ("Somewhere Council, Children's Services")."""
+    body = re.split(r",| \(", agency.name, maxsplit=1)[0]
+    return _same(agency.name, name) or _same(body, name)
 
 
 def _is_contact(contact: Contact, post: str | None, name: str | None) -> bool:

@@ -159,6 +159,8 @@ class ContentBuilder:
                     statements[number] = statement.model_copy(update={"value": value})
         for home, original in kept:
             self.add(home, None, original)
+        for (place, _), attachments in self._attachments.items():
+            attachments[:] = [_redact_labels(one, redactor, place) for one in attachments]
 
     def build(self, summaries: dict[Compartment, str]) -> list[Part]:
         """Return the parts in order; a summary belongs to the part of the incident as a whole, where there is one."""
@@ -188,6 +190,8 @@ class ContentBuilder:
             place = C.C01 if sort == "contact" and person.type is SubjectType.PLACE else _SUBJECT_ROUTES[sort]
             for label, value in group.items():
                 self.add(place, person.ref, _say(label, value, person, category))
+        if not self._statements.get((C.C01, person.ref)):  # FORMATS CH-6: always there
+            self.add(C.C01, person.ref, _say("Reference", person.ref, person, category))
         if person.is_suspect:
             self.add(C.C09, None, _say("Recorded as a suspect as well", True, person, PersonCategory.SUSPECT))
 
@@ -329,6 +333,12 @@ def _read_value(node: Node) -> JsonValue:
         return node.text()
     value = node.plain()
     return None if value in ({}, []) else value
+
+
+def _redact_labels(attachment: Attachment, redactor: Redactor, place: Compartment) -> Attachment:
+    """Return a file whose name and description are fit for its compartment; its own content is its sender's to choose."""
+    texts = {"name": attachment.name, "description": attachment.description}
+    return attachment.model_copy(update={name: redactor.redact(text, place)[0] for name, text in texts.items()})
 
 
 def _read_attachment(spec: AttachmentSpec, node: Node) -> Attachment:

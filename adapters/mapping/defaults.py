@@ -36,6 +36,7 @@ class Defaults(MappingModel):
     risk_expected: frozenset[str]
     tell_preset_no: frozenset[str]
     headings: dict[str, Compartment]
+    name_particles: frozenset[str]
 
 
 @lru_cache(maxsize=1)

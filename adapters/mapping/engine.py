@@ -114,7 +114,7 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
     )
     circulation = addresses.list_entries(may_know)
     consent = read_consent(context, mapping.consent, people, addresses)
-    tell = read_tell(context)
+    tell = read_tell(context, people, addresses)
     assessment = choose_assessment(read_assessments(context, _name_area(context.directory, sender.area)))
     risk = make_risk(assessment, danger=origin.danger)
     task = _read_task(context, origin.kind)
@@ -161,7 +161,7 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
         embargo=hold,
         conflicts=tuple(dict.fromkeys(c for spec in mapping.conflicts for c in read_conflicts(context, spec))),
         tokens=tuple(read_tokens(context, mapping.tokens, addresses)) if mapping.tokens is not None else (),
-        clinical_confidence=read_confidence(context, subjects, consent.facts.state),
+        clinical_confidence=read_confidence(context, subjects, consent.facts),
         statutory_task=task,
         clocks=read_clocks(context),
         circulation=circulation,
@@ -202,7 +202,9 @@ def _gather_content(context: RecordContext, people: Sequence[Person]) -> Content
 def _finish_content(
     builder: ContentBuilder, people: Sequence[Person], summaries: dict[Compartment, str]
 ) -> tuple[Part, ...]:
-    redactor = Redactor(list_phrases(people, builder.list_values(Compartment.C12)))
+    own = [*builder.list_values(Compartment.C02), *builder.list_values(Compartment.C03)]
+    sealed, sources = builder.list_values(Compartment.C12), builder.list_values(Compartment.C10)
+    redactor = Redactor(list_phrases(people, sealed, sources, own))
     builder.rewrite(redactor)
     fit = {place: str(redactor.redact(text, place)[0]) for place, text in summaries.items()}
     return tuple(builder.build(fit))

@@ -55,6 +55,7 @@ def read_ethnicity(
         record, flagged = EthnicityRecord(reason_absent="not_applicable_unborn"), False
     elif text is not None:
         _raise_flag(context, on=flagged, flag="ethnicity_free_text_only")
+        _flag_practitioner(context, common["defined_by"], on=flagged)
         record = EthnicityRecord(
             source_value=text, scheme=EthnicityScheme.FREE_TEXT, reason_absent="no_code_recorded", **common
         )
@@ -90,9 +91,12 @@ def _record_code(
             _raise_flag(context, on=flagged, flag="ethnicity_ns_without_reason")
         elif ns_reason in AVOIDABLE_NS_REASONS:
             _raise_flag(context, on=flagged, flag="ethnicity_ns_avoidable")
-    if record.defined_by is DefinedBy.PRACTITIONER_OBSERVED:
-        _raise_flag(context, on=flagged, flag="ethnicity_not_self_defined")
+    _flag_practitioner(context, record.defined_by, on=flagged)
     return record.model_copy(update={"reason_absent": reason_absent}).with_crosswalk(ns_reason)
+
+
+def _flag_practitioner(context: RecordContext, defined_by: object, *, on: bool) -> None:
+    _raise_flag(context, on=on and defined_by is DefinedBy.PRACTITIONER_OBSERVED, flag="ethnicity_not_self_defined")
 
 
 def _raise_flag(context: RecordContext, *, on: bool, flag: str) -> None:

@@ -11,12 +11,13 @@ from adapters.mapping.addressing import Addresses, make_clear
 from adapters.mapping.defaults import load_defaults
 from adapters.mapping.model import BasisSpec, ConsentSpec, HoldSpec
 from adapters.mapping.nodes import Node
-from adapters.mapping.people import Person
+from adapters.mapping.people import SUBJECT, Person
 from adapters.mapping.specs import AssessmentSpec
 from adapters.mapping.values import (
     Found,
     RecordContext,
     meets,
+    name_found,
     name_missing,
     read_all,
     read_date,
@@ -37,13 +38,17 @@ from schemas.header import (
     LawfulBasis,
     TellStatus,
 )
+from schemas.local_time import latest_acceptable
 from schemas.referral import Consent, Hold, StatedRisk, Tell
 
 _SECTION = re.compile(r"s(?:ection|\.)\s?(\d{1,3}[A-Z]{0,4})", re.IGNORECASE)
+_SECTION_GAP = 3
+_OF_THE = re.compile(r"[, ]*(?:of )?(?:the )?", re.IGNORECASE)
 _GIVERS = frozenset(ConsentGiver)
 _REASON: TypeAdapter[str] = TypeAdapter(ReasonCode)
 _WORDING_VERSION: TypeAdapter[str] = TypeAdapter(WordingVersion)
 _DEFAULT_EMBARGO_HOURS = 24
+_PRESUMED_COMPETENT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,13 @@ class Assessment:
 
 
 def read_assessments(context: RecordContext, area_name: str) -> list[Assessment]:
-    """Return the assessments that are live; replaced ones are content and no more."""
+    """Return the assessments that are live and graded; others are content and no more (FORMATS CH-6, CH-22)."""
     found = []
     for spec in context.mapping.assessments:
         for node in context.node.select(spec.each):
-            if meets(node, spec.when) and (spec.replaced is None or not meets(node, spec.replaced)):
-                found.append(_read_assessment(context, spec, node, area_name))
+            live = meets(node, spec.when) and (spec.replaced is None or not meets(node, spec.replaced))
+            if live and (assessment := _read_assessment(context, spec, node, area_name)) is not None:
+                found.append(assessment)
     return found
 
 
@@ -120,15 +126,23 @@ def find_provision(words: str | None) -> str | None:
     """Return the first Act and section that a text names, abbreviated (``CA 1989 s.47``), or none."""
     if words is None:
         return None
-    first: tuple[int, str] | None = None
-    for act, short in load_defaults().acts.items():
-        place = words.casefold().find(act.casefold())
-        section = _SECTION.search(words, place + len(act)) if place >= 0 else None
-        if section is None or (section.start() - place - len(act)) > 3:
-            continue
-        if first is None or place < first[0]:
-            first = (place, f"{short} s.{section[1]}")
-    return first[1] if first else None
+    acts = load_defaults().acts
+    found = [
+        (place, f"{short} s.{section[1]}")
+        for act, short in [*acts.items(), *((short, short) for short in acts.values())]
+        if (place := words.casefold().replace("’", "'").find(act.casefold())) >= 0
+        and (section := _find_section(words, place, place + len(act))) is not None
+    ]
+    return min(found)[1] if found else None
+
+
+def _find_section(words: str, start: int, end: int) -> re.Match[str] | None:
+    """Return the section beside an Act that is named from ``start`` to ``end``: after it ("Act 1989 s.47") or before it ("s.47 of the Act")."""
+    after = _SECTION.search(words, end)
+    if after is not None and after.start() - end <= _SECTION_GAP:
+        return after
+    before = [one for one in _SECTION.finditer(words, 0, start) if _OF_THE.fullmatch(words, one.end(), start)]
+    return before[-1] if before else None
 
 
 def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Person], addresses: Addresses) -> Consent:
@@ -146,16 +160,14 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
     if state is ConsentState.NOT_SOUGHT and reason is None:
         raise Rejected("say why consent was not asked", field=name_missing(node, spec.reason))
     answered = state is not ConsentState.NOT_SOUGHT
-    giver = read_text(node, spec.giver) if answered else None
+    giver = _name_giver(read_text(node, spec.giver), context, people) if answered else None
     person = _find_giver(context, spec, people, giver) if answered else None
     suspected = answered and (
         (person is not None and person.is_suspect) or (spec.suspected is not None and meets(node, spec.suspected))
     )
-    expires_at = context.read_moment(node, spec.expires)
-    if state is ConsentState.GIVEN and suspected:
-        state = ConsentState.INVALID
-    elif state is ConsentState.GIVEN and expires_at is not None and context.received_at >= expires_at:
-        state = ConsentState.EXPIRED
+    expires_at, withdrawn_at = context.read_moment(node, spec.expires), context.read_moment(node, spec.withdrawn)
+    if state is ConsentState.GIVEN:
+        state = _judge_given(context, suspected=suspected, withdrawn_at=withdrawn_at, expires_at=expires_at)
     if suspected:
         context.flags.add("consent_giver_suspected")
     facts = ConsentFacts(
@@ -164,7 +176,7 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
         giver_age=person.age(context.received_at) if person is not None else None,
         given_at=context.read_moment(node, spec.given) if answered else None,
         expires_at=expires_at,
-        withdrawn_at=context.read_moment(node, spec.withdrawn),
+        withdrawn_at=withdrawn_at,
         gillick_competent=read_yes(node, spec.competent) if answered else None,
         assessor_named=read_text(node, spec.assessor) is not None,
         giver_suspected=suspected,
@@ -175,8 +187,8 @@ def read_consent(context: RecordContext, spec: ConsentSpec, people: Sequence[Per
     return Consent(facts=facts, reason=reason.text if reason else None)
 
 
-def read_tell(context: RecordContext) -> Tell:
-    """Return whether the family is told (FORMATS CH-27).
+def read_tell(context: RecordContext, people: Sequence[Person], addresses: Addresses) -> Tell:
+    """Return whether the family is told (FORMATS CH-27), and the agencies among those whom a person says not to tell (CH-15).
 
     Raises:
         Rejected: "do not tell" without a reason.
@@ -189,7 +201,12 @@ def read_tell(context: RecordContext) -> Tell:
     if value.text == TellValue.DO_NOT_TELL and reason is None:
         raise Rejected("say why the family is not told", field=name_missing(node, spec.reason))
     facts = TellStatus(
-        value=TellValue(value.text), reason_code=_name_reason(reason), review_on=read_date(node, spec.review)
+        value=TellValue(value.text),
+        reason_code=_name_reason(reason),
+        review_on=read_date(node, spec.review),
+        parties=addresses.find_parties(
+            found.text for person in people for found in read_all(person.node, person.spec.do_not_tell)
+        ),
     )
     return Tell(facts=facts, reason=reason.text if reason else None, reviewer=read_text(node, spec.reviewer))
 
@@ -219,38 +236,51 @@ def read_may_know(context: RecordContext, spec: HoldSpec) -> list[str]:
 
 
 def read_clocks(context: RecordContext) -> ClockStarts:
-    """Return the instants and dates from which statutory clocks run (FORMATS CH-20)."""
+    """Return the instants and dates from which statutory clocks run (FORMATS CH-20).
+
+    Raises:
+        Rejected: one of the instants lies after receipt: nobody has been found, detained or protected tomorrow.
+    """
     values: dict[str, object] = {}
     for name, spec in context.mapping.clocks.items():
-        values[name] = (
-            read_date(context.node, spec) if name.endswith("_on") else context.read_moment(context.node, spec)
-        )
+        if name.endswith("_on"):
+            values[name] = read_date(context.node, spec)
+            continue
+        moment = context.read_moment(context.node, spec)
+        if moment is not None and moment > latest_acceptable(context.received_at):
+            raise Rejected("it lies after receipt", field=name_found(context.node, spec))
+        values[name] = moment
     return ClockStarts.model_validate(values)
 
 
 def read_confidence(
-    context: RecordContext, subjects: Sequence[Person], state: ConsentState
+    context: RecordContext, subjects: Sequence[Person], consent: ConsentFacts
 ) -> ClinicalConfidence | None:
-    """Return the facts of a disclosure in clinical confidence (FORMATS CH-19), for the first child that it is about."""
+    """Return the facts of a disclosure in clinical confidence (FORMATS CH-19), for the first child that it is about.
+
+    Only the child's own refusal counts, and competence that nobody wrote down is presumed from 16 (DOMAIN section 5, consent record).
+    """
     spec, node = context.mapping.confidence, context.node
     if spec is None or not meets(node, spec.on):
         return None
-    age = next((age for s in subjects if (age := s.age(context.received_at)) is not None), None)
+    children = [s for s in subjects if s.is_living_child(context.received_at)]
+    age = next((age for s in (children or subjects) if (age := s.age(context.received_at)) is not None), None)
     if age is None:
         return None
+    presumed = age >= _PRESUMED_COMPETENT and node.first(spec.competent.path) is None
     return ClinicalConfidence(
         age=age,
-        competent=meets(node, spec.competent),
-        refused=state is ConsentState.REFUSED,
+        competent=meets(node, spec.competent) or presumed,
+        refused=consent.state is ConsentState.REFUSED and consent.giver in {None, ConsentGiver.CHILD},
         sexual_activity=meets(node, spec.sexual_activity),
         harm_indicators=meets(node, spec.harm),
     )
 
 
-def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, area_name: str) -> Assessment:
+def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, area_name: str) -> Assessment | None:
     grade = read_field(node, spec.grade)
     if grade is None:
-        raise Rejected("an assessment without a grade", field=name_missing(node, spec.grade))
+        return None
     before = read_text(node, spec.grade_before)
     tool = read_text(node, spec.tool)
     return Assessment(
@@ -263,6 +293,30 @@ def _read_assessment(context: RecordContext, spec: AssessmentSpec, node: Node, a
         has_rationale=read_text(node, spec.rationale) is not None,
         alone=spec.alone or (spec.alone_when is not None and meets(node, spec.alone_when)),
     )
+
+
+def _judge_given(
+    context: RecordContext, *, suspected: bool, withdrawn_at: datetime | None, expires_at: datetime | None
+) -> ConsentState:
+    """Return the state of consent that was given: a suspect's is invalid, and what was taken back or has ended is over now (CH-18)."""
+    if suspected:
+        return ConsentState.INVALID
+    if withdrawn_at is not None and withdrawn_at <= context.received_at:
+        return ConsentState.WITHDRAWN
+    if expires_at is not None and expires_at <= context.received_at:
+        return ConsentState.EXPIRED
+    return ConsentState.GIVEN
+
+
+def _name_giver(giver: str | None, context: RecordContext, people: Sequence[Person]) -> str | None:
+    """Return the giver; ``subject`` is the first of those born whom the record is about: the adult concerned, or the child."""
+    if giver != SUBJECT:
+        return giver
+    person = next((p for p in people if p.is_subject and p.is_person and p.born is not None), None)
+    if person is None:
+        return None
+    child = person.is_living_child(context.received_at)
+    return (ConsentGiver.CHILD if child else ConsentGiver.ADULT_SUBJECT).value
 
 
 def _find_giver(

@@ -1,5 +1,6 @@
 """Limits on what a gateway will read, and the checks that every record passes before any meaning is read (FORMATS CH-3 and CH-25)."""
 
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,12 +48,17 @@ def check_text(node: Node, binary_members: frozenset[str]) -> None:
         Rejected: with the path of the first text that breaks a rule.
     """
     for path, name, text in _walk_text(node.value, node.path, ""):
-        if not text.strip():
+        if is_blank(text):
             raise Rejected("empty is not a value: leave it out, or give the reason why there is none", field=path)
         if len(text) > (MAX_BINARY_CHARACTERS if name in binary_members else MAX_TEXT_CHARACTERS):
             raise TooLarge(f"the text is over the limit of {MAX_TEXT_CHARACTERS} characters", field=path)
         if "\x00" in text or not _is_writable(text):
             raise Rejected("the text holds a character that cannot be kept", field=path)
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text shows nothing: it is empty, or all of it is space, control or format characters (FORMATS CH-3)."""
+    return not any(unicodedata.category(character)[0] not in "ZC" for character in text)
 
 
 def _is_writable(text: str) -> bool:

@@ -22,11 +22,13 @@ from schemas.codes import Compartment
 
 
 class ReaderSpec(MappingModel):
-    """How bytes become records. ``links`` names the XML link element and its ends; ``columns`` are CSV's, in any order."""
+    """How bytes become records. ``links`` names the XML link element and its ends; ``columns`` are CSV's, in any order, and ``delimiter``
+    stands between them."""
 
     format: Literal["json", "fhir", "csv", "xml"]
     binary: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()
+    delimiter: Literal[",", ";", "|", "\t"] = ","
     root: str = ""
     record: str = ""
     record_where: dict[str, str] = Field(default_factory=dict)
@@ -121,9 +123,13 @@ class CirculationSpec(MappingModel):
 
 
 class ConflictSpec(MappingModel):
-    """Who must not see it: an organisation by identifiers (first found counts), and a post or name, or neither for the whole body."""
+    """Who must not see it: an organisation by identifiers (first found counts), and a post (with its holder's name), or the whole body.
+
+    ``sort`` gives the scheme of an organisation whose own ``scheme`` is empty. The scheme ``name`` beside others takes a body's name.
+    """
 
     each: str
+    sort: FieldSpec | None = None
     organisation: tuple[OrganisationSpec, ...]
     post: FieldSpec | None = None
     name: FieldSpec | None = None

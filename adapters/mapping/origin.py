@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.mapping.addressing import find_by_identifier, find_by_role
-from adapters.mapping.values import RecordContext, meets, name_missing, read_field, read_text, read_yes
+from adapters.mapping.values import RecordContext, meets, name_found, name_missing, read_field, read_text, read_yes
 from schemas.codes import Kind
 from schemas.directory import Agency
 from schemas.errors import Rejected
@@ -73,8 +73,8 @@ def check_times(context: RecordContext, origin: Origin) -> None:
     spec = context.mapping.record
     for moment, field_spec in ((origin.reported_at, spec.reported), (origin.incident_at, spec.occurred)):
         if moment is not None and moment > limit:
-            found = read_field(context.node, field_spec) or read_field(context.node, spec.reported)
-            raise Rejected("it lies after receipt", field=found.path if found else None)
+            place = name_found(context.node, field_spec) or name_found(context.node, spec.reported)
+            raise Rejected("it lies after receipt", field=place)
 
 
 def find_sender(context: RecordContext) -> Agency:

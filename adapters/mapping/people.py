@@ -6,7 +6,7 @@ from datetime import date, datetime
 from adapters.mapping.ethnic import read_ethnicity
 from adapters.mapping.nodes import Node
 from adapters.mapping.specs import PeopleSpec
-from adapters.mapping.values import RecordContext, meets, read_all, read_date, read_field, read_text
+from adapters.mapping.values import RecordContext, meets, read_all, read_date, read_field, read_text, read_yes
 from schemas.codes import SubjectType
 from schemas.errors import Rejected
 from schemas.ethnicity import EthnicityRecord
@@ -40,6 +40,7 @@ class Person:
     convicted: bool = False
     born: date | None = None
     due: date | None = None
+    deceased: bool = False
     surname: str | None = None
     forenames: str | None = None
     full_name: str | None = None
@@ -79,8 +80,8 @@ class Person:
         return None if self.born is None else age_on(self.born, local_date(received_at))
 
     def is_living_child(self, received_at: datetime) -> bool:
-        """Return whether they are born and under 18 on the local date of receipt."""
-        return self.is_person and is_child(self.born, local_date(received_at))
+        """Return whether they are born, have not died, and are under 18 on the local date of receipt."""
+        return self.is_person and not self.deceased and is_child(self.born, local_date(received_at))
 
     def subject_identifiers(self) -> tuple[SubjectIdentifier, ...]:
         """Return the identifiers from which tokens are made: NHS number (by its state), UPN, and name with date of birth."""
@@ -105,7 +106,7 @@ def read_people(context: RecordContext) -> list[Person]:
     people: list[Person] = []
     for spec in context.mapping.people:
         for node in context.node.select(spec.each):
-            if meets(node, spec.when) and (person := _read_person(context, spec, node)) is not None:
+            if meets(node, spec.when) and (person := _read_person(context, spec, node, len(people))) is not None:
                 people.append(person)
     _check_unique(people)
     if not any(person.is_subject for person in people):
@@ -115,13 +116,13 @@ def read_people(context: RecordContext) -> list[Person]:
     return people
 
 
-def _read_person(context: RecordContext, spec: PeopleSpec, node: Node) -> Person | None:
+def _read_person(context: RecordContext, spec: PeopleSpec, node: Node, number: int) -> Person | None:
     roles = tuple(dict.fromkeys(found.text for found in read_all(node, spec.role) if found.text in ROLES))
     if not roles:
         return None
     if spec.suspected is not None and meets(node, spec.suspected):
         roles = (*roles, SUSPECT) if SUSPECT not in roles else roles
-    ref = read_text(node, spec.ref) or roles[0]
+    ref = read_text(node, spec.ref) or (roles[0] if spec.ref is None or number == 0 else f"{roles[0]}-{number + 1}")
     person = Person(
         ref=ref,
         roles=roles,
@@ -131,6 +132,7 @@ def _read_person(context: RecordContext, spec: PeopleSpec, node: Node) -> Person
         convicted=spec.convicted is not None and meets(node, spec.convicted),
         born=read_date(node, spec.born),
         due=read_date(node, spec.due),
+        deceased=bool(read_yes(node, spec.deceased)),
         surname=read_text(node, spec.names.surname),
         forenames=read_text(node, spec.names.forenames),
         full_name=read_text(node, spec.names.full),

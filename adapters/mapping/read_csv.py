@@ -1,28 +1,32 @@
-"""Strict CSV (RFC 4180): UTF-8, quotes doubled, one width, the columns of the format and no formula (FORMATS CH-25)."""
+"""Strict CSV (RFC 4180, or with the format's own delimiter): UTF-8, quotes doubled, one width, the columns of the format and no formula
+(FORMATS CH-25)."""
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-from adapters.mapping.limits import DOCUMENT, MAX_RECORDS, decode_document
+from adapters.mapping.limits import DOCUMENT, MAX_RECORDS, decode_document, is_blank
 from schemas.errors import Rejected, TooLarge
 
 HEADER = "(header)"
 ROW = "(row)"
 _MOST_CELLS = 2_000
-_QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"(?=,|\r\n|\n|\r|$)')
-_PLAIN = re.compile(r'[^",\r\n]*(?=,|\r\n|\n|\r|$)')
 _ALWAYS_FORMULA = ("=", "@", "\t", "\r")
 _NUMBER_OR_TELEPHONE = re.compile(r"[+-]?[0-9][0-9 ().,-]*")
 
 
-def parse_csv(data: bytes) -> tuple[list[str], list[list[str]]]:
+def parse_csv(data: bytes, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
     """Return the header and the data rows, each a list of raw cells; lines with nothing in them are passed over.
+
+    Args:
+        data: the document.
+        delimiter: the one character between cells.
 
     Raises:
         Rejected: not UTF-8, or a quote that is misplaced or never closed (the file was cut off).
     """
     rows: list[list[str]] = []
-    for row in _split_rows(decode_document(data, allow_mark=True)):
+    for row in _split_rows(decode_document(data, allow_mark=True), delimiter):
         if row != [""]:
             rows.append(row)
         if len(rows) - 1 > MAX_RECORDS:
@@ -58,7 +62,7 @@ def read_row(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     for column, cell in zip(header, cells, strict=True):
         if is_formula(cell):
             raise Rejected("a cell that a spreadsheet would run", field=column)
-    return {column: cell for column, cell in zip(header, cells, strict=True) if cell.strip()}
+    return {column: cell for column, cell in zip(header, cells, strict=True) if not is_blank(cell)}
 
 
 def is_formula(cell: str) -> bool:
@@ -68,19 +72,28 @@ def is_formula(cell: str) -> bool:
     return cell.startswith(("+", "-")) and not _NUMBER_OR_TELEPHONE.fullmatch(cell.strip())
 
 
-def _split_rows(text: str) -> Iterator[list[str]]:
+@lru_cache(maxsize=8)
+def _make_patterns(delimiter: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return the patterns of a quoted and of a plain cell."""
+    mark = re.escape(delimiter)
+    end = rf"(?={mark}|\r\n|\n|\r|$)"
+    return re.compile(rf'"([^"]*(?:""[^"]*)*)"{end}'), re.compile(rf'[^"{mark}\r\n]*{end}')
+
+
+def _split_rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    in_quotes, plain = _make_patterns(delimiter)
     position = 0
     row: list[str] = []
     while position < len(text):
         quoted = text[position] == '"'
-        match = (_QUOTED if quoted else _PLAIN).match(text, position)
+        match = (in_quotes if quoted else plain).match(text, position)
         if match is None:
             raise Rejected("a quote is misplaced or never closed", field=DOCUMENT)
         if len(row) >= _MOST_CELLS:
             raise TooLarge(f"a row has more than {_MOST_CELLS} cells", field=ROW)
         row.append(match[1].replace('""', '"') if quoted else match[0])
         position = match.end()
-        if text.startswith(",", position):
+        if text.startswith(delimiter, position):
             position += 1
             if position == len(text):
                 row.append("")

@@ -15,7 +15,10 @@ from schemas.errors import Rejected, TooLarge
 
 
 class _TreeBuilder:
-    """Builds members from elements: attributes as ``@name``, children as lists by name, text as ``#text``. Other namespaces are left out."""
+    """Builds members from elements: attributes as ``@name``, children as lists by name, text as ``#text``.
+
+    An element of another namespace than the root's keeps its namespace in its name, so that it is never taken for one of the format's.
+    """
 
     def __init__(self) -> None:
         self.root: dict[str, Any] | None = None
@@ -28,10 +31,14 @@ class _TreeBuilder:
             raise TooLarge(f"the document is nested more than {MAX_DEPTH} levels deep", field=DOCUMENT)
         members: dict[str, Any] = {f"@{name}": value for name, value in attributes.items()}
         if self._stack:
-            self._stack[-1][0].setdefault(tag.rpartition("}")[2], ElementList()).append(members)
+            self._stack[-1][0].setdefault(self._name(tag), ElementList()).append(members)
         else:
             self.root, self.root_tag = members, tag
         self._stack.append((members, []))
+
+    def _name(self, tag: str) -> str:
+        namespace, _, name = tag.rpartition("}")
+        return name if namespace == self.root_tag.rpartition("}")[0] else tag
 
     def data(self, text: str) -> None:
         """Take text."""
@@ -94,7 +101,7 @@ class LinkedExtract:
         links: list[dict[str, Any]] = list(root.get(link, ()))
         self._links_to: dict[str, list[dict[str, Any]]] = {}
         for name, elements in root.items():
-            if not isinstance(elements, ElementList) or name == link:
+            if not isinstance(elements, ElementList) or name == link or name.startswith("{"):
                 continue
             for element in elements:
                 self._add(name, element)

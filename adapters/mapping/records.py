@@ -45,7 +45,7 @@ def split_records(data: bytes, mapping: Mapping) -> list[RawRecord]:
 
 
 def _split_csv(data: bytes, reader: ReaderSpec) -> list[RawRecord]:
-    header, rows = parse_csv(data)
+    header, rows = parse_csv(data, reader.delimiter)
     check_header(header, reader.columns)
     return [
         RawRecord(_make_row_opener(header, row), _digest_json(dict(zip(header, row, strict=False)))) for row in rows

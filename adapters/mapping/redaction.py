@@ -9,13 +9,16 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import JsonValue
 
+from adapters.mapping.defaults import load_defaults
 from adapters.mapping.people import INFORMANT, Person
 from schemas.codes import Compartment
 
 MARK = "[…]"
 _ADDRESS_LABELS = frozenset({"Address", "Line", "Lines", "Postcode", "UPRN"})
+_CONTACT_LABELS = frozenset({"Telephone", "E-mail", "Online", "Mobile"})
 _SHORTEST_NAME = 3
 _FEWEST_WORDS = 2
+_FEWEST_DIGITS = 6
 
 
 class Redactor:
@@ -23,7 +26,7 @@ class Redactor:
 
     def __init__(self, phrases: Iterable[tuple[str, Compartment]]) -> None:
         self._patterns = [
-            (re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE), home)
+            (re.compile(rf"(?<!\w){_write_pattern(phrase)}(?!\w)", re.IGNORECASE), home)
             for phrase, home in sorted(set(phrases), key=lambda item: (-len(item[0]), item))
         ]
 
@@ -49,15 +52,35 @@ class Redactor:
         return value
 
 
-def list_phrases(people: Sequence[Person], sealed: Sequence[JsonValue]) -> list[tuple[str, Compartment]]:
-    """Return the phrases to keep apart: restricted words and sealed addresses (C12), and informants' names (C10).
+def _write_pattern(phrase: str) -> str:
+    """Return a pattern for a phrase however it is spaced; a number, address or postcode also with commas or without blanks."""
+    gap = r"[\s,]*" if any(character.isdigit() for character in phrase) else r"\s+"
+    return gap.join(re.escape(word) for word in phrase.replace(",", " ").split())
 
-    An informant's surname that others share is not taken out, only the full name; nor is anything of one who is there in another role too.
+
+def list_phrases(
+    people: Sequence[Person],
+    sealed: Sequence[JsonValue],
+    sources: Sequence[JsonValue] = (),
+    own: Sequence[JsonValue] = (),
+) -> list[tuple[str, Compartment]]:
+    """Return the phrases to keep apart: restricted words and sealed addresses (C12), informants' names, numbers and addresses (C10).
+
+    An informant's surname that others share is not taken out, only the full name; nor is anything of one who is there in another role too,
+    nor a number or address that is a subject's or relative's own.
+
+    Args:
+        people: everybody in the record.
+        sealed: the values of C12.
+        sources: the values of C10.
+        own: the values of C02 and C03.
     """
     phrases = [(word, Compartment.C12) for person in people for word in person.restricted_words]
     phrases += [
         (phrase, Compartment.C12) for value in sealed for phrase in _list_address_phrases(value, labelled=False)
     ]
+    known = set(_list_contact_phrases(list(own)))
+    phrases += [(one, Compartment.C10) for one in _list_contact_phrases(list(sources)) if one not in known]
     others = {
         name.casefold()
         for p in people
@@ -77,7 +100,8 @@ def _list_names(person: Person) -> list[str]:
         names = [person.surname, person.name() or person.surname]
     else:
         words = re.split(r"[,(]", person.full_name or "", maxsplit=1)[0].split()
-        if len(words) < _FEWEST_WORDS or not all(word[0].isupper() for word in words):
+        particles = load_defaults().name_particles
+        if len(words) < _FEWEST_WORDS or any(word[0].islower() and word not in particles for word in words):
             return []
         names = [words[-1], " ".join(words)]
     return [name for name in names if len(name) >= _SHORTEST_NAME]
@@ -85,8 +109,7 @@ def _list_names(person: Person) -> list[str]:
 
 def _list_address_phrases(value: JsonValue, *, labelled: bool) -> list[str]:
     if isinstance(value, str):
-        telling = any(character.isdigit() for character in value) or len(value.split()) > 1
-        return [value] if labelled and telling else []
+        return _cut_address(value) if labelled else []
     if isinstance(value, list):
         return [phrase for item in value for phrase in _list_address_phrases(item, labelled=labelled)]
     if isinstance(value, dict):
@@ -94,5 +117,31 @@ def _list_address_phrases(value: JsonValue, *, labelled: bool) -> list[str]:
             phrase
             for label, item in value.items()
             for phrase in _list_address_phrases(item, labelled=label in _ADDRESS_LABELS)
+        ]
+    return []
+
+
+def _cut_address(text: str) -> list[str]:
+    """Return an address whole and, where it is written in one line, its house and every further piece with a number (a postcode)."""
+    pieces = [piece.strip() for piece in re.split(r"[,;\n]", text)]
+    house = [piece for piece in pieces[:1] if len(piece.split()) > 1]
+    telling = [
+        piece for piece in pieces if any(character.isdigit() for character in piece) and len(piece) >= _SHORTEST_NAME
+    ]
+    whole = [text] if len(text.split()) > 1 or telling else []
+    return list(dict.fromkeys([*whole, *house, *telling]))
+
+
+def _list_contact_phrases(value: JsonValue, *, labelled: bool = False) -> list[str]:
+    if isinstance(value, str):
+        telling = "@" in value or sum(character.isdigit() for character in value) >= _FEWEST_DIGITS
+        return [value] if labelled and telling else []
+    if isinstance(value, list):
+        return [phrase for item in value for phrase in _list_contact_phrases(item, labelled=labelled)]
+    if isinstance(value, dict):
+        return [
+            phrase
+            for label, item in value.items()
+            for phrase in _list_contact_phrases(item, labelled=label in _CONTACT_LABELS)
         ]
     return []

@@ -33,7 +33,8 @@ class FieldSpec(MappingModel):
         const: the value when no path finds anything.
         join: further specs whose values are joined by ``separator`` (then ``path`` is not used).
         begins: beginnings of text to values, tried in order, for formats that hide a code in prose.
-        pattern: regular expression; a text without a match is as if it were not there, one with a match counts by its first group.
+        pattern: regular expression; a text without a match is as if it were not there, one with a match counts by its first group,
+            which ``table``, ``begins`` and ``other`` then translate where they are given.
         split: characters at which one text is several values, where several are read.
         required: reject the record, at the first path, when nothing is found.
     """
@@ -59,11 +60,15 @@ class FieldSpec(MappingModel):
 class Condition(MappingModel):
     """A test: the path finds something, with one of the values or beginning where they are given.
 
-    ``absent``: it finds nothing. ``not_equals``: nothing that it finds has one of these values (nothing at all will do).
+    ``absent``: it finds nothing. ``not_equals``: nothing that it finds has one of these values (nothing at all will do). ``known``: the
+    values beside ``equals`` that the format has; any other rejects the record, because what it means might be the contrary.
+    ``matches``: a regular expression that is found in the text, in any case.
     """
 
     path: str
     equals: tuple[str, ...] | None = None
+    known: tuple[str, ...] | None = None
+    matches: str | None = None
     not_equals: tuple[str, ...] | None = None
     begins: str | None = None
     absent: bool = False
@@ -74,7 +79,10 @@ class Condition(MappingModel):
         if isinstance(value, str):
             return {"path": value}
         if isinstance(value, dict):
-            return {k: (v,) if k in {"equals", "not_equals"} and isinstance(v, str) else v for k, v in value.items()}
+            return {
+                k: (v,) if k in {"equals", "known", "not_equals"} and isinstance(v, str) else v
+                for k, v in value.items()
+            }
         return value
 
 
@@ -187,6 +195,7 @@ class PeopleSpec(MappingModel):
     convicted: Condition | None = None
     born: FieldSpec | None = None
     due: FieldSpec | None = None
+    deceased: FieldSpec | None = None
     names: NamesSpec = NamesSpec()
     relations: str | None = None
     relation: FieldSpec | None = None

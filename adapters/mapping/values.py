@@ -1,6 +1,7 @@
 """Reading values by field spec: text, codes, dates, moments and conditions, each with its path for the error."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
@@ -87,6 +88,8 @@ def read_field(node: Node, spec: FieldSpec | None) -> Found | None:
         found = node.first(path)
         if found is not None and has_text(found) and (text := _translate(found, spec)) is not None:
             return Found(text, found.path)
+        if found is not None and len(spec.path) == 1 and _is_object(found):
+            raise Rejected("a single value is expected here", field=found.path)
     if spec.required:
         raise Rejected("it must be there", field=name_missing(node, spec))
     return Found(spec.const, node.path) if spec.const is not None else None
@@ -143,14 +146,25 @@ def meets(node: Node, condition: Condition | None) -> bool:
     if condition.not_equals is not None:
         barred = {one.casefold() for one in condition.not_equals}
         return not any(one.text().casefold() in barred for one in found if has_text(one))
-    if condition.equals is None and condition.begins is None:
+    if condition.equals is None and condition.begins is None and condition.matches is None:
         return bool(found)
+    if condition.known is not None:
+        _check_known(found, (*(condition.equals or ()), *condition.known))
     return any(_fits(one, condition) for one in found if has_text(one))
 
 
 def has_text(node: Node) -> bool:
     """Return whether a node holds a value rather than only members."""
     return not isinstance(node.value, dict) or "#text" in node.value
+
+
+def _is_object(node: Node) -> bool:
+    """Return whether a node is an object with members, which stands for no value; an XML element may have attributes alone."""
+    return (
+        isinstance(node.value, dict)
+        and bool(node.value)
+        and not any(name.startswith(("@", "#")) for name in node.value)
+    )
 
 
 def require(node: Node, path: str) -> None:
@@ -170,8 +184,17 @@ def require(node: Node, path: str) -> None:
         present = following
 
 
+def _check_known(found: Sequence[Node], codes: Iterable[str]) -> None:
+    known = {one.casefold() for one in codes}
+    for one in found:
+        if not has_text(one) or one.text().casefold() not in known:
+            raise Rejected("a code that the mapping does not know", field=one.path)
+
+
 def _fits(node: Node, condition: Condition) -> bool:
     text = node.text().casefold()
+    if condition.matches is not None and re.search(condition.matches, text, re.IGNORECASE) is None:
+        return False
     if condition.equals is not None and text not in {one.casefold() for one in condition.equals}:
         return False
     return condition.begins is None or text.startswith(condition.begins.casefold())
@@ -181,13 +204,15 @@ def _translate(found: Node, spec: FieldSpec) -> str | None:
     text = found.text()
     if spec.pattern is not None:
         match = re.search(spec.pattern, text)
-        return None if match is None else match[match.lastindex or 0]
+        if match is None:
+            return None
+        text = match[match.lastindex or 0]
     if spec.begins is not None:
         for beginning, value in spec.begins.items():
             if text.casefold().startswith(beginning.casefold()):
                 return value
     if spec.table is None:
-        if spec.begins is None:
+        if spec.begins is None and (spec.pattern is None or spec.other is None):
             return text
     elif text in spec.table:
         return spec.table[text]
@@ -198,6 +223,12 @@ def _translate(found: Node, spec: FieldSpec) -> str | None:
     if spec.other is not None:
         return text if spec.other == "=" else spec.other
     raise Rejected("a code that the mapping does not know", field=found.path)
+
+
+def name_found(node: Node, spec: FieldSpec | None) -> str | None:
+    """Return the path at which a spec finds its value (the first of several for a joined one), or none."""
+    found = read_field(node, spec)
+    return None if found is None else found.path
 
 
 def name_missing(node: Node, wanted: FieldSpec | str | None) -> str:

@@ -13,7 +13,11 @@ from tests.contract.test_decision_cases import make_directory
 from tests.support.decisions import default_pack
 from tests.support.oracle import COLUMNS, FORM, KINDS, cells_for
 
-CASES = load_cases(Path(__file__).with_name("further-decision-cases.yaml"))
+CASES = [
+    case
+    for name in ("further-decision-cases.yaml", "rarer-decision-cases.yaml")
+    for case in load_cases(Path(__file__).with_name(name))
+]
 ROLES = default_pack().matrix.roles
 
 
@@ -29,7 +33,7 @@ def test_case_has_the_decision_that_the_text_says(engine: DecisionEngine, case: 
 
 
 def test_the_cases_are_many_and_different() -> None:
-    assert len(CASES) >= 140
+    assert len(CASES) >= 200
     assert len({case.id for case in CASES}) == len({case.title for case in CASES}) == len(CASES)
     assert len({(c.data["header"]["kind"], c.data["recipient"]["role"]) for c in CASES}) >= 35
 

@@ -573,3 +573,26 @@ def test_a_record_that_nobody_can_map_stops_no_other() -> None:
     assert [outcome.referral is not None for outcome in outcomes] == [False, True, True, True, True]
     assert isinstance(outcomes[0].error, Rejected)
     assert outcomes[0].native_ref == "ENC-26-1101"
+
+
+KESTREL = Path(__file__).parent / "data" / "kestrel_missing.yaml"
+KESTREL_ROWS = (
+    "Send to;Ref;Step;When;Name;Born;Council;School;Grade;Graded;Basis;Why not asked;Parents;Story;Heard from\n"
+    'council,school;K-1;gone;19/11/2026 18:00;Robin Testchild;1 FEB 2012;E10999001;999101;red;;duty;Missing;told;"Left; '
+    'Wren Tell-Tale saw him";Wren Tell-Tale\n'
+    "council;K-2;back;19/11/2026 19:00;Jay Testchild;31/02/2012;E10999001;;green;;duty;Missing;told;Home;\n"
+)
+
+
+def test_a_second_list_with_semicolons_needs_no_code() -> None:
+    own = load_mapping(KESTREL)
+    data = KESTREL_ROWS.encode()
+    assert recognise_mapping("list.csv", data, (*default_mappings(), own)).id == own.id
+    good, bad = read_records(data, own, MappingContext(load_sample_directory(), None, NOW))
+    assert good.referral is not None, good.error
+    assert (good.native_ref, good.referral.missing_event, good.referral.risk.grade) == ("K-1/gone", "open", "high")
+    assert [e.agency for e in good.referral.circulation] == ["csc.marchshire", "school.oakfield"]
+    assert find_texts(good.referral, "Tell-Tale") == {"C10"}
+    assert good.referral.unmapped == ()
+    assert bad.error is not None
+    assert bad.error.field == "Born"
