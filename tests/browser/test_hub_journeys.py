@@ -32,7 +32,7 @@ from schemas.objects import digest_object, peek_object
 from tests.integration.test_chronology import TOKEN, VALUES, Tokened
 from tests.integration.test_policy_activation import write_local
 from tests.support.authority import AgencyKit
-from tests.support.browser import People, assert_accessible, picture
+from tests.support.browser import People, assert_accessible, assert_no_sideways_scroll, picture
 from tests.support.console import ROOT, ConsoleSite
 from tests.support.drafts import EARLY_HELP, consent, early_help
 from tests.support.hub_agency import check_evidence, open_as, sign_receipt, verify_as
@@ -244,6 +244,7 @@ def test_who_knew_what_of_one_child_takes_two_people_and_is_read_once(desks: Des
     ann.get_by_role("button", name="Prepare for signing").click()
     expect(ann.get_by_role("alert").first).to_contain_text("Enter the child’s token")
     assert_accessible(ann)
+    picture(ann, "chronology-ask")
     first = desks.sign("ann.lee", ask_about(ann, TOKEN, "A court ordered it"))
     assert_accessible(ann)
     hand_in(ann, "not what it prints")
@@ -277,6 +278,9 @@ def test_who_knew_what_of_one_child_takes_two_people_and_is_read_once(desks: Des
     expect(ann.get_by_role("heading", level=1, name="Who knew what, and when")).to_be_visible()
     assert_accessible(ann)
     picture(ann, "chronology-found")
+    ann.set_viewport_size({"width": 320, "height": 640})
+    assert_no_sideways_scroll(ann)
+    ann.set_viewport_size({"width": 1200, "height": 900})
     given = ann.get_by_role("table", name="What each agency was given, and when").get_by_role("row", name=CSC)
     expect(given).to_contain_text("In full: Identity")
     expect(given).not_to_contain_text("Not opened")

@@ -268,3 +268,19 @@ def test_nobody_deletes_or_sees_anothers_saved_search(console: ConsoleSite) -> N
         assert console.post(theirs, "/log/views/delete", view_name="Mine alone").status_code == 404
         assert "Mine alone" in mine.get("/log").text
         console.post(mine, "/log/views/delete", view_name="Mine alone")
+
+
+def test_a_form_of_too_many_fields_is_refused_and_a_user_name_finds_what_its_owner_did(console: ConsoleSite) -> None:
+    auditor = console.people["auditor"]
+    with console.client(auditor) as client:
+        fields = {f"f{number}": "x" for number in range(400)}
+        assert console.post(client, "/log/views", view_name="Many", **fields).status_code == 400
+        client.get("/referrals/ref-not-there-at-all")
+        console.project()
+        by_name, by_id = (client.get(f"/access/looks?person={who}").text for who in ("auditor", str(auditor.user_id)))
+        assert f"Test {auditor.name}" in by_name
+        assert by_name.count("<tr") == by_id.count("<tr") > 1
+        exported = client.get("/log/export.csv?person=auditor").text
+        assert str(auditor.user_id) in exported
+    with console.client(console.people["agency-auditor"]) as client:
+        assert f"Test {auditor.name}" not in client.get("/access/looks?person=auditor").text

@@ -38,6 +38,7 @@ from broker.registry import versions
 from broker.registry.packs import InstalledPack, PackShelf
 from broker.store import upgrade_database
 from broker.store.reviews import QuarantineRow, insert_quarantine
+from deploy.authority.officers import create_person
 from deploy.console_assets import ensure_console_assets
 from deploy.local.pki import Pki
 from deploy.local.processes import ServerProcess, find_free_port
@@ -45,6 +46,7 @@ from deploy.local.stack import LocalStack
 from schemas.checkpoint import LogVerifier, write_verifier
 from schemas.directory import HubKeys
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
+from tests.support.authority import CHEAP as CHEAP_KEY
 from tests.support.authority import FoundedAuthority
 from tests.support.hub_api import set_role_password, with_login
 from tests.support.logged_referrals import County, LoggedReferral, store_rows
@@ -206,7 +208,13 @@ async def _insert_person(
 async def found_directory(dsn: str, folder: Path, log_jwk: dict[str, Any]) -> Path:
     """Found an authority, put its first directory into the database, and return the trust file. The directory names the log's key."""
     authority = FoundedAuthority.found(folder)
-    authority.change(hub=HubKeys(log_origin=LOG_ORIGIN, log_verifier=write_verifier(LOG_ORIGIN, public_part(log_jwk))))
+    person = create_person(
+        folder / "people", "jo", AGENCY, ("partnership_auditor",), "a long passphrase of hers", cost=CHEAP_KEY
+    )
+    authority.change(
+        hub=HubKeys(log_origin=LOG_ORIGIN, log_verifier=write_verifier(LOG_ORIGIN, public_part(log_jwk))),
+        people=(person,),
+    )
     signed = authority.sign()
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
@@ -268,7 +276,7 @@ async def record_consent(connection: asyncpg.Connection) -> str:
     return consent_id
 
 
-async def ask_chronology(connection: asyncpg.Connection, approver: str = "ann") -> str:
+async def ask_chronology(connection: asyncpg.Connection, approver: str = "jo") -> str:
     """Register one person's approval of a question about a child, and return the digest of the child's token."""
     subject, digest = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     now = datetime.now(UTC)

@@ -54,10 +54,11 @@ async def show_looks(page: Page) -> Response:
     """Show each look, newest first; for one agency, what its own referrals were looked at."""
     page.form, search = read_form(page.request.query_params)
     cursor = page.request.query_params.get("cursor")
-    found = None
+    found, people = None, await read_names(page)
     async with page.connection() as connection:
         if search is not None:
-            asked = search if search.event else search.model_copy(update={"event": ACCESS_EVENTS})
+            asked = people.resolve(search)
+            asked = asked if asked.event else asked.model_copy(update={"event": ACCESS_EVENTS})
             place = Cursor.read(cursor, asked) if cursor else None
             found = await search_events(connection, asked, agency=page.user.agency, cursor=place, most=DEFAULT_PAGE)
     query = write_query(page.form)
@@ -65,7 +66,7 @@ async def show_looks(page: Page) -> Response:
         "looks.html",
         found=found,
         words=tell_event,
-        people=await read_names(page),
+        people=people,
         following=f"/access/looks?{write_query(page.form, cursor=found.next_cursor)}"
         if found and found.next_cursor
         else None,

@@ -41,7 +41,7 @@ async def export_log(page: Page) -> Response:
     _, search = read_form(page.request.query_params)
     if search is None:
         raise MalformedMessage("is not a search: make the search on the page first", field="search")
-    asked = search
+    asked = (await read_names(page)).resolve(search)
 
     async def read_page(cursor: str | None) -> SearchPage:
         place = Cursor.read(cursor, asked) if cursor else None
@@ -90,19 +90,20 @@ async def forget_view(page: Page) -> Response:
 
 
 async def _show(page: PageContext, search: SearchFilter | None, cursor: str | None) -> Response:
-    found = None
+    found, people = None, await read_names(page)
     async with page.connection() as connection:
         views = await list_views(connection, str(page.user.user_id))
         if search is not None:
-            place = Cursor.read(cursor, search) if cursor else None
-            found = await search_events(connection, search, agency=page.user.agency, cursor=place, most=DEFAULT_PAGE)
+            asked = people.resolve(search)
+            place = Cursor.read(cursor, asked) if cursor else None
+            found = await search_events(connection, asked, agency=page.user.agency, cursor=place, most=DEFAULT_PAGE)
     directory = (await page.context.registry.current()).directory
     query = write_query(page.form)
     following = f"/log?{write_query(page.form, cursor=found.next_cursor)}" if found and found.next_cursor else None
     return await page.render(
         "search.html",
         found=found,
-        people=await read_names(page),
+        people=people,
         words=tell_event,
         events=list_events(),
         kinds=list_kinds(),

@@ -28,7 +28,9 @@ async def show_quarantine(page: Page) -> Response:
     state = asked if asked in _SHOWN else "open"
     async with page.connection() as connection:
         rows = await list_quarantine(connection, agency=page.user.agency, state=None if state == "all" else state)
-    return await page.render("list.html", rows=rows, state=state, states=_SHOWN)
+    return await page.render(
+        "list.html", rows=rows, agencies=await page.context.agency_names(), state=state, states=_SHOWN
+    )
 
 
 @pages.read("/quarantine/{quarantine_id}", capability=Capability.READ_QUARANTINE, action="quarantine_read")
@@ -71,4 +73,10 @@ async def _show(page: PageContext, quarantine_id: UUID) -> Response:
     if row is None:
         raise NotFound("there is no such message in quarantine", field="quarantine_id")
     may_decide = page.user.may(Capability.DECIDE_QUARANTINE) and row["state"] == "open"
-    return await page.render("one.html", row=row, people=await read_names(page), may_decide=may_decide)
+    return await page.render(
+        "one.html",
+        row=row,
+        people=await read_names(page),
+        agencies=await page.context.agency_names(),
+        may_decide=may_decide,
+    )
