@@ -3,8 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTEST := .venv/bin/python -m pytest
-# A process a core, each with servers of its own; one file's tests stay together, because they share what is dear to start.
-PARALLEL := -n 2 --dist loadfile
+# A process a core, each with servers of its own; one file's tests stay together, because they share what is dear to start;
+# tests/conftest.py hands out the long files first.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# Compiled modules are kept even where the environment says otherwise: every program that a test starts would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 TESTS := not faults and not slow
 # What .venv must hold; PYTHON=... chooses the interpreter that makes it.
 WANTED := $$(cat requirements.lock pyproject.toml broker/console/frontend/package-lock.json | sha256sum | cut -c1-64)

@@ -15,6 +15,7 @@ from broker.api.settings import ApiSettings
 from broker.console.settings import ConsoleSettings
 from schemas.errors import ConfigInvalid
 from schemas.keys import KeyUse, require_use
+from schemas.plain_yaml import read_yaml
 
 MAX_FILE_BYTES = 256 * 1024
 
@@ -168,7 +169,7 @@ def load_config(path: Path) -> HubConfig:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigInvalid(f"is over {MAX_FILE_BYTES} bytes", field=path.name)
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigInvalid(f"cannot be read ({type(error).__name__})", field=path.name) from None
     if not isinstance(data, dict):

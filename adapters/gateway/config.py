@@ -17,6 +17,7 @@ from adapters.gateway.identity.keystore import KeyLifetimes
 from adapters.gateway.incoming.inbox_config import InboxConfig
 from schemas.clear_forms import AgencyId
 from schemas.errors import ConfigInvalid
+from schemas.plain_yaml import read_yaml
 
 MAX_CONFIG_BYTES = 256 * 1024
 
@@ -263,7 +264,7 @@ def load_config(path: Path) -> GatewayConfig:
     """
     try:
         data = path.read_bytes()
-        document = yaml.safe_load(data[: MAX_CONFIG_BYTES + 1].decode()) if len(data) <= MAX_CONFIG_BYTES else None
+        document = read_yaml(data[: MAX_CONFIG_BYTES + 1].decode()) if len(data) <= MAX_CONFIG_BYTES else None
     except (OSError, UnicodeDecodeError):
         raise ConfigInvalid("the configuration cannot be read: name its file with --config", field=path.name) from None
     except yaml.YAMLError:

@@ -12,6 +12,7 @@ from schemas.clear_codes import ACTS
 from schemas.clear_forms import Art9Code, PurposeCode, RiskToolCode
 from schemas.codes import Compartment
 from schemas.errors import ConfigInvalid
+from schemas.plain_yaml import read_yaml
 
 _FILE = Path(__file__).with_name("defaults.yaml")
 
@@ -47,7 +48,7 @@ def load_defaults() -> Defaults:
         ConfigInvalid: the file is not of its form.
     """
     try:
-        return Defaults.model_validate(yaml.safe_load(_FILE.read_text(encoding="utf-8")))
+        return Defaults.model_validate(read_yaml(_FILE.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError):
         raise ConfigInvalid("the shared mapping data cannot be read", field=_FILE.name) from None
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from adapters.mapping.limits import DOCUMENT, decode_document
 from adapters.mapping.model import Mapping
 from schemas.errors import ConfigInvalid, Rejected
+from schemas.plain_yaml import read_yaml
 
 _ADAPTERS = Path(__file__).parent.parent
 _KINDS = ("police", "health", "education", "social_care")
@@ -64,7 +65,7 @@ def recognise_mapping(file_name: str, data: bytes, mappings: Sequence[Mapping]) 
 
 def _read_mapping(file: Path) -> Mapping:
     try:
-        return Mapping.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return Mapping.model_validate(read_yaml(file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise ConfigInvalid("the mapping file cannot be read", field=file.name) from None
     except ValidationError as error:

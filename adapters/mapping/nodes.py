@@ -42,28 +42,33 @@ class Node:
         elif self.value is not None:
             yield self
 
+    def _open(self) -> list["Node"]:
+        """Return what ``items`` yields; nearly every node is one value, and this is asked hundreds of times a record."""
+        if isinstance(self.value, list):
+            return list(self.items())
+        return [] if self.value is None else [self]
+
     def member(self, name: str) -> "Node | None":
         """Return the member of that name, or none; ``~self`` is the node itself, so that it can be filtered."""
         if name == "~self":
             return self
-        if not isinstance(self.value, dict) or self.value.get(name) is None:
+        value = self.value.get(name) if isinstance(self.value, dict) else None
+        if value is None:
             return None
-        if name.startswith("@"):
-            return self._wrap(self.value[name], self.path + name)
-        return self._wrap(self.value[name], f"{self.path}.{name}" if self.path else name)
+        if name[:1] == "@":
+            return self._wrap(value, self.path + name)
+        return self._wrap(value, f"{self.path}.{name}" if self.path else name)
 
     def select(self, expression: str) -> list["Node"]:
         """Return the nodes that a path expression finds, in order; lists are opened, nulls are not there."""
         absolute, steps = _compile(expression)
-        found = list((self.root if absolute else self).items())
+        found = (self.root if absolute else self)._open()
         for step in steps:
-            found = [
-                item
-                for node in found
-                if (child := node.member(step.name)) is not None
-                for item in child.items()
-                if step.accepts(item)
-            ]
+            if not found:
+                break
+            name, filters = step.name, step.filters
+            members = [child for node in found if (child := node.member(name)) is not None]
+            found = [item for child in members for item in child._open() if not filters or step.accepts(item)]
         return found
 
     def first(self, expression: str) -> "Node | None":

@@ -11,6 +11,7 @@ from broker.decisions.case_facts import build_case_facts
 from broker.decisions.engine import DecisionEngine
 from schemas.decision import Decision
 from schemas.errors import Rejected
+from schemas.plain_yaml import PlainLoader, read_yaml
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
@@ -43,7 +44,7 @@ def load_cases(path: Path) -> list[Case]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise Rejected(f"is over {MAX_FILE_BYTES} bytes", field=path.name)
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)  # noqa: S506 - a SafeLoader that leaves dates as text
+        data = read_yaml(path.read_text(encoding="utf-8"), _TextLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Rejected(f"cannot be read as YAML ({type(error).__name__})", field=path.name) from None
     cases = data.get("cases") if isinstance(data, dict) else None
@@ -92,11 +93,11 @@ def _compare(expect: Mapping[str, Any], decision: Decision) -> list[tuple[str, A
     return found
 
 
-class _TextLoader(yaml.SafeLoader):
+class _TextLoader(PlainLoader):
     """Leaves dates as text, so that an instant without an offset is noticed rather than guessed."""
 
 
 _TextLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in PlainLoader.yaml_implicit_resolvers.items()
 }

@@ -19,6 +19,7 @@ from broker.decisions.matrix import Matrix, parse_matrix
 from broker.decisions.purposes import Purposes, parse_purposes
 from schemas.codes import CompartmentResult
 from schemas.errors import ConfigInvalid
+from schemas.plain_yaml import read_yaml
 
 PACKS_FOLDER = Path(__file__).parent / "policies"
 DEFAULT_PACK = PACKS_FOLDER / "england-2026-09"
@@ -189,7 +190,7 @@ def read_pack_yaml(files: Mapping[str, str], name: str) -> dict[str, Any]:
         ConfigInvalid: it is missing, or is no mapping in YAML.
     """
     try:
-        data = yaml.safe_load(_take(files, name))
+        data = read_yaml(_take(files, name))
     except yaml.YAMLError as error:
         raise ConfigInvalid(f"is not YAML ({type(error).__name__})", field=name) from None
     if not isinstance(data, dict):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.directory import Agency, Agreement, BankHoliday, Calendar, Partnership
 from schemas.errors import ConfigInvalid
+from schemas.plain_yaml import PlainLoader, read_yaml
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
@@ -58,7 +59,7 @@ def parse_partnership(text: str, *, name: str = "partnership.yaml") -> Partnersh
         ConfigInvalid: as for ``load_partnership``.
     """
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+        data = read_yaml(text, _StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
@@ -97,7 +98,7 @@ def _join_contact(contact: dict[Any, Any]) -> dict[Any, Any]:
     return joined
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(PlainLoader):
     """YAML of plain values only, in which a key may stand once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001 - PyYAML's signature

@@ -13,6 +13,7 @@ import yaml
 
 from deploy.local.generated_samples import LONG_NARRATIVE, make_long_narrative
 from schemas.errors import ConfigInvalid
+from schemas.plain_yaml import read_yaml
 
 PARTNERSHIP_FILE = "partnership.yaml"
 EXPECTED_FILE = "expected.yaml"
@@ -104,7 +105,7 @@ def _read_instant(value: Any) -> datetime | None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise ConfigInvalid(f"cannot be read: {path.name}", field="samples") from None
     if not isinstance(content, dict):

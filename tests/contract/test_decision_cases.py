@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from broker.decisions import DecisionEngine, load_pack
+from broker.decisions import DecisionEngine
 from broker.decisions.cases import Case, CaseResult, check_cases, load_cases
 from deploy.authority.partnership import load_partnership
 from schemas.directory import Directory
+from tests.support.decisions import default_pack
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
 CASES = load_cases(SAMPLES / "decision-cases.yaml")
@@ -26,7 +27,7 @@ def make_directory(samples: Path = SAMPLES) -> Directory:
 
 @pytest.fixture(scope="module")
 def engine() -> DecisionEngine:
-    return DecisionEngine(load_pack(), make_directory())
+    return DecisionEngine(default_pack(), make_directory())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -54,7 +55,7 @@ def test_an_unknown_code_in_a_case_permits_nothing_and_does_not_stop_the_run(eng
 
 
 def test_the_signed_matrix_and_digest_change_no_decision() -> None:
-    pack = load_pack()
+    pack = default_pack()
     signed = make_directory().model_copy(
         update={"matrix": pack.matrix.to_directory_rows(), "policy_digest": pack.digest}
     )

@@ -24,8 +24,9 @@ from tests.support.decisions import SAMPLES, change_pack, default_pack, make_dir
 from tests.support.random_headers import draw
 
 Known = tuple[DecisionFacts, Decision, frozenset[str]]
-GENERATED = 1200
+GENERATED = 400
 FORMS = ("full", "summary", "pointer")
+POLICIES = cedarpy.policies_to_json_str(default_pack().policy_text)
 POLICY_IDS = sorted(default_pack().policies)
 
 
@@ -120,7 +121,7 @@ def probe_forms(pack: PolicyPack) -> list[bool]:
 
 
 def mutate(policy_id: str, how: str) -> str:
-    body: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(default_pack().policy_text))
+    body: dict[str, Any] = json.loads(POLICIES)
     key = next(k for k, p in body["staticPolicies"].items() if p["annotations"]["id"] == policy_id)
     policy = body["staticPolicies"][key]
     if how == "dropped":
@@ -159,7 +160,7 @@ def test_a_mutated_policy_is_noticed(policy_id: str, how: str) -> None:
 
 CONDITIONAL = [
     p["annotations"]["id"]
-    for p in json.loads(cedarpy.policies_to_json_str(default_pack().policy_text))["staticPolicies"].values()
+    for p in json.loads(POLICIES)["staticPolicies"].values()
     if p["conditions"] and p["annotations"]["id"] != "outside-token"
 ]
 # outside-token without its conditions permits nothing more: the forbid outside-section-16la stops the same deliveries.
@@ -173,7 +174,7 @@ def test_a_policy_without_its_conditions_is_noticed(policy_id: str) -> None:
 
 CLAUSES = [
     (p["annotations"]["id"], number)
-    for p in json.loads(cedarpy.policies_to_json_str(default_pack().policy_text))["staticPolicies"].values()
+    for p in json.loads(POLICIES)["staticPolicies"].values()
     for number in range(len(p["conditions"]))
     if len(p["conditions"]) > 1
 ]

@@ -14,7 +14,7 @@ import pytest
 from adapters.gateway.outgoing.sealing import SectionSet
 from adapters.mapping import MappingContext, default_mappings, draft_header, read_records, recognise_mapping
 from adapters.mapping.heading import make_opaque_id
-from broker.decisions import DecisionEngine, load_pack
+from broker.decisions import DecisionEngine
 from broker.intake.releasing import build_release, choose_sections
 from schemas.canonical import decode_base64url, sha256_base64url
 from schemas.codes import Compartment, DeliveryOutcome, Form, RiskGrade
@@ -25,6 +25,7 @@ from schemas.objects.events import DecidedEvent, commit_inputs
 from schemas.referral import Referral
 from tests.contract.test_decision_cases import SAMPLES, make_directory
 from tests.contract.test_samples_decisions import REFERRALS, name_referral
+from tests.support.decisions import default_pack
 from tests.support.deliveries import log_and_deliver
 from tests.support.envelopes import build_sample, seeded_encryption_jwk, seeded_signer
 
@@ -62,7 +63,7 @@ def send(number: int) -> Sent:
     referral = outcome.referral
     ids = {subject.ref: make_opaque_id() for subject in referral.subjects}
     header = draft_header(referral, DIRECTORY, ids, b"pepper")
-    decisions = DecisionEngine(load_pack(), DIRECTORY).decide_all(header, sender=referral.sender, now=now)
+    decisions = DecisionEngine(default_pack(), DIRECTORY).decide_all(header, sender=referral.sender, now=now)
     sections = SectionSet(referral, ids)
     for part in referral.parts:  # everything is sealed, in every form, so that there is much to leave out
         for form in Form:
@@ -194,7 +195,7 @@ def test_the_grounds_told_do_not_tell_the_grade(number: int, grade: str) -> None
         update={"risk": header.risk.model_copy(update={"grade": RiskGrade(grade), "immediate_danger": False})}
     )
     now = datetime.fromisoformat(REFERRALS[number]["received_at"])
-    again = DecisionEngine(load_pack(), DIRECTORY).decide_all(graded, sender=sent.referral.sender, now=now)
+    again = DecisionEngine(default_pack(), DIRECTORY).decide_all(graded, sender=sent.referral.sender, now=now)
     by_id = {decision.delivery_id: decision for decision in again}
     for request, decision, _ in sent.deliveries:
         other = by_id[request.delivery_id]

@@ -6,30 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from adapters.mapping import MappingContext, default_mappings, draft_header, read_records, recognise_mapping
-from broker.decisions import DecisionEngine, load_pack
+from broker.decisions import DecisionEngine
 from broker.decisions.clocks import Clock
 from schemas.decision import Decision
 from schemas.header import RoutingHeader
+from schemas.plain_yaml import read_yaml
 from tests.contract.test_decision_cases import SAMPLES, make_directory
+from tests.support.decisions import default_pack
+from tests.support.sample_files import load_expected
 from tests.support.transform_samples import transform_tree
 
-EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text(encoding="utf-8"))
+EXPECTED = load_expected()
 REFERRALS = EXPECTED["referrals"]
 
 
 @pytest.fixture(scope="module")
 def engine() -> DecisionEngine:
-    return DecisionEngine(load_pack(), make_directory())
+    return DecisionEngine(default_pack(), make_directory())
 
 
 def decide_folder(samples: Path) -> list[tuple[str, object, object]]:
     """Return (referral, wanted, found) for every referral of a sample folder whose decisions or clocks differ."""
-    engine = DecisionEngine(load_pack(), make_directory(samples))
+    engine = DecisionEngine(default_pack(), make_directory(samples))
     differing: list[tuple[str, object, object]] = []
-    for expected in yaml.safe_load((samples / "expected.yaml").read_text(encoding="utf-8"))["referrals"]:
+    for expected in read_yaml((samples / "expected.yaml").read_text(encoding="utf-8"))["referrals"]:
         decisions, clocks = decide(expected, engine, samples)
         found = ([describe(d) for d in decisions], sorted(map(describe_clock, clocks), key=str))
         wanted = (want_decisions(expected), sorted(want_clocks(expected), key=str))

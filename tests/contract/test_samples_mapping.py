@@ -3,17 +3,18 @@
 import filecmp
 import json
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from adapters.mapping import MappingContext, default_mappings, draft_header, read_records, recognise_mapping
 from deploy.local.generated_samples import LONG_NARRATIVE, make_long_narrative
 from schemas.codes import Compartment, SubjectType
 from schemas.errors import Rejected
 from schemas.header import RoutingHeader
+from schemas.plain_yaml import read_yaml
 from schemas.referral import Referral
 from tests.support.sample_files import (
     SAMPLES,
@@ -32,6 +33,7 @@ RECEIVED = {entry["file"]: entry["received_at"] for entry in EXPECTED["files"]}
 BAD = EXPECTED["bad"]
 
 
+@cache
 def map_sample(file: str, record: int) -> Referral:
     outcomes = map_document(file, (SAMPLES / file).read_bytes(), parse_instant(RECEIVED[file]))
     outcome = outcomes[record - 1]
@@ -185,7 +187,7 @@ def test_renamed_agencies_and_shifted_dates_change_nothing(tmp_path: Path) -> No
     folder = tmp_path / "samples"
     transform_tree(SAMPLES, folder)
     directory = make_directory(folder / "partnership.yaml")
-    expected = yaml.safe_load((folder / "expected.yaml").read_text(encoding="utf-8"))
+    expected = read_yaml((folder / "expected.yaml").read_text(encoding="utf-8"))
     received = {entry["file"]: parse_instant(entry["received_at"]) for entry in expected["files"]}
     for wanted in expected["referrals"]:
         name = wanted["file"]

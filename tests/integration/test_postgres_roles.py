@@ -13,17 +13,16 @@ ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
 PASSWORD = "long-enough-for-a-test"
 
 
-async def test_owner_without_privileges_migrates_and_programs_cannot_alter_the_log(own_stack: LocalStack) -> None:
-    own_stack.postgres.start()
-    superuser = await asyncpg.connect(own_stack.postgres.dsn("postgres"))
-    await superuser.execute("DROP DATABASE safelane")  # the stack's own, still empty
+async def test_owner_without_privileges_migrates_and_programs_cannot_alter_the_log(own_postgres: LocalStack) -> None:
+    superuser = await asyncpg.connect(own_postgres.postgres.dsn("postgres"))
+    await superuser.execute("DROP DATABASE IF EXISTS safelane")  # the stack's own, still empty
     script = re.sub(r"--.*", "", ROLES.read_text())
     for statement in filter(str.strip, script.split(";")):
         await superuser.execute(statement)
     await superuser.execute(f"ALTER ROLE safelane_owner PASSWORD '{PASSWORD}'")
 
     def login(role: str) -> str:
-        return f"postgresql://safelane_{role}:{PASSWORD}@127.0.0.1:{own_stack.postgres.port}/safelane"
+        return f"postgresql://safelane_{role}:{PASSWORD}@127.0.0.1:{own_postgres.postgres.port}/safelane"
 
     await upgrade_database(login("owner"))
     for role in ("worker", "api", "console", "reader", "eraser"):

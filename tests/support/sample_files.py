@@ -5,11 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adapters.mapping import MappingContext, RecordOutcome, default_mappings, read_records, recognise_mapping
 from deploy.authority.partnership import load_partnership
 from schemas.directory import Directory
+from schemas.plain_yaml import read_yaml
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "local" / "samples"
 
@@ -40,7 +39,7 @@ def make_directory(file: Path) -> Directory:
 @lru_cache(maxsize=1)
 def load_expected() -> dict[str, Any]:
     """Return the expected results: for tests alone."""
-    data: dict[str, Any] = yaml.safe_load((SAMPLES / "expected.yaml").read_text(encoding="utf-8"))
+    data: dict[str, Any] = read_yaml((SAMPLES / "expected.yaml").read_text(encoding="utf-8"))
     return data
 
 

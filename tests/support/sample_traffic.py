@@ -14,7 +14,7 @@ from adapters.gateway.outgoing.plan_check import own_subjects
 from adapters.gateway.outgoing.sealing import SectionSet
 from adapters.mapping import draft_header
 from broker.amqp.consumer import BatchConsumer
-from broker.decisions import DecisionEngine, load_pack
+from broker.decisions import DecisionEngine
 from schemas.codes import ReceiptState
 from schemas.envelope import (
     EnvelopeDraft,
@@ -25,6 +25,7 @@ from schemas.envelope import (
     verify_delivery,
 )
 from schemas.referral import Referral
+from tests.support.decisions import default_pack
 from tests.support.hub_agency import sign_receipt
 from tests.support.hub_world import CSC, SCHOOL, HubWorld, new_message_id
 from tests.support.sample_files import SAMPLES, load_expected, load_sample_directory, map_document, parse_instant
@@ -51,7 +52,7 @@ class SampleTraffic:
     world: HubWorld
     clock: SetClock
     consumers: dict[str, BatchConsumer]
-    engine: DecisionEngine = field(default_factory=lambda: DecisionEngine(load_pack(), load_sample_directory()))
+    engine: DecisionEngine = field(default_factory=lambda: DecisionEngine(default_pack(), load_sample_directory()))
     sent: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Native reference digest to (message id, conversation)."""
     count: int = 0

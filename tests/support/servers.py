@@ -125,6 +125,15 @@ def own_stack() -> Iterator[LocalStack]:
     stack.destroy()
 
 
+@pytest.fixture
+def own_postgres() -> Iterator[LocalStack]:
+    """A stack of this test's own of which PostgreSQL alone is started: roles belong to a whole server."""
+    stack = _new_stack(f"own-{uuid.uuid4().hex[:6]}")
+    stack.postgres.start()
+    yield stack
+    stack.destroy()
+
+
 @pytest_asyncio.fixture
 async def cut_proxy(rabbit: LocalStack) -> AsyncIterator[CutProxy]:
     """A TCP proxy in front of the shared RabbitMQ node."""

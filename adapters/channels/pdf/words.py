@@ -5,8 +5,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
+
+from schemas.plain_yaml import read_yaml
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -72,5 +73,5 @@ class Words(BaseModel):
 @lru_cache(maxsize=1)
 def load_words() -> Words:
     """Load the words that ship with Safelane (read once)."""
-    data: Any = yaml.safe_load(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
+    data: Any = read_yaml(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
     return Words.model_validate(data)

@@ -10,13 +10,13 @@ from importlib.resources import files
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from adapters.gateway.incoming.received import Deadline
 from schemas import calendars
 from schemas.directory import Directory
 from schemas.header import CaseFacts, RiskFacts
+from schemas.plain_yaml import read_yaml
 
 
 class DeadlineRule(BaseModel):
@@ -59,7 +59,7 @@ def reckon_deadlines(
 @lru_cache(maxsize=1)
 def load_rules() -> tuple[DeadlineRule, ...]:
     """Load the rules that ship with Safelane (read once)."""
-    data: Any = yaml.safe_load(files(__package__).joinpath("deadlines.yaml").read_text(encoding="utf-8"))
+    data: Any = read_yaml(files(__package__).joinpath("deadlines.yaml").read_text(encoding="utf-8"))
     return tuple(DeadlineRule.model_validate(line) for line in data)
 
 

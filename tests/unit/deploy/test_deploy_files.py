@@ -16,6 +16,7 @@ from broker.config import HubConfig
 from broker.store import migrations
 from deploy.local import postgres as local_postgres
 from deploy.local.rabbitmq import _CONFIG as LOCAL_RABBITMQ
+from schemas.plain_yaml import PlainLoader
 from tests.support.command_lines import find_fault
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -48,7 +49,7 @@ def read_rabbitmq(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: path.name)
 def test_yaml_parses(path: Path) -> None:
-    assert list(yaml.safe_load_all(path.read_text()))
+    assert list(yaml.load_all(path.read_text(), PlainLoader))
 
 
 # --- compose ---------------------------------------------------------------------------------------------------------------

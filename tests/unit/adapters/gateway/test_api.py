@@ -9,16 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from adapters.gateway.outgoing.outbox_model import OutboxState
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
 from schemas.errors import ConfigInvalid, DependencyUnavailable
 from tests.support.gateways import SAMPLES, StubHub, write_gateway
+from tests.support.sample_files import load_expected
 
 POLICE, SCHOOL, TRUST = "police.marchshire", "school.oakfield", "health.marchshire-ft"
-EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text())
+EXPECTED = load_expected()
 SENDERS = {"ppn": POLICE, "pole": POLICE, "missing": POLICE, "encompass": POLICE, "concern": SCHOOL, "msg": TRUST}
 SIBLINGS = SAMPLES / "police-ppn-json" / "ppn-0041877-s47-siblings.json"
 JSON = {"Content-Type": "application/json"}

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from broker.decisions.cases import check_cases, load_cases
 from deploy.cli.policy import app
+from schemas.plain_yaml import read_yaml
 from tests.support.decisions import SAMPLES, make_engine
 
 CASES = SAMPLES / "decision-cases.yaml"
@@ -17,7 +18,7 @@ RUN = CliRunner()
 
 @pytest.fixture
 def differing(tmp_path: Path) -> Path:
-    data = yaml.safe_load(CASES.read_text(encoding="utf-8"))
+    data = read_yaml(CASES.read_text(encoding="utf-8"))
     data["cases"] = data["cases"][:2]
     data["cases"][0]["expect"]["compartments"]["C12"] = ["full", "D3"]
     path = tmp_path / "own-cases.yaml"

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import yaml
 
 from adapters.gateway.identity.directory_keeper import DirectoryKeeper, VerifiedDirectory
 from adapters.gateway.outgoing.sealing import Plan, SealingFacts, seal_referral
@@ -18,10 +17,11 @@ from schemas.envelope import VerifiedEnvelope, parse_envelope, verify_envelope
 from schemas.referral import Referral
 from schemas.trust import TrustFile
 from tests.support.gateways import PEPPER, SAMPLES, StubHub, fill_keystore, policy_pack
+from tests.support.sample_files import load_expected
 
 CA = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
-FILES = yaml.safe_load((SAMPLES / "expected.yaml").read_text())["files"]
+FILES = load_expected()["files"]
 
 
 @pytest.fixture(scope="module")
