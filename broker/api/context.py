@@ -117,6 +117,7 @@ async def authenticate_person(caller: Annotated[Caller, Depends(authenticate_cal
     return caller
 
 
+AnyCaller = Annotated[Caller, Depends(authenticate_caller)]
 PersonCaller = Annotated[Caller, Depends(authenticate_person)]
 AgencyCaller = Annotated[Caller, Depends(authenticate_agency)]
 OfficerCaller = Annotated[Caller, Depends(authenticate_officer)]

@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from broker.api.answers import answer_json, describe, read_json
-from broker.api.context import AgencyCaller, ApiContext, Context
+from broker.api.context import AgencyCaller, AnyCaller, ApiContext, Context
 from broker.api.guard import KIB
 from broker.intake.activating import check_activation
 from broker.log import NewEvent
@@ -48,8 +48,9 @@ SIGNED_EXAMPLE = {"payload": "eyJ2ZXJzaW9uIjox…", "signatures": [{"protected":
         answer={"authority": [], "directory": SIGNED_EXAMPLE, "keys": [SIGNED_EXAMPLE], "checkpoint": None}
     ),
 )
-async def get_directory(request: Request, context: Context, caller: AgencyCaller) -> Response:
-    """Return the newest directory as the authority signed it. The caller verifies it against the keys that it pinned, not against us.
+async def get_directory(request: Request, context: Context, caller: AnyCaller) -> Response:
+    """Return the newest directory as the authority signed it, to agencies and to the people in it. They verify it against the keys that they
+    pinned, not against us.
 
     ``authority`` is the pair that signed: worth something only to a caller who pinned its digest as the successor's.
     """

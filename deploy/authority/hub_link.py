@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from deploy.authority.officers import Officer
+from deploy.authority.people import Approver
 from deploy.authority.signing import SignedVersion
 from schemas.canonical import canonical_bytes
 from schemas.errors import ConfigInvalid, DependencyUnavailable, Rejected
@@ -66,6 +67,10 @@ class HubLink:
         pending: list[dict[str, Any]] = self._call("GET", "/v1/enrolments", officer=officer)["pending"]
         return pending
 
+    def fetch_directory(self, person: Officer | Approver) -> bytes:
+        """Return the hub's answer with the signed directory, which nobody should believe before its signature is verified."""
+        return canonical_bytes(self._call("GET", "/v1/directory", officer=person))
+
     def refuse(self, officer: Officer, enrolment_id: str, reason_code: str) -> None:
         """Refuse a request."""
         body = canonical_bytes({"reason_code": reason_code})
@@ -78,7 +83,7 @@ class HubLink:
             self._call("POST", f"/v1/enrolments/{enrolment_id}/welcome", body=canonical_bytes(welcome))
 
     def _call(
-        self, method: str, path: str, *, officer: Officer | None = None, body: bytes | None = None
+        self, method: str, path: str, *, officer: Officer | Approver | None = None, body: bytes | None = None
     ) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} if body else {}
         if officer is not None:
@@ -94,7 +99,7 @@ class HubLink:
             raise HubRefused(f"the hub answers {answer.get('code', response.status_code)}", field=path)
         return answer
 
-    def _authorize(self, officer: Officer) -> dict[str, str]:
+    def _authorize(self, officer: Officer | Approver) -> dict[str, str]:
         """Return the header with a fresh token of a person's own."""
         token = sign_jwt(
             f"person:{officer.id}",

@@ -6,19 +6,42 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from deploy.evidence.directory_copy import DirectoryCopy
     from deploy.evidence.verdict import Verdict
+    from schemas.trust import TrustFile
 
 
 def verify(
     source: Annotated[
-        list[str], typer.Argument(help="A pack (folder or zip), a hub's URL, or with --compare witnesses' state files.")
+        list[str],
+        typer.Argument(
+            help="A pack (folder or zip), proofs of events (.json), a hub's URL, or with --compare witnesses' state files."
+        ),
     ],
     *,
     trust: Annotated[
         Path | None, typer.Option(help="The partnership's trust file: pins the authority, and the CA of TLS.")
     ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="For a URL, the signed directory: the authority's file, or a gateway's directory.json."),
+    ] = None,
+    person: Annotated[
+        Path | None,
+        typer.Option("--as", help="For a URL, your own key file: fetches the signed directory from the hub instead."),
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", help="With --as, your passphrase; else it is asked for.")
+    ] = None,
     key: Annotated[
-        str | None, typer.Option(help="The log's verifier key, as the signed directory has it (for a URL).")
+        str | None, typer.Option(help="For a URL without a directory, the log's verifier key as the directory has it.")
+    ] = None,
+    seen: Annotated[
+        list[Path] | None,
+        typer.Option(help="For a URL, a witness's log-state.json: the log must still be the one it saw. Repeatable."),
+    ] = None,
+    remember: Annotated[
+        Path | None, typer.Option(help="For a URL, a file to keep its heads in: each time, it must have only grown.")
     ] = None,
     timestamp_ca: Annotated[
         Path | None, typer.Option("--timestamp-ca", help="Certificates (PEM) of the authority that timestamps the log.")
@@ -27,43 +50,109 @@ def verify(
         bool, typer.Option("--compare", help="Compare what two or more witnesses saw of the log.")
     ] = False,
 ) -> None:
-    """Say in one screen what is proved, what is not, and since when. Exit codes: 0 all proved, 1 something is left open, 4 something is false.
+    """Say in one screen what is proved, what is not, and since when.
+
+    Exit codes: 0 all proved, 1 something is left open, 2 wrong usage, 3 the hub is unavailable, 4 something is false.
 
     Example: safelane verify evidence.zip --trust trust.json
+    Example: safelane verify https://hub.example.org:8443 --trust trust.json --directory directory.json --remember hub.log-state.json
     """
-    from deploy.evidence.checking import NOT_PROVED, PackChecker
-    from deploy.evidence.log_check import check_log, compare_states
+    from deploy.evidence import checking, log_check
     from deploy.evidence.pack import read_pack
+    from deploy.evidence.state_compare import compare_states
     from schemas.errors import ConfigInvalid
     from schemas.timestamp import read_roots
     from schemas.trust import parse_trust_file
 
-    try:
-        pinned = parse_trust_file(trust.read_bytes()) if trust else None
-        roots = read_roots(timestamp_ca.read_bytes()) if timestamp_ca else ()
-    except OSError:
-        raise ConfigInvalid("cannot be read", field="trust") from None
-    never: tuple[str, ...] = ()
+    pinned = parse_trust_file(_read(trust, "trust")) if trust else None
+    roots = read_roots(_read(timestamp_ca, "timestamp_ca")) if timestamp_ca else ()
+    never: tuple[str, tuple[str, ...]] = ("", ())
     if compare:
         verdict = compare_states([Path(item) for item in source])
     elif len(source) != 1:
         raise ConfigInvalid("one pack, folder or URL at a time", field="source")
     elif source[0].startswith("https://"):
-        verdict = check_log(source[0], pinned.ca_pem if pinned else None, key)
+        copy = _find_directory(source[0], pinned, directory, (person, passphrase_file))
+        verdict = _check_url(source[0], pinned, copy, key, (seen or [], remember))
+        never = ("No log proves", log_check.NOT_PROVED)
     else:
-        verdict = PackChecker(read_pack(Path(source[0])), pinned.authority_keys() if pinned else None, roots).check()
-        never = NOT_PROVED
+        verdict = checking.PackChecker(
+            read_pack(Path(source[0])), pinned.authority_keys() if pinned else None, roots
+        ).check()
+        never = ("No pack proves", checking.NOT_PROVED)
     _show(verdict, never)
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
 
 
-def _show(verdict: "Verdict", never: tuple[str, ...]) -> None:
+def _find_directory(
+    url: str, pinned: "TrustFile | None", file: Path | None, person: tuple[Path | None, Path | None]
+) -> "DirectoryCopy | None":
+    """Return the signed directory from a file, or from the hub for a person with a key; none where neither is given."""
+    from datetime import UTC, datetime
+
+    from deploy.authority.hub_link import HubLink
+    from deploy.cli.personal_key import open_key
+    from deploy.evidence.directory_copy import read_directory_copy
+    from schemas.errors import ConfigInvalid
+
+    key, passphrase_file = person
+    if file is None and key is None:
+        return None
+    if pinned is None:
+        raise ConfigInvalid(
+            "is needed: a directory is believed by the pinned authority's signature alone", field="--trust"
+        )
+    if file is not None:
+        return read_directory_copy(_read(file, "directory"), pinned.authority_keys())
+    assert key is not None  # noqa: S101 - the checks above leave no other case
+    with HubLink(url.rstrip("/").removesuffix("/log"), pinned.ca_pem, lambda: datetime.now(UTC)) as link:
+        return read_directory_copy(link.fetch_directory(open_key(key, passphrase_file)), pinned.authority_keys())
+
+
+def _check_url(
+    url: str,
+    pinned: "TrustFile | None",
+    copy: "DirectoryCopy | None",
+    key: str | None,
+    files: tuple[list[Path], Path | None],
+) -> "Verdict":
+    from datetime import UTC, datetime
+
+    from deploy.evidence.log_check import Known, check_log
+    from deploy.evidence.remembering import read_remembered, write_remembered
+    from deploy.evidence.state_compare import read_states
+    from schemas.errors import ConfigInvalid
+
+    seen, remember = files
+    if remember and not (copy or key):
+        raise ConfigInvalid(
+            "needs --directory, --as or --key: the hub's own word is nothing to remember", field="--remember"
+        )
+    states = read_states(seen)
+    own = read_remembered(remember) if remember else None
+    known = Known(datetime.now(UTC), pinned.ca_pem if pinned else None, key, copy, [*states, *([own] if own else [])])
+    verdict, note = check_log(url, known)
+    if remember and not verdict.broken:
+        write_remembered(remember, own, note, copy.directory.hub.log_verifier if copy else str(key))
+    return verdict
+
+
+def _read(path: Path, field: str) -> bytes:
+    from schemas.errors import ConfigInvalid
+
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise ConfigInvalid("cannot be read", field=field) from None
+
+
+def _show(verdict: "Verdict", never: tuple[str, tuple[str, ...]]) -> None:
     for title, lines, colour in (
         ("FALSE", verdict.broken, "red"),
         ("Proved", verdict.proved, "green"),
         ("Not proved", verdict.open, "yellow"),
-        ("No pack proves", list(never), None),
+        (never[0], list(never[1]), None),
     ):
         if lines:
             typer.secho(title, fg=colour, bold=True)

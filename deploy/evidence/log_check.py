@@ -1,127 +1,233 @@
-"""Verifying a log from its tiles alone, over HTTP, and comparing what two witnesses saw."""
+"""Verifying a hub's log from its URL: signed heads, every entry, every tile, the witnesses' quorum, and what was seen of it before.
+
+Nothing that the hub says is believed by itself. The pinned authority signed the directory; the directory names the log's key and the witnesses; they
+signed heads; the entries make those heads. With no directory at hand the log's key is the hub's own word, and that is left open.
+"""
 
 import ssl
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import httpx
 
+from deploy.evidence.directory_copy import DirectoryCopy
+from deploy.evidence.log_fetch import LogSource, Walk
+from deploy.evidence.quorum import Quorum, describe_quorum, describe_shortage, find_quorum
 from deploy.evidence.verdict import Verdict
-from schemas.checkpoint import NoteVerifier, verify_checkpoint
-from schemas.errors import ConfigInvalid, DependencyUnavailable, MalformedMessage
-from schemas.log_state import LogState, find_fork, read_log_state
-from schemas.merkle import HASH_BYTES, RightEdge, hash_leaf
-from schemas.tiles import TILE_WIDTH, TileTree, list_tiles, measure_tile, read_bundle, write_tile_path
+from schemas.checkpoint import Checkpoint, NoteVerifier, read_checkpoint, verify_checkpoint
+from schemas.directory import HubKeys
+from schemas.errors import DependencyUnavailable, MalformedMessage, SignatureInvalid
+from schemas.log_epochs import ProofLost, find_verifier
+from schemas.log_state import LogState
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS: Final = 30.0
+FRESH_FOR: Final = timedelta(minutes=30)
+"""The log beats when it is idle; one whose last cosignature is older than this is silent, or an old one is shown."""
+_LOOKS: Final = 3
+_PAUSE_SECONDS: Final = 3.0
+NOT_PROVED: Final = (
+    "that what was logged is true: an event is the word of whoever caused it",
+    "that nothing happened that was never logged: agencies' own records show that",
+    "what commitments say: only whoever has the event and its salt can show it (safelane audit export)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the log apart from the hub: its key, the signed directory, and heads that were kept before."""
+
+    now: datetime
+    ca_pem: str | None = None
+    key: str | None = None
+    directory: DirectoryCopy | None = None
+    remembered: Sequence[LogState] = field(default=(), repr=False)
 
 
 def check_log(
-    url: str, ca_pem: str | None, key: str | None, *, transport: httpx.BaseTransport | None = None
-) -> Verdict:
-    """Fetch the log's checkpoint, tiles and every entry, and rebuild its root. ``key``: the log's verifier key, pinned.
+    url: str,
+    known: Known,
+    *,
+    transport: httpx.BaseTransport | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> tuple[Verdict, str]:
+    """Check the log at ``url``; return the verdict, and the head to remember: the newest witnessed one, else the newest.
 
     Raises:
         DependencyUnavailable: the hub does not answer.
-        ConfigInvalid: the CA or the key cannot be read.
+        ConfigInvalid, MalformedMessage: the key that was given is not one.
     """
-    verdict = Verdict()
     base = url.rstrip("/").removesuffix("/log")
-    context = ssl.create_default_context(cadata=ca_pem)
+    context = ssl.create_default_context(cadata=known.ca_pem)
     with httpx.Client(
         base_url=base, verify=context, timeout=TIMEOUT_SECONDS, trust_env=False, transport=transport
     ) as client:
         try:
-            note = _fetch(client, "/log/checkpoint").decode()
-            verifier = NoteVerifier.from_text(key or _fetch(client, "/log/key").decode())
-            checkpoint = verify_checkpoint(note, verifier)
-            verdict.proved.append(f"log {checkpoint.origin}: {checkpoint.size} entries, signed by its key")
-            if key is None:
-                verdict.open.append(
-                    "whose key that is: give the verifier key from the officers' directory, not from this hub (--key)"
-                )
-            verdict.attempt("entries", lambda: _check_entries(client, checkpoint.size, checkpoint.root))
-            verdict.attempt("tiles", lambda: _check_tiles(client, checkpoint.size, checkpoint.root))
+            return _LogCheck(LogSource(client), known, pause).run()
         except httpx.HTTPError:
-            why = "" if ca_pem else ", or its certificate is of the partnership's own CA: give the trust file (--trust)"
-            raise DependencyUnavailable(f"the hub does not answer{why}", field="url") from None
-    verdict.open.append("that others were shown the same log: compare witnesses' states (--compare)")
-    return verdict
+            why = ", or its certificate is of the partnership's own CA: give the trust file (--trust)"
+            raise DependencyUnavailable(f"the hub does not answer{'' if known.ca_pem else why}", field="url") from None
 
 
-def compare_states(paths: list[Path]) -> Verdict:
-    """Compare what witnesses saw: state files, or gateway data folders that hold one.
+class _LogCheck:
+    def __init__(self, source: LogSource, known: Known, pause: Callable[[float], None]) -> None:
+        self._source = source
+        self._known = known
+        self._pause = pause
+        self.verdict = Verdict()
 
-    Raises:
-        ConfigInvalid: one cannot be read.
-    """
-    verdict = Verdict()
-    states: list[LogState] = []
-    for path in paths:
-        file = path / "log-state.json" if path.is_dir() else path
+    def run(self) -> tuple[Verdict, str]:
+        verdict = self.verdict
+        hub = self._find_hub()
+        log = NoteVerifier.from_text(hub.log_verifier)
+        sizes = {read_checkpoint(note).size for state in self._known.remembered for note in state.notes}
         try:
-            states.append(read_log_state(file.read_bytes()))
-        except OSError:
-            raise ConfigInvalid("cannot be read", field=path.name) from None
-    if len({state.verifier for state in states}) > 1:
-        verdict.open.append("that it is one log: the witnesses had different keys for it from their directories")
-    for state in states:
-        verdict.attempt(state.witness, lambda state=state: _describe(state))  # type: ignore[misc]
-    if verdict.broken:
-        return verdict
-    fork = find_fork(states)
-    if fork is not None:
-        verdict.broken.append(
-            f"the log told two stories at {fork.size} entries: both are signed by its key. Use the telephone."
-        )
-        return verdict
-    shared = set.intersection(*({c.size for c, _ in state.verified()} for state in states))
-    if shared:
-        verdict.proved.append(f"they saw the same log at {len(shared)} sizes, up to {max(shared)} entries")
-    else:
-        verdict.open.append("that they saw the same log: no size was seen by all of them")
-    return verdict
+            witnessed, note = self._fetch_heads(max(sizes, default=0))
+            head = verify_checkpoint(note, log)
+            sizes |= {read_checkpoint(witnessed).size} if witnessed else set()
+        except SignatureInvalid:
+            verdict.broken.append("the newest head is not signed by the log's key as it is known here")
+            return verdict, ""
+        except MalformedMessage:
+            verdict.broken.append("what the hub serves as a head is not one")
+            return verdict, ""
+        walk = Walk()
 
+        def read_entries() -> str:
+            nonlocal walk
+            walk = self._source.walk(head.size, sizes)
+            if walk.roots[head.size] != head.root:
+                raise MalformedMessage("the entries do not make the signed root", field="log.tiles")
+            return f"all {head.size} entries make the root that its key has signed; the first that has a date is of {walk.first_at or 'no date'}"
 
-def _describe(state: LogState) -> str:
-    found = state.verified()
-    return f"{state.witness}: {len(found)} checkpoints, all signed by the log, up to {found[-1][0].size if found else 0} entries"
+        if verdict.attempt("entries", read_entries):
+            verdict.attempt("tiles", lambda: self._source.check_tiles(head.size, head.root))
+            self._check_directory(walk, hub)
+            self._check_witnesses(walk, witnessed, head, log)
+            for state in self._known.remembered:
+                self._check_remembered(state, walk, head, hub)
+        return verdict, witnessed or note
 
-
-def _check_entries(client: httpx.Client, size: int, root: bytes) -> str:
-    edge = RightEdge()
-    while edge.size < size:
-        number = edge.size // TILE_WIDTH
-        width = measure_tile(size, 0, number)
-        entries = read_bundle(_fetch(client, f"/log/{write_tile_path('entries', number, width)}"))
-        if len(entries) != width:
-            raise MalformedMessage("a bundle is not whole", field="log.tiles")
-        edge = edge.append(hash_leaf(entry) for entry in entries).after
-    if edge.root() != root:
-        raise MalformedMessage("the entries do not make the signed root", field="log.tiles")
-    return f"all {size} entries make the signed root"
-
-
-def _check_tiles(client: httpx.Client, size: int, root: bytes) -> str:
-    tiles = {}
-    for level, number in list_tiles(size, tuple(range(0, size, TILE_WIDTH))):
-        width = measure_tile(size, level, number)
-        tiles[level, number] = _fetch(client, f"/log/{write_tile_path(level, number, width)}")
-    tree = TileTree(size, tiles)
-    if tree.root() != root:
-        raise MalformedMessage("the tiles do not make the signed root", field="log.tiles")
-    for (level, number), hashes in tiles.items():
-        for offset in range(0, len(hashes), HASH_BYTES) if level else ():
-            index = number * TILE_WIDTH + offset // HASH_BYTES
-            below = RightEdge().append(
-                tiles[level - 1, index][at : at + HASH_BYTES] for at in range(0, TILE_WIDTH * HASH_BYTES, HASH_BYTES)
+    def _find_hub(self) -> HubKeys:
+        """Return the log's key and epochs: from the directory, else the key that was given, else what the hub says."""
+        if self._known.directory is not None:
+            return self._known.directory.directory.hub
+        if self._known.key is None:
+            self.verdict.open.append(
+                "whose log this is: give the officers' directory (--trust with --directory or --as) or the log's key from it (--key)"
             )
-            if below.after.root() != hashes[offset : offset + HASH_BYTES]:
-                raise MalformedMessage("a tile is not the one below it", field="log.tiles")
-    return f"{len(tiles)} tiles make the signed root"
+        verifier = self._known.key or self._source.fetch_text("key")
+        return HubKeys(log_origin=NoteVerifier.from_text(verifier).name, log_verifier=verifier)
 
+    def _fetch_heads(self, largest: int) -> tuple[str | None, str]:
+        """Return the witnessed head and the newest, in that order: the log may grow between. A server that lags is asked again."""
+        for _ in range(_LOOKS - 1):
+            witnessed, note = self._source.find_text("checkpoint/witnessed"), self._source.fetch_text("checkpoint")
+            if read_checkpoint(note).size >= largest:
+                return witnessed, note
+            self._pause(_PAUSE_SECONDS)
+        return self._source.find_text("checkpoint/witnessed"), self._source.fetch_text("checkpoint")
 
-def _fetch(client: httpx.Client, path: str) -> bytes:
-    response = client.get(path)
-    if response.status_code != httpx.codes.OK:
-        raise DependencyUnavailable("the hub does not serve a part of its log", field="url")
-    return response.content
+    def _check_directory(self, walk: Walk, hub: HubKeys) -> None:
+        copy, verdict = self._known.directory, self.verdict
+        if copy is None:
+            return
+        directory = copy.directory
+        name = f"directory version {directory.version} of {directory.partnership.id}"
+        verdict.proved.append(f"its key, {hub.log_origin}, is the one in {name}, which the pinned authority signed")
+        if hub.earlier:
+            lost = read_checkpoint(hub.starting_checkpoint).size - hub.earlier[-1].kept_size
+            verdict.proved.append(
+                f"the log is in epoch {hub.epoch}: the authority signed that {hub.earlier[-1].kept_size} entries were kept of"
+                f" the epoch before and {lost} that witnesses had seen were lost"
+            )
+        logged = walk.directory.get("version_number")
+        if logged == directory.version and walk.directory.get("sha256") != copy.digest:
+            verdict.broken.append(
+                f"the log has another {name}: the authority signed two, or this hub took in a false one"
+            )
+        elif logged != directory.version:
+            verdict.open.append(f"that {name} is the newest: the log's last is version {logged}")
+        if not directory.issued_at <= self._known.now < directory.expires_at:
+            verdict.open.append(f"that {name} is in force: it expired on {directory.expires_at:%d %B %Y %H:%M:%S} UTC")
+
+    def _check_witnesses(self, walk: Walk, witnessed: str | None, head: Checkpoint, log: NoteVerifier) -> None:
+        copy, verdict = self._known.directory, self.verdict
+        if copy is None:
+            verdict.open.append("that others were shown the same log: the officers' directory names its witnesses")
+            return
+        if witnessed is None:
+            why = "no quorum has cosigned a head yet" if copy.directory.witnesses.quorum else "the directory names none"
+            verdict.open.append(f"that witnesses saw this log: {why}")
+            return
+        try:
+            covered = verify_checkpoint(witnessed, log)
+            quorum = find_quorum(witnessed, copy.directory)
+        except SignatureInvalid:
+            verdict.open.append("that witnesses saw this log: their last head is not signed by its key")
+            return
+        if quorum is None:
+            verdict.open.append(f"that witnesses saw this log: {describe_shortage(witnessed, copy.directory)}")
+        elif covered.size > head.size:
+            verdict.broken.append(
+                f"the log went back: it shows {head.size} entries, and the witnesses cosigned {covered.size}. Use the telephone."
+            )
+        elif walk.roots[covered.size] != covered.root:
+            verdict.broken.append(
+                f"the log told two stories: the witnesses cosigned another one of {covered.size} entries. Use the telephone."
+            )
+        else:
+            words = f"{covered.size} entries were so no later than {describe_quorum(quorum, copy.directory)}"
+            verdict.proved.append(f"others were shown the same log: {words}")
+            self._check_freshness(quorum, head.size - covered.size)
+
+    def _check_freshness(self, quorum: Quorum, newer: int) -> None:
+        if self._known.now - quorum.since > FRESH_FOR:
+            self.verdict.open.append(
+                f"that this is the log as it is now: no quorum has cosigned since {quorum.since:%d %B %Y %H:%M:%S} UTC"
+            )
+        elif newer:
+            self.verdict.proved.append(
+                f"{newer} newer entries are signed by its key alone: the witnesses look every few seconds"
+            )
+
+    def _check_remembered(self, state: LogState, walk: Walk, head: Checkpoint, hub: HubKeys) -> None:
+        """The heads that ``state`` kept must lie on the line of entries that was read."""
+        verdict, sizes, since, lost = self.verdict, set[int](), list[datetime](), 0
+        for note in state.notes:
+            try:
+                kept = verify_checkpoint(note, find_verifier(hub, note))
+            except ProofLost:
+                lost += 1
+                continue
+            except SignatureInvalid:
+                verdict.open.append(f"what {state.witness} kept: a head there is not signed by this log's key")
+                return
+            if kept.size > head.size:
+                verdict.broken.append(
+                    f"the log went back: it shows {head.size} entries, and {state.witness} kept its head of {kept.size}. Use the telephone."
+                )
+                return
+            if kept.size and walk.roots[kept.size] != kept.root:
+                verdict.broken.append(
+                    f"the log told two stories: {state.witness} kept another head of {kept.size} entries. Use the telephone."
+                )
+                return
+            sizes.add(kept.size)
+            since += self._find_since(note)
+        if lost:
+            verdict.open.append(
+                f"{lost} heads that {state.witness} kept of an earlier epoch were lost with what they covered"
+            )
+        if sizes:
+            when = f", the first by {min(since):%d %B %Y %H:%M:%S} UTC" if since else ""
+            verdict.proved.append(
+                f"it has only grown since {min(sizes)} entries: {len(sizes)} heads that {state.witness} kept lie on it{when}"
+            )
+
+    def _find_since(self, note: str) -> list[datetime]:
+        copy = self._known.directory
+        quorum = find_quorum(note, copy.directory) if copy else None
+        return [quorum.since.astimezone(UTC)] if quorum else []

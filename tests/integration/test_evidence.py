@@ -1,5 +1,6 @@
 """Evidence packs of a log that real workers wrote: verified without the hub, and nothing in them can be changed unseen."""
 
+import asyncio
 import json
 import zipfile
 from collections.abc import AsyncIterator
@@ -15,13 +16,14 @@ from broker.log import LogWriter
 from broker.log.witnessing import add_cosignature, propose_checkpoint
 from broker.registry import versions
 from broker.store import open_pool
+from deploy.authority.hub_link import HubLink
 from deploy.authority.signing import read_trust
 from deploy.authority.state import save_state
 from deploy.cli import app
 from deploy.evidence.checking import PackChecker
 from deploy.evidence.export import export_evidence
-from deploy.evidence.log_check import compare_states
 from deploy.evidence.pack import Files, read_pack, seal_pack, write_pack
+from deploy.evidence.state_compare import compare_states
 from schemas.checkpoint import read_checkpoint, write_verifier
 from schemas.codes import ReceiptState
 from schemas.directory import Directory, WitnessPolicy
@@ -29,6 +31,7 @@ from schemas.errors import NotFound
 from schemas.keys import public_part
 from schemas.log_state import LogState
 from schemas.objects import peek_object
+from tests.integration.test_review_commands import serve
 from tests.support.authority import FoundedAuthority
 from tests.support.hub_agency import sign_receipt, verify_as
 from tests.support.hub_world import CSC, ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
@@ -118,6 +121,40 @@ async def test_a_pack_is_verified_offline_and_says_since_when(world: HubWorld, t
     assert "give the partnership's trust file" in unpinned.output
     with zipfile.ZipFile(archive) as opened:
         assert "README.txt" in opened.namelist()
+    await check_url(world, tmp_path)
+
+
+async def check_url(world: HubWorld, folder: Path) -> None:
+    """The hub's own URL: all proved with the officers' directory and a quorum, and each time it must have only grown."""
+    trust = json.loads(world.config.trust_file.read_text())
+    trust["ca_pem"] = world.rabbit.stack.pki.ca_file.read_text()
+    (folder / "trust.json").write_text(json.dumps(trust))
+    signed = FoundedAuthority(world.folder / "authority").sign()
+    directory = max((world.folder / "authority" / "directories").iterdir())
+    remembered = folder / "kept.log-state.json"
+    options = ("--trust", str(folder / "trust.json"), "--directory", str(directory), "--remember", str(remembered))
+
+    async def verify(url: str, *given: str) -> tuple[int, str]:
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["verify", url, *given])
+        return result.exit_code, result.output
+
+    async with serve(world, folder) as url:
+        with HubLink(url, trust["ca_pem"], lambda: datetime.now(UTC)) as link:
+            await asyncio.to_thread(link.publish, signed)
+        await cosign(world, CSC, SCHOOL)
+        code, first = await verify(url, *options)
+        assert code == 0, first
+        assert f"cosigned by 2 witnesses, 2 needed ({CSC}, {SCHOOL}); 2 of them with ML-DSA-44 keys also" in first
+        assert len(first.splitlines()) < 20, "one screen"
+        code, again = await verify(url, *options)
+        assert (code, "it has only grown since" in again) == (0, True), again
+        code, unpinned = await verify(url, *options[:2])
+        assert (code, "whose log this is: give the officers' directory" in unpinned) == (1, True)
+        await world.owner.execute(
+            "UPDATE log_entries SET entry = set_byte(entry, 20, get_byte(entry, 20) # 1) WHERE position = 1"
+        )
+        code, changed = await verify(url, *options)
+        assert (code, "FALSE\n  entries:" in changed) == (4, True), changed
 
 
 def reseal(files: Files) -> Files:
