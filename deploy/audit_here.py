@@ -68,6 +68,15 @@ class LocalAudit:
 
         self._run(copy, lambda done: done)
 
+    def prove(self, asked: dict[str, Any]) -> bytes:
+        """Return the file of proofs of what a search finds."""
+        search = SearchFilter.read(asked)
+        return self._run(lambda a, who: a.prove(who, search), bytes)
+
+    def prove_position(self, position: int) -> bytes:
+        """Return the file of proof of one event."""
+        return self._run(lambda a, who: a.prove_position(who, position), bytes)
+
     def reindex(self, report: Callable[[int, int], None]) -> int:
         """Empty every projection and make it again from the log; return the log's size. ``report`` is told (events done, all)."""
         return asyncio.run(_reindex(self.config, report))

@@ -10,6 +10,7 @@ import httpx
 from deploy.authority.hub_link import HubLink, HubRefused
 from deploy.authority.officers import Officer
 from deploy.authority.people import Approver
+from schemas.canonical import canonical_bytes
 from schemas.errors import DependencyUnavailable
 
 
@@ -52,6 +53,14 @@ class AuditLink(HubLink):
             raise DependencyUnavailable(
                 f"the hub stopped before the end ({type(error).__name__}); the file is not whole", field="hub"
             ) from None
+
+    def prove(self, asked: dict[str, Any]) -> bytes:
+        """Return the file of proofs of what a search finds."""
+        return canonical_bytes(self._get("proofs", asked)) + b"\n"
+
+    def prove_position(self, position: int) -> bytes:
+        """Return the file of proof of one event."""
+        return canonical_bytes(self._get(f"proofs/{position}", {})) + b"\n"
 
     def _get(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
         return self._call("GET", _write_path(path, asked), officer=self._caller())

@@ -48,7 +48,8 @@ async def open_operator(config: HubConfig) -> AsyncIterator[tuple[asyncpg.Pool, 
     """Open a small pool under the API's role and the registry on it."""
     pool = await open_pool(config.postgres.read_dsn("api"), name="safelane-operator", most=2)
     try:
-        yield pool, Registry(pool, read_trust_file(config.trust_file).authority_keys(), read_clock)
+        trust = read_trust_file(config.trust_file)
+        yield pool, Registry(pool, trust.authority_keys(), read_clock, authority_jwks=trust.authority)
     finally:
         await pool.close()
 

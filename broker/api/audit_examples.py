@@ -22,6 +22,21 @@ EVENTS_EXAMPLE: Final[dict[str, Any]] = {
     "total": 812,
     "next_cursor": "eyJhc19vZiI6NDcyMH0",
 }
+PROOFS_EXAMPLE: Final[dict[str, Any]] = {
+    "format": "safelane-event-proofs-1",
+    "checkpoint": "log.example.org/marchshire\n4720\nroot hash, base64\n\n— log.example.org/marchshire signature\n",
+    "events": [
+        {
+            "position": 4711,
+            "kind": "decided",
+            "event": "base64url",
+            "salt": "base64url",
+            "proof": "c2sp.org/tlog-proof@v1\n…",
+        }
+    ],
+    "left_out": [],
+    "directory": {"authority": [], "versions": []},
+}
 REFERRAL_EXAMPLE: Final[dict[str, Any]] = {
     "searched_id": "ref_3kq9x2vw",
     "whole": True,

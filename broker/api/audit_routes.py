@@ -16,6 +16,7 @@ from broker.api.audit_examples import (
     ACCESS_EXAMPLE,
     EVENTS_EXAMPLE,
     OVERVIEW_EXAMPLE,
+    PROOFS_EXAMPLE,
     REFERRAL_EXAMPLE,
     SAVED_EXAMPLE,
 )
@@ -95,6 +96,28 @@ async def export(context: Context, reader: AuditCaller, asked: Annotated[ExportS
     pieces = await context.audit.export(reader, asked.without_page(), asked.format)
     name = f'attachment; filename="safelane-events.{asked.format.value}"'
     return StreamingResponse(pieces, media_type=MEDIA_TYPES[asked.format], headers={"Content-Disposition": name})
+
+
+@router.get(
+    "/proofs",
+    summary="The bytes and proofs of what a search finds, to verify without the hub",
+    openapi_extra=describe(answer=PROOFS_EXAMPLE),
+)
+async def prove(context: Context, reader: AuditCaller, asked: Annotated[SearchFilter, Query()]) -> Response:
+    """Return up to 200 events with salts, proofs and the signed directory; ``safelane verify`` checks the file offline."""
+    return _send_proofs(await context.audit.prove(reader, asked))
+
+
+@router.get(
+    "/proofs/{position}",
+    summary="The bytes and proof of one event, to verify without the hub",
+    openapi_extra=describe(answer=PROOFS_EXAMPLE),
+)
+async def prove_position(
+    position: Annotated[int, Path(ge=0, lt=2**53)], context: Context, reader: AuditCaller
+) -> Response:
+    """Return the same for the event at a position of the log."""
+    return _send_proofs(await context.audit.prove_position(reader, position))
 
 
 @router.get(
@@ -258,6 +281,11 @@ def _answer_page(request: Request, page: SearchPage) -> Response:
         return answer_json(describe_page(page))
     following = request.url.include_query_params(cursor=page.next_cursor)
     return answer_json(describe_page(page), headers={"Link": f'<{following.path}?{following.query}>; rel="next"'})
+
+
+def _send_proofs(file: bytes) -> Response:
+    headers = {"Content-Disposition": 'attachment; filename="safelane-events.proofs.json"'}
+    return Response(file, media_type="application/json", headers=headers)
 
 
 def _answer_list(name: str, lines: list[Any]) -> Response:

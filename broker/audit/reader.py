@@ -15,6 +15,7 @@ from broker.audit.exporting import PAGE_ROWS, ExportFormat, write_export
 from broker.audit.filters import DEFAULT_PAGE, MAX_PAGE, Cursor, SearchFilter
 from broker.audit.gate import ACQUIRE_SECONDS, AuditGate
 from broker.audit.overview import Overview, read_overview
+from broker.audit.proofs import find_provable, require_provable, write_proofs
 from broker.audit.referral_view import ReferralView
 from broker.audit.scope import Permission, Reader
 from broker.audit.searching import SearchPage, search_events
@@ -141,6 +142,31 @@ class AuditReader:
                 return await search_events(connection, search, agency=reader.agency, cursor=place, most=PAGE_ROWS)
 
         return write_export(read_page, form)
+
+    async def prove(self, reader: Reader, search: SearchFilter) -> bytes:
+        """Return a file with the bytes and proofs of the events that a search finds (``broker.audit.proofs``).
+
+        Raises:
+            NotFound, MalformedMessage: it finds nothing that the reader may have, or more than a file holds. The attempt is logged all the same.
+            NotPermitted, StoreUnavailable, IntegrityBroken: as for ``search``.
+        """
+        reader.require(Permission.EXPORT)
+        await self.gate.record(reader, Permission.EXPORT, "export_proofs", await self.gate.name_search(search))
+        async with self._connect() as connection:
+            positions = await find_provable(connection, search, agency=reader.agency)
+            return await write_proofs(connection, self.registry, positions)
+
+    async def prove_position(self, reader: Reader, position: int) -> bytes:
+        """Return the same file for the event at one position.
+
+        Raises:
+            NotFound: the log has no such event, or it is not for this reader. The attempt is logged all the same.
+            NotPermitted, StoreUnavailable, IntegrityBroken: as for ``search``.
+        """
+        await self.gate.record(reader, Permission.EXPORT, "export_proofs", f"position={position}")
+        async with self._connect() as connection:
+            await require_provable(connection, position, agency=reader.agency)
+            return await write_proofs(connection, self.registry, [position])
 
     async def access_log(
         self, reader: Reader, search: SearchFilter, *, cursor: str | None = None, limit: int = DEFAULT_PAGE

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from broker.log.reading import prove_entry_under
 from broker.log.witnessing import read_cosigned, read_witnessed_checkpoint
 from broker.store.pool import Connection
+from schemas.canonical import encode_base64url
 from schemas.checkpoint import read_checkpoint
 from schemas.directory import Directory
 from schemas.errors import NotFound
@@ -55,3 +57,12 @@ async def prove_events(
         proof = await prove_entry_under(connection, row["position"], size, bare)
         proven.append(ProvenEvent(**dict(row), proof=proof))
     return note, proven
+
+
+def show_event(proven: ProvenEvent) -> dict[str, Any]:
+    """Return an event with its salt and proof; of one that was erased, the commitment that the log keeps."""
+    shown: dict[str, Any] = {"position": proven.position, "kind": proven.kind, "proof": proven.proof}
+    if proven.event is None:
+        return shown | {"event": None, "salt": None, "entry": encode_base64url(proven.entry)}
+    salt = None if proven.salt is None else encode_base64url(proven.salt)
+    return shown | {"event": encode_base64url(proven.event), "salt": salt}

@@ -10,6 +10,8 @@ from deploy.cli.audit_options import Config, Person, Since, Until, with_search, 
 from deploy.cli.chronology import chronology
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploy.cli.audit_options import Source
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -52,12 +54,19 @@ def search(
 def show(
     searched_id: Annotated[str, typer.Argument(metavar="ID", help="A referral, message or delivery id.")],
     *,
+    proofs: Annotated[
+        Path | None,
+        typer.Option(help="Write its events' bytes and proofs to this new file instead; safelane verify checks it."),
+    ] = None,
     as_json: AsJson = False,
     source: "Source",
 ) -> None:
     """Show messages, decisions with rule and reason, receipts, holds, clocks, and the positions of their events in the log."""
     from deploy.cli.audit_view import print_referral
 
+    if proofs is not None:
+        _write_proofs(proofs, lambda: source.prove({"id": searched_id}))
+        return
     view = source.show(searched_id)
     if as_json:
         _print_json(view)
@@ -71,18 +80,26 @@ def show(
 @with_source
 @with_search
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write; .csv or .jsonl says how. It must not exist.")],
+    file: Annotated[Path, typer.Argument(help="New file; .csv, .jsonl or .proofs.json says how it is written.")],
     *,
+    position: Annotated[
+        int | None, typer.Option(min=0, help="With .proofs.json, the one event at this position of the log.")
+    ] = None,
     asked: dict[str, Any],
     source: "Source",
 ) -> None:
-    """Write what a search finds to a file: up to 100,000 events, as CSV or JSON lines. The export is an event of the log."""
+    """Write what a search finds to a file: up to 100,000 events as CSV or JSON lines, up to 200 with their bytes and proofs. It is an event of the log."""
     from deploy.cli.audit_view import write_file
     from schemas.errors import ConfigInvalid
 
-    form = file.suffix.removeprefix(".")
-    if form not in {"csv", "jsonl"}:
-        raise ConfigInvalid("must end in .csv or .jsonl", field="FILE")
+    form, proves = file.suffix.removeprefix("."), file.name.endswith(".proofs.json")
+    if form not in {"csv", "jsonl"} and not proves:
+        raise ConfigInvalid("must end in .csv, .jsonl or .proofs.json", field="FILE")
+    if position is not None and not proves:
+        raise ConfigInvalid("is for a file that ends in .proofs.json", field="--position")
+    if proves:
+        _write_proofs(file, lambda: source.prove(asked) if position is None else source.prove_position(position))
+        return
     lines = write_file(file, lambda write: source.export(asked, _form(form), write))
     typer.echo(f"{file}: {lines} lines.")
 
@@ -142,6 +159,27 @@ app.command(
     "chronology",
     epilog="Example: safelane audit chronology child.token --key ann.key.json --hub https://hub.example.org:8443 --trust trust.json",
 )(chronology)
+
+
+def _write_proofs(file: Path, fetch: "Callable[[], bytes]") -> None:
+    import json
+
+    from deploy.cli.audit_view import write_file
+
+    found = b""
+
+    def write_whole(write: "Callable[[bytes], Any]") -> None:
+        nonlocal found
+        found = fetch()
+        write(found)
+
+    write_file(file, write_whole)
+    left_out = len(json.loads(found).get("left_out", ()))
+    if left_out:
+        typer.echo(
+            f"{left_out} newer events are left out: the witnesses have not cosigned them yet. Ask again in a minute."
+        )
+    typer.echo(f"{file}: check it with: safelane verify {file} --trust trust.json")
 
 
 def _form(name: str) -> Any:

@@ -57,10 +57,11 @@ def verify(
     Example: safelane verify evidence.zip --trust trust.json
     Example: safelane verify https://hub.example.org:8443 --trust trust.json --directory directory.json --remember hub.log-state.json
     """
-    from deploy.evidence import checking, log_check
+    from deploy.evidence import checking, event_checking, log_check
     from deploy.evidence.pack import read_pack
     from deploy.evidence.state_compare import compare_states
     from schemas.errors import ConfigInvalid
+    from schemas.event_proofs import split_proofs
     from schemas.timestamp import read_roots
     from schemas.trust import parse_trust_file
 
@@ -70,11 +71,15 @@ def verify(
     if compare:
         verdict = compare_states([Path(item) for item in source])
     elif len(source) != 1:
-        raise ConfigInvalid("one pack, folder or URL at a time", field="source")
+        raise ConfigInvalid("one pack, folder, file or URL at a time", field="source")
     elif source[0].startswith("https://"):
         copy = _find_directory(source[0], pinned, directory, (person, passphrase_file))
         verdict = _check_url(source[0], pinned, copy, key, (seen or [], remember))
         never = ("No log proves", log_check.NOT_PROVED)
+    elif source[0].endswith(".json"):
+        proofs = split_proofs(_read(Path(source[0]), "source"))
+        verdict = event_checking.ProofsChecker(proofs, pinned.authority_keys() if pinned else None).check()
+        never = ("No proof shows", event_checking.EVENTS_NOT_PROVED)
     else:
         verdict = checking.PackChecker(
             read_pack(Path(source[0])), pinned.authority_keys() if pinned else None, roots

@@ -10,17 +10,13 @@ from typing import Any
 
 from cryptography.x509 import Certificate
 
+from deploy.evidence.event_checking import MAX_BYTES, EventChecker, read_list
 from deploy.evidence.pack import Files, read_manifest
-from deploy.evidence.quorum import describe_quorum, describe_shortage, find_quorum
 from deploy.evidence.verdict import Verdict
-from schemas.canonical import canonical_bytes, decode_base64url, parse_json, parse_object, sha256_base64url
+from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
 from schemas.checkpoint import (
-    Checkpoint,
     NoteVerifier,
-    read_checkpoint,
-    read_proof,
     verify_checkpoint,
-    verify_proof,
 )
 from schemas.directory import Directory
 from schemas.envelope import parse_envelope, verify_envelope
@@ -29,18 +25,15 @@ from schemas.envelope.verify import read_manifest as read_manifest_facts
 from schemas.errors import MalformedMessage
 from schemas.jose.jws import peek_payload, verify_jws
 from schemas.keys import VerifyingKeys, pair_verifying_keys
-from schemas.log_entry import commit_event
 from schemas.merkle import verify_consistency
 from schemas.objects import digest_object, peek_object
 from schemas.objects.events import DecidedEvent
 from schemas.objects.receipt import Receipt, check_next_receipt
 from schemas.objects.registry import read_object
-from schemas.signed_directory import verify_directory
 from schemas.timestamp import verify_timestamp
 
 _LINE = 5
 """Members of a line of ``decisions.json``."""
-_MAX = 256 * 1024 * 1024
 NOT_PROVED = (
     "what the sealed parts say: only whoever has their keys can show it",
     "that a person read it: a receipt is an agency's word",
@@ -48,7 +41,7 @@ NOT_PROVED = (
 )
 
 
-class PackChecker:
+class PackChecker(EventChecker):
     """Checks one pack. ``authority``: the pinned keys, or none: then those in the pack are used, and the verdict says so.
 
     ``timestamp_roots``: pinned certificates of the authority that timestamped the log.
@@ -60,29 +53,20 @@ class PackChecker:
         authority: Sequence[VerifyingKeys] | None,
         timestamp_roots: Sequence[Certificate] = (),
     ) -> None:
-        self._files = files
+        super().__init__(files, authority)
         self._timestamp_roots = tuple(timestamp_roots)
-        self._authority = authority
-        self._directories: dict[int, Directory] = {}
-        self._checkpoint: Checkpoint | None = None
-        self._events: list[tuple[int, str, bytes]] = []
         self._manifests: dict[str, tuple[str, str]] = {}
-        self._erased: set[int] = set()
-        self.verdict = Verdict()
 
     def check(self) -> Verdict:
         """Check everything and return the verdict."""
         verdict = self.verdict
         verdict.attempt("files", self._check_files)
-        if not verdict.attempt("directory", self._check_directory):
-            return verdict
-        if self._authority is None:
-            verdict.open.append("whose log this is: give the partnership's trust file (--trust)")
-        if verdict.attempt("checkpoint", self._check_checkpoint):
-            self._check_witnesses()
+        if self.check_log():
             verdict.attempt("events", self._check_events)
             if "timestamp.json" in self._files:
                 self._check_timestamp()
+        if not self._directories:
+            return verdict
         for name in self._list("envelopes/"):
             verdict.attempt(name, lambda name=name: self._check_envelope(name))  # type: ignore[misc]
         for name in self._list("manifests/"):
@@ -102,40 +86,6 @@ class PackChecker:
             raise MalformedMessage("a file was changed, added or taken away", field="pack.json")
         return f"{len(found)} files are those that the pack lists"
 
-    def _check_directory(self) -> str:
-        held = parse_object(self._files["directory.json"], max_bytes=_MAX, field="directory.json")
-        keys = self._authority or (VerifyingKeys.from_jwks(*held["authority"]),)
-        for signed in held["versions"]:
-            directory = verify_directory(canonical_bytes(signed), keys)
-            self._directories[directory.version] = directory
-        newest = self._directories[max(self._directories)]
-        by = "the pinned authority" if self._authority else "the authority named in the pack"
-        return f"{len(self._directories)} directory version(s) of {newest.partnership.id} signed by {by}"
-
-    def _newest(self) -> Directory:
-        return self._directories[max(self._directories)]
-
-    def _check_checkpoint(self) -> str:
-        note = self._files["checkpoint.txt"].decode()
-        self._checkpoint = verify_checkpoint(note, NoteVerifier.from_text(self._newest().hub.log_verifier))
-        hub = self._newest().hub
-        if hub.earlier:
-            lost = read_checkpoint(hub.starting_checkpoint).size - hub.earlier[-1].kept_size
-            self.verdict.proved.append(
-                f"the log is in epoch {hub.epoch}: the authority signed that {hub.earlier[-1].kept_size} entries were kept of"
-                f" the epoch before and {lost} that witnesses had seen were lost"
-            )
-        return f"log {self._checkpoint.origin}: {self._checkpoint.size} entries, signed by its key"
-
-    def _check_witnesses(self) -> None:
-        directory = self._newest()
-        note = self._files["checkpoint.txt"].decode()
-        quorum = find_quorum(note, directory)
-        if quorum is None:
-            self.verdict.open.append(f"that witnesses saw this log: {describe_shortage(note, directory)}")
-        else:
-            self.verdict.proved.append(f"it was so no later than {describe_quorum(quorum, directory)}")
-
     def _check_timestamp(self) -> None:
         if not self._timestamp_roots:
             self.verdict.open.append("when an authority outside saw this log: give its certificate (--timestamp-ca)")
@@ -144,7 +94,7 @@ class PackChecker:
 
     def _verify_timestamp(self) -> str:
         """A timestamp of a checkpoint of this log, which covers every event of the pack."""
-        held = parse_object(self._files["timestamp.json"], max_bytes=_MAX, field="timestamp.json")
+        held = parse_object(self._files["timestamp.json"], max_bytes=MAX_BYTES, field="timestamp.json")
         stamped = verify_checkpoint(held["checkpoint"], NoteVerifier.from_text(self._newest().hub.log_verifier))
         moment = verify_timestamp(
             decode_base64url(held["token"], field="timestamp.token"), held["checkpoint"], self._timestamp_roots
@@ -157,41 +107,6 @@ class PackChecker:
         if not verify_consistency(first.size, second.size, first.root, second.root, path):
             raise MalformedMessage("the timestamped checkpoint is of another log", field="timestamp.json")
         return f"it was so no later than {moment:%d %B %Y %H:%M:%S} UTC: timestamped by an authority outside (RFC 3161)"
-
-    def _check_events(self) -> str:
-        log = NoteVerifier.from_text(self._newest().hub.log_verifier)
-        for item in _read_list(self._files["events.json"]):
-            proof = read_proof(item["proof"])
-            if item["event"] is None:
-                entry = decode_base64url(item["entry"], field="entry")
-                if proof.index != item["position"] or verify_proof(proof, entry, log) != self._checkpoint:
-                    raise MalformedMessage("an entry is not in the log where the pack says", field="events.json")
-                self._erased.add(item["position"])
-                continue
-            event = decode_base64url(item["event"], field="event")
-            entry = event if item["salt"] is None else commit_event(event, decode_base64url(item["salt"], field="salt"))
-            if proof.index != item["position"] or verify_proof(proof, entry, log) != self._checkpoint:
-                raise MalformedMessage("an event is not in the log where the pack says", field="events.json")
-            members = parse_object(event, max_bytes=_MAX, field="event")
-            if members.get("event") != item["kind"]:
-                raise MalformedMessage("an event is of another kind", field="events.json")
-            self._events.append((item["position"], item["kind"], event))
-        self._check_erased()
-        return f"{len(self._events)} events are in that log, each at its place"
-
-    def _check_erased(self) -> None:
-        """An event may be missing only where another says that it was erased; its commitment is in the log all the same."""
-        said = {position: event for event in self._of_kind("erased") for position in event["entries"]}
-        if not self._erased <= said.keys():
-            raise MalformedMessage("an event is missing, and nothing says that it was erased", field="events.json")
-        for at, reason in sorted({(said[p]["at"], said[p]["reason_code"]) for p in self._erased}):
-            count = sum((said[p]["at"], said[p]["reason_code"]) == (at, reason) for p in self._erased)
-            self.verdict.open.append(
-                f"what {count} events said: erased on {at} ({reason}); their commitments are intact"
-            )
-
-    def _of_kind(self, kind: str) -> list[dict[str, Any]]:
-        return [parse_object(event, max_bytes=_MAX, field="event") for _, found, event in self._events if found == kind]
 
     def _check_envelope(self, name: str) -> str:
         body = self._files[name]
@@ -221,7 +136,7 @@ class PackChecker:
         if not accepted or not erased:
             raise MalformedMessage("the log does not say that its sealed bytes were erased", field=name)
         version = int(read_manifest(self._files)["directory_versions"][message_id])
-        jws = parse_object(self._files[name], max_bytes=_MAX, field=name)
+        jws = parse_object(self._files[name], max_bytes=MAX_BYTES, field=name)
         payload = verify_jws(jws, _signing_keys(self._directories[version], accepted["sender"]), REFERRAL_TYP)
         found = read_manifest_facts(payload)
         signed = (found.message_id, found.sender, sha256_base64url(payload))
@@ -254,7 +169,7 @@ class PackChecker:
             data = self._files[name]
             if sha256_base64url(data) != event["notice_sha256"]:
                 raise MalformedMessage("the sender was told something else", field="notices")
-            notice = parse_object(data, max_bytes=_MAX, field="notice")
+            notice = parse_object(data, max_bytes=MAX_BYTES, field="notice")
             told += [_tell(event, notice.get("cause"), decision) for decision in notice["decisions"]]
             names.add(name)
         if names != set(self._list("notices/")):
@@ -264,7 +179,7 @@ class PackChecker:
 
     def _check_listed(self, told: Sequence[Mapping[str, Any]]) -> None:
         """The list for people has each decision of the log once, with exactly what its sender was told of it, or nothing."""
-        listed = _read_list(self._files["decisions.json"])
+        listed = read_list(self._files["decisions.json"])
         made = Counter((e["message_id"], e["delivery_id"], _instant(e["at"])) for e in self._of_kind("decided"))
         if Counter((line["message_id"], line["delivery_id"], _instant(line["decided_at"])) for line in listed) != made:
             raise MalformedMessage("is not a list of the decisions that were logged", field="decisions.json")
@@ -311,10 +226,3 @@ def _instant(text: str) -> datetime:
 def _signing_keys(directory: Directory, agency_id: str) -> tuple[VerifyingKeys, ...]:
     agency = directory.find_agency(agency_id)
     return pair_verifying_keys(agency.keys.signing, revoked=agency.keys.revoked) if agency else ()
-
-
-def _read_list(data: bytes) -> list[Mapping[str, Any]]:
-    found = parse_json(data, max_bytes=_MAX, field="events.json")
-    if not isinstance(found, list):
-        raise MalformedMessage("must be a list", field="events.json")
-    return found

@@ -14,7 +14,7 @@ import asyncpg
 
 from broker.delivery.notices import build_notice, describe_decision
 from broker.log import LogWriter, NewEvent
-from broker.log.proving import ProvenEvent, prove_events
+from broker.log.proving import prove_events, show_event
 from broker.log.reading import prove_growth
 from broker.store import translate_errors
 from deploy.evidence.pack import Files, seal_pack
@@ -109,7 +109,7 @@ async def _collect(
         told for told, _, _ in notices
     ]
     note, proven = await prove_events(connection, wanted, directory)
-    events = [_show_event(event) for event in proven]
+    events = [show_event(event) for event in proven]
     decisions = [_describe(row) for row in (*deliveries, *later)]
     spoken = {event_id for _, event_id, _ in notices} | {row["event_id"] for row in deliveries}
     rows = zip((*deliveries, *later), decisions, strict=True)
@@ -191,15 +191,6 @@ async def _find_timestamp(connection: Any, position: int, note: str) -> dict[str
         "token": encode_base64url(row["token"]),
         "consistency": [encode_base64url(node) for node in growth],
     }
-
-
-def _show_event(proven: ProvenEvent) -> dict[str, Any]:
-    """Return an event with its salt and proof; of one that was erased, the commitment that the log keeps."""
-    shown: dict[str, Any] = {"position": proven.position, "kind": proven.kind, "proof": proven.proof}
-    if proven.event is None:
-        return shown | {"event": None, "salt": None, "entry": encode_base64url(proven.entry)}
-    salt = None if proven.salt is None else encode_base64url(proven.salt)
-    return shown | {"event": encode_base64url(proven.event), "salt": salt}
 
 
 def _describe(row: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class _LogCheck:
         try:
             witnessed, note = self._fetch_heads(max(sizes, default=0))
             head = verify_checkpoint(note, log)
-            sizes |= {read_checkpoint(witnessed).size} if witnessed else set()
+            sizes |= {read_checkpoint(witnessed).size} if witnessed is not None else set()
         except SignatureInvalid:
             verdict.broken.append("the newest head is not signed by the log's key as it is known here")
             return verdict, ""

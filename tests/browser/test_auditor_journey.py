@@ -5,7 +5,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from deploy.evidence.event_checking import ProofsChecker
 from schemas.checkpoint import read_proof, verify_proof
+from schemas.event_proofs import split_proofs
 from tests.support.browser import People, assert_accessible
 from tests.support.console import ConsoleSite
 
@@ -61,8 +63,13 @@ def test_an_auditor_finds_a_referral_and_proves_it_without_the_hub(
     assert checkpoint.size > position == proof.index
     assert verify_proof(proof, entry[:-1] + bytes([entry[-1] ^ 1]), console.log) is None
 
+    file = save_download(page, "Download the event with its proof", tmp_path).read_bytes()
+    verdict = ProofsChecker(split_proofs(file), None).check()
+    assert verdict.broken == []
+    assert any(line.startswith(f'event {position}: {{"') for line in verdict.proved), verdict
+
     reads = [e["action"] for e in console.events("audit_read", before) if e["action"] != "overview_stream"]
-    assert reads == ["overview", "search", "search", "export_csv", "show", "log_proof", "log_proof"]
+    assert reads == ["overview", "search", "search", "export_csv", "show", "log_proof", "log_proof", "export_proofs"]
 
 
 def test_an_agencys_auditor_finds_nothing_of_what_is_not_theirs(people: People, console: ConsoleSite) -> None:

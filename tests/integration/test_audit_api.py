@@ -13,10 +13,16 @@ import pytest
 
 from broker.api.rate import BURST
 from deploy.authority.people import Approver
-from schemas.directory import Person
+from deploy.authority.signing import read_trust
+from deploy.evidence.event_checking import ProofsChecker
+from deploy.evidence.verdict import Verdict
+from schemas.directory import HubKeys, Person
+from schemas.event_proofs import split_proofs
 from schemas.jose import sign_jwt
+from schemas.merkle import RightEdge
+from schemas.tiles import TILE_WIDTH
 from tests.support.authority import AgencyKit
-from tests.support.hub_api import HUB_URL, HubApi, open_hub_api
+from tests.support.hub_api import HUB_URL, LOG_ORIGIN, HubApi, open_hub_api
 from tests.support.logged_referrals import START, County, LoggedReferral, store_referrals
 from tests.support.reviewing import make_approver
 
@@ -89,12 +95,23 @@ async def desk(database: str, tmp_path: Path) -> AsyncIterator[AuditDesk]:
         opened[name], entry = make_approver(tmp_path / "people", name, agency, roles)
         entries.append(entry)
     async with open_hub_api(database, tmp_path / "hub") as hub:
-        hub.authority.change(people=tuple(entries))
+        log = HubKeys(log_origin=LOG_ORIGIN, log_verifier=hub.context.log.verifier)
+        hub.authority.change(people=tuple(entries), hub=log)
         await hub.enrol(AgencyKit.make(CSC), AgencyKit.make(POLICE))
         referrals = list(County().referrals(60))
         await store_referrals(hub.owner, referrals)
+        await store_tiles(hub)
         await hub.context.projector.catch_up()
         yield AuditDesk(hub, opened, referrals)
+
+
+async def store_tiles(hub: HubApi) -> None:
+    """Store the full tiles of a county's entries, so that they can be proved."""
+    rows = await hub.owner.fetch("SELECT leaf_hash FROM log_entries ORDER BY position")
+    for number in range(len(rows) // TILE_WIDTH):
+        leaves = [row["leaf_hash"] for row in rows[number * TILE_WIDTH : (number + 1) * TILE_WIDTH]]
+        root = RightEdge().append(leaves).after.root()
+        await hub.owner.execute("INSERT INTO log_tiles VALUES (0, $1, $2, $3)", number, b"".join(leaves), root)
 
 
 async def test_each_route_with_each_role_and_with_none(desk: AuditDesk) -> None:
@@ -166,6 +183,62 @@ async def test_exports_are_files_that_no_spreadsheet_runs(desk: AuditDesk) -> No
     assert len(rows) == sum(1 for r in desk.referrals for event, _ in r.events if event.kind == "decided")
     lines = await desk.get("/v1/audit/export?event=decided&format=jsonl", "all.auditor")
     assert [json.loads(line)["position"] for line in lines.text.splitlines()] == [int(row["position"]) for row in rows]
+
+
+def verify_proofs(desk: AuditDesk, file: bytes) -> Verdict:
+    trust = read_trust(desk.hub.authority.folder / "trust.json")
+    return ProofsChecker(split_proofs(file), trust.authority_keys()).check()
+
+
+async def test_events_are_taken_outside_with_their_bytes_and_verified_there(desk: AuditDesk) -> None:
+    sent = next(r for r in desk.referrals if r.message[1] == POLICE and any(d[3] == CSC for d in r.deliveries))
+    asked = f"id={sent.referral_id}"
+    found = (await desk.get(f"/v1/audit/events?{asked}", "all.auditor")).json()["events"]
+    before = await desk.count_looks()
+    response = await desk.get(f"/v1/audit/proofs?{asked}", "police.officer")
+    assert response.status_code == 200, response.text
+    assert response.headers["content-disposition"].startswith("attachment")
+    assert await desk.count_looks() == before + 1
+    newest = "SELECT event FROM log_payloads JOIN log_entries USING (event_id) ORDER BY position DESC LIMIT 1"
+    told = json.loads(await desk.hub.owner.fetchval(newest))
+    assert (told["event"], told["action"], told["subject"]) == ("export", "export_proofs", asked)
+    held = response.json()
+    assert {event["position"] for event in held["events"]} == {event["position"] for event in found}
+    verdict = verify_proofs(desk, response.content)
+    assert (verdict.broken, verdict.open) == ([], ["that witnesses saw this log: the directory names no witnesses"])
+
+    position = found[0]["position"]
+    one = (await desk.get(f"/v1/audit/proofs/{position}", "all.auditor")).content
+    assert any(line.startswith(f'event {position}: {{"') for line in verify_proofs(desk, one).proved)
+    other = next(event for event in held["events"] if event["position"] != position)
+    for change in (
+        {"position": position + 1},
+        {"kind": "consent"},
+        {"salt": held["events"][0]["salt"][::-1]},
+        {"event": other["event"], "salt": other["salt"]},
+    ):
+        events = json.loads(one)["events"]
+        forged = json.dumps(json.loads(one) | {"events": [events[0] | change]}).encode()
+        assert verify_proofs(desk, forged).exit_code == 4, change
+    assert verify_proofs(desk, json.dumps(json.loads(one) | {"events": []}).encode()).exit_code == 4
+
+
+async def test_proofs_are_for_whom_the_events_are_and_each_attempt_is_logged(desk: AuditDesk) -> None:
+    sent = next(r for r in desk.referrals if r.message[1] == POLICE and any(d[3] == CSC for d in r.deliveries))
+    position = (await desk.get(f"/v1/audit/events?id={sent.referral_id}", "all.auditor")).json()["events"][0][
+        "position"
+    ]
+    paths = (f"/v1/audit/proofs?id={sent.referral_id}", f"/v1/audit/proofs/{position}")
+    for path in paths:
+        before = await desk.count_looks()
+        assert (await desk.get(path, "csc.auditor")).status_code == 404, "it only received"
+        assert await desk.count_looks() == before + 1
+        for person in ("inspector", "operator", "approver"):
+            assert (await desk.get(path, person)).status_code == 403
+        assert (await desk.hub.call("GET", path)).status_code == 401
+        assert await desk.count_looks() == before + 1
+    for path, status in (("/v1/audit/proofs", 400), ("/v1/audit/proofs/99999999", 404), ("/v1/audit/proofs/-1", 400)):
+        assert (await desk.get(path, "all.auditor")).status_code == status, path
 
 
 async def test_saved_searches_over_http(desk: AuditDesk) -> None:

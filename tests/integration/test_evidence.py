@@ -121,7 +121,33 @@ async def test_a_pack_is_verified_offline_and_says_since_when(world: HubWorld, t
     assert "give the partnership's trust file" in unpinned.output
     with zipfile.ZipFile(archive) as opened:
         assert "README.txt" in opened.namelist()
+    await check_proofs(world, tmp_path)
     await check_url(world, tmp_path)
+
+
+async def check_proofs(world: HubWorld, folder: Path) -> None:
+    """Events with their bytes, taken on the hub's own machine and verified by who has the trust file alone."""
+    here = ("--by", "ann", "--config", str(world.config_file))
+    trust = ("--trust", str(world.folder / "authority" / "trust.json"))
+
+    async def run(*arguments: str) -> tuple[int, str]:
+        result = await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+        return result.exit_code, result.output
+
+    shown = folder / "shown.proofs.json"
+    code, told = await run("audit", "show", "ref-000000000evidence1", "--proofs", str(shown), *here)
+    assert code == 0, told
+    code, told = await run("verify", str(shown), *trust)
+    assert (code, f"cosigned by 2 witnesses, 2 needed ({CSC}, {SCHOOL})" in told) == (0, True), told
+    assert "events are in that log, each at its place" in told
+    position = json.loads(shown.read_text())["events"][0]["position"]
+    one = folder / "one.proofs.json"
+    code, told = await run("audit", "export", str(one), "--position", str(position), *here)
+    assert code == 0, told
+    code, told = await run("verify", str(one), *trust)
+    assert (code, f'event {position}: {{"at"' in told) == (0, True), told
+    assert not [canary for canary in CANARIES for file in (shown, one) if canary in file.read_text()]
+    assert await world.owner.fetchval("SELECT count(*) FROM log_entries WHERE kind = 'export'") == 4
 
 
 async def check_url(world: HubWorld, folder: Path) -> None:

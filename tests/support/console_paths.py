@@ -14,7 +14,7 @@ from tests.support.console import AGENCY, ConsoleSite, ask_chronology, quarantin
 
 SKIPPED: Final = frozenset({"/overview/stream", "/static/{digest}/{name:path}", "/healthz", "/readyz"})
 """Not pages: streams, files, probes. They have tests of their own."""
-FILES: Final = frozenset({"/log/proofs/{position}/file"})
+FILES: Final = frozenset({"/log/proofs/{position}/file", "/log/proofs/{position}/event"})
 """Files to download, beside those that end in .csv or .zip: the role matrix tries them, a browser does not open them."""
 
 ELSEWHERE: Final = frozenset(

@@ -3,6 +3,7 @@
 from fastapi import Response
 
 from broker.audit.log_check import check_log, prove_position
+from broker.audit.proofs import require_provable, write_proofs
 from broker.audit.registers import list_checkpoints
 from broker.console.access import Capability
 from broker.console.page import Page
@@ -43,7 +44,7 @@ async def show_proof(page: Page, position: int) -> Response:
     directory = (await page.context.registry.current()).directory
     async with page.connection() as connection:
         proof = await prove_position(connection, directory, position)
-    return await page.render("proof.html", proof=proof)
+    return await page.render("proof.html", proof=proof, may_export=page.user.may(Capability.EXPORT_LOG))
 
 
 @pages.read("/log/proofs/{position}/file", capability=Capability.VERIFY_LOG, action="log_proof")
@@ -54,6 +55,16 @@ async def send_proof(page: Page, position: int) -> Response:
         proof = await prove_position(connection, directory, position)
     headers = {"Content-Disposition": f'attachment; filename="event-{position}.tlog-proof"'}
     return Response(proof.text, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+@pages.read("/log/proofs/{position}/event", capability=Capability.EXPORT_LOG, action="export_proofs")
+async def send_event(page: Page, position: int) -> Response:
+    """Send the event's own bytes with its proof, to be verified without the hub."""
+    async with page.connection() as connection:
+        await require_provable(connection, position, agency=page.user.agency)
+        file = await write_proofs(connection, page.context.registry, [position])
+    headers = {"Content-Disposition": f'attachment; filename="event-{position}.proofs.json"'}
+    return Response(file, media_type="application/json", headers=headers)
 
 
 def _read_number(text: str | None) -> int | None:
