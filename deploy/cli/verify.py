@@ -52,7 +52,7 @@ def verify(
 ) -> None:
     """Say in one screen what is proved, what is not, and since when.
 
-    Exit codes: 0 all proved, 1 something is left open, 2 wrong usage, 3 the hub is unavailable, 4 something is false.
+    Exit codes: 0 all proved, 1 something is left open or cannot be read, 2 wrong usage, 3 the hub is unavailable, 4 something is false.
 
     Example: safelane verify evidence.zip --trust trust.json
     Example: safelane verify https://hub.example.org:8443 --trust trust.json --directory directory.json --remember hub.log-state.json
@@ -99,7 +99,7 @@ def _find_directory(
     from deploy.authority.hub_link import HubLink
     from deploy.cli.personal_key import open_key
     from deploy.evidence.directory_copy import read_directory_copy
-    from schemas.errors import ConfigInvalid
+    from schemas.errors import ConfigInvalid, IntegrityBroken, SignatureInvalid
 
     key, passphrase_file = person
     if file is None and key is None:
@@ -112,7 +112,11 @@ def _find_directory(
         return read_directory_copy(_read(file, "directory"), pinned.authority_keys())
     assert key is not None  # noqa: S101 - the checks above leave no other case
     with HubLink(url.rstrip("/").removesuffix("/log"), pinned.ca_pem, lambda: datetime.now(UTC)) as link:
-        return read_directory_copy(link.fetch_directory(open_key(key, passphrase_file)), pinned.authority_keys())
+        served = link.fetch_directory(open_key(key, passphrase_file))
+    try:
+        return read_directory_copy(served, pinned.authority_keys())
+    except SignatureInvalid:
+        raise IntegrityBroken("the hub serves one that the pinned authority did not sign", field="directory") from None
 
 
 def _check_url(

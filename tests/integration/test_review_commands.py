@@ -15,7 +15,8 @@ from broker.api.settings import ApiSettings
 from deploy.cli import app
 from deploy.hub_programs import serve_api
 from schemas.canonical import parse_object
-from schemas.errors import Rejected, SafelaneError
+from schemas.errors import IntegrityBroken, Rejected, SafelaneError
+from schemas.keys import KeyUse, SigningKeys, public_part
 from tests.support.hub_agency import open_as
 from tests.support.hub_world import CSC, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PASSPHRASE, make_approver, sign_addendum
@@ -73,6 +74,22 @@ def write_desk(folder: Path, world: HubWorld, url: str, person: str) -> Desk:
     )
 
 
+async def check_url(desk: Desk, url: str, folder: Path) -> None:
+    """A person fetches the signed directory with their own key to verify the log; one by another authority is an alarm."""
+    key, _, trust, passphrase = (desk.options[place : place + 2] for place in range(0, 8, 2))
+    options = [*trust, "--as", key[1], *passphrase]
+    told = await asyncio.to_thread(CliRunner().invoke, app, ["verify", url, *options])
+    assert told.exit_code == 1, told.output
+    assert "of marchshire, which the pinned authority signed" in told.output
+    assert "that witnesses saw this log: the directory names none" in told.output
+    _, stranger = SigningKeys.generate(KeyUse.AUTHORITY)
+    pinned = json.loads((folder / "trust.json").read_text()) | {"authority": [public_part(jwk) for jwk in stranger]}
+    (folder / "other.json").write_text(json.dumps(pinned))
+    options[1] = str(folder / "other.json")
+    refused = await asyncio.to_thread(CliRunner().invoke, app, ["verify", url, *options])
+    assert isinstance(refused.exception, IntegrityBroken), refused.output
+
+
 async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> None:
     _, ann = make_approver(tmp_path, "ann.lee", POLICE)
     _, joe = make_approver(tmp_path, "joe.lee", POLICE, ("clerk",))
@@ -98,6 +115,7 @@ async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhos
         assert "C10 D12 cannot be released to them" in listed.output
         assert "CANARY" not in listed.output
 
+        await check_url(desk, url, tmp_path)
         delivery = first.header().deliveries[0].delivery_id
         other = second.header().deliveries[0].delivery_id
         assert "is yours" in (await desk.run("claim", delivery)).output
