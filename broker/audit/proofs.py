@@ -21,7 +21,7 @@ from schemas.errors import MalformedMessage, NotFound
 from schemas.event_proofs import FORMAT
 
 MAX_PROVED: Final = 200
-"""Events in one file: each costs some ten milliseconds. What is about one referral is far less."""
+"""Events in one file: what is about one referral is far less, and a screen shows no more."""
 _LAST_POSITION: Final = 2**63 - 1
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from broker.log.reading import prove_entry_under
+from broker.log.reading import prove_entries_under
 from broker.log.witnessing import read_cosigned, read_witnessed_checkpoint
 from broker.store.pool import Connection
 from schemas.canonical import encode_base64url
@@ -52,11 +52,8 @@ async def prove_events(
         note = await read_cosigned(connection, await connection.fetchval("SELECT max(size) FROM log_checkpoints"))
     size = read_checkpoint(note).size
     bare = await connection.fetchval("SELECT note FROM log_checkpoints WHERE size = $1", size)
-    proven = []
-    for row in rows:
-        proof = await prove_entry_under(connection, row["position"], size, bare)
-        proven.append(ProvenEvent(**dict(row), proof=proof))
-    return note, proven
+    proofs = await prove_entries_under(connection, [row["position"] for row in rows], size, bare)
+    return note, [ProvenEvent(**dict(row), proof=proofs[row["position"]]) for row in rows]
 
 
 def show_event(proven: ProvenEvent) -> dict[str, Any]:
