@@ -215,10 +215,14 @@ def read_conflicts(context: RecordContext, spec: ConflictSpec) -> list[ConflictO
     CH-15), because a referral that waits for a person does less harm than one that reaches the wrong one.
 
     Raises:
-        Rejected: the body's identifier is malformed, of a sort that the format does not have, or a name that nobody bears.
+        Rejected: the body is not said, or its identifier is malformed, of a sort that the format does not have, or a name that nobody bears.
     """
     conflicts = []
     for node in context.node.select(spec.each):
+        if all(node.first(one.path) is None for one in spec.organisation):
+            raise Rejected(
+                "say which body it is, by an identifier", field=name_missing(node, spec.organisation[0].path)
+            )
         agencies = _find_bodies(context, node, spec.organisation, spec.sort)
         post, name = read_text(node, spec.post), read_text(node, spec.name)
         named = [(a, c) for a in agencies for c in a.contacts if _is_contact(c, post, name)]

@@ -20,7 +20,7 @@ from adapters.mapping.values import (
     name_found,
     name_missing,
     read_all,
-    read_date,
+    read_day,
     read_field,
     read_text,
     read_yes,
@@ -203,7 +203,7 @@ def read_tell(context: RecordContext, people: Sequence[Person], addresses: Addre
     facts = TellStatus(
         value=TellValue(value.text),
         reason_code=_name_reason(reason),
-        review_on=read_date(node, spec.review),
+        review_on=read_day(node, spec.review),
         parties=addresses.find_parties(
             found.text for person in people for found in read_all(person.node, person.spec.do_not_tell)
         ),
@@ -244,7 +244,7 @@ def read_clocks(context: RecordContext) -> ClockStarts:
     values: dict[str, object] = {}
     for name, spec in context.mapping.clocks.items():
         if name.endswith("_on"):
-            values[name] = read_date(context.node, spec)
+            values[name] = read_day(context.node, spec)
             continue
         moment = context.read_moment(context.node, spec)
         if moment is not None and moment > latest_acceptable(context.received_at):

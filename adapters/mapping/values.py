@@ -12,7 +12,7 @@ from adapters.mapping.specs import Condition, FieldSpec
 from schemas.directory import Directory
 from schemas.errors import Rejected
 from schemas.identifiers import parse_identifier
-from schemas.local_time import join_wall_time, parse_date, parse_moment, parse_wall_time
+from schemas.local_time import join_wall_time, local_date, parse_date, parse_moment, parse_wall_time
 
 
 class Found(NamedTuple):
@@ -128,6 +128,16 @@ def read_date(node: Node, spec: FieldSpec | None) -> date | None:
     """
     found = read_field(node, spec)
     return None if found is None else parse_date(found.text, field=found.path)
+
+
+def read_day(node: Node, spec: FieldSpec | None) -> date | None:
+    """Return the local day of a field that holds a date or an instant, or none: a review or a change may be written with its time.
+
+    Raises:
+        Rejected: it is neither.
+    """
+    found = read_field(node, spec)
+    return None if found is None else local_date(parse_moment(found.text, field=found.path).at)
 
 
 def read_yes(node: Node, spec: FieldSpec | None) -> bool | None:

@@ -119,6 +119,9 @@ class Found:
     def _show_nhs(self, _: Any) -> list[str | None]:
         return [subject.nhs_number.value if subject.nhs_number else None for subject in self.referral.subjects]
 
+    def _show_review(self, _: Any) -> str:
+        return str(self.referral.tell_status.facts.review_on)
+
     def _show_subjects(self, _: Any) -> int:
         return len(self.referral.subjects)
 
