@@ -33,7 +33,7 @@ setup: ## install the locked packages and the console's assets into .venv (every
 	echo "$(WANTED)" > .venv/.installed
 
 servers: setup # RabbitMQ and a browser, before a test's own time runs; PostgreSQL came with the packages
-	@.venv/bin/python -c "from deploy.local import install; install.ensure_rabbitmq(print); install.ensure_browser(print)"
+	@.venv/bin/python -m deploy.local.install
 
 demo: setup ## enrol a fictional county, send the sample referrals, show who got what (SAMPLES=dir, CHECK=1)
 	@.venv/bin/safelane demo $(if $(SAMPLES),--samples "$(SAMPLES)") $(if $(CHECK),--check)

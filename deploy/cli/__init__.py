@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from deploy.local.program_missing import ProgramMissing
 from schemas.errors import DependencyUnavailable, IntegrityBroken, SafelaneError
 
 EXIT_FAILED = 1
@@ -93,6 +94,9 @@ def quieten_logs() -> None:
 
 def report_error(error: SafelaneError) -> int:
     """Print ``error`` for people on standard error and return the exit code for it."""
+    if isinstance(error, ProgramMissing):
+        typer.secho(error.detail, fg="red", err=True)
+        return EXIT_FAILED
     where = f" ({error.field})" if error.field else ""
     typer.secho(f"{error.public_message}", fg="red", err=True)
     typer.echo(f"  {error.code}{where}: {error.detail}", err=True)

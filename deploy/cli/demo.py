@@ -49,10 +49,12 @@ def up(
     """
     from deploy.local.console_people import add_demo_people, describe_console
     from deploy.local.guide import describe_running
+    from deploy.local.install import ensure_rabbitmq
     from deploy.local.local_partnership import LocalPartnership
     from deploy.local.sample_set import BUNDLED, PARTNERSHIP_FILE
 
     console = Console()
+    ensure_rabbitmq(console.print)
     local = LocalPartnership(
         root.absolute() / "run", (partnership or BUNDLED / PARTNERSHIP_FILE).absolute(), root.absolute() / "received"
     )

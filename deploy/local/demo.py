@@ -13,6 +13,7 @@ from broker.decisions import DEFAULT_PACK
 from deploy.local.check import Check, CheckReport
 from deploy.local.display import LEGEND, show_differences, show_document, write_summary
 from deploy.local.inspection import collect_needles, search_everything
+from deploy.local.install import ensure_rabbitmq
 from deploy.local.leak_search import SearchReport
 from deploy.local.local_partnership import LocalPartnership
 from deploy.local.sample_set import SampleDocument, SampleSet, read_sample_set
@@ -40,9 +41,10 @@ class Demo:
         """Tell the whole story; return whether nothing leaked and, with ``check``, nothing differs.
 
         Raises:
-            ConfigInvalid: something that is needed is missing.
+            ProgramMissing: RabbitMQ is missing and may not be installed; nothing was touched.
             DependencyUnavailable: a server or program did not answer in time.
         """
+        ensure_rabbitmq(self.console.print)
         partnership = self._prepare()
         try:
             with self._progress("Starting") as tell:

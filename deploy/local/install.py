@@ -3,12 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.local.program_missing import ProgramMissing
 from deploy.local.rabbitmq import find_server
-from schemas.errors import ConfigInvalid, DependencyUnavailable
+from schemas.errors import DependencyUnavailable, SafelaneError
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _LIMIT_SECONDS = 600
@@ -18,12 +20,12 @@ def ensure_rabbitmq(on_progress: Callable[[str], None]) -> None:
     """Return when RabbitMQ's server is installed; install it when we are root on a Debian-like system.
 
     Raises:
-        ConfigInvalid: it is missing and we may not install it; the message says what to do.
+        ProgramMissing: it is missing and we may not install it; the message says what to do.
         DependencyUnavailable: the package manager failed.
     """
     try:
         find_server()
-    except ConfigInvalid:
+    except ProgramMissing:
         if not may_install():
             raise
         install_packages(("rabbitmq-server",), on_progress)
@@ -34,7 +36,7 @@ def ensure_browser(on_progress: Callable[[str], None]) -> Path:
     """Return the distribution's Chromium; install it when we are root on a Debian-like system.
 
     Raises:
-        ConfigInvalid: it is missing and we may not install it; the message says what to do.
+        ProgramMissing: it is missing and we may not install it; the message says what to do.
         DependencyUnavailable: the package manager failed.
     """
     found = _find_browser()
@@ -42,7 +44,10 @@ def ensure_browser(on_progress: Callable[[str], None]) -> Path:
         install_packages(("chromium",), on_progress)
         found = _find_browser()
     if found is None:
-        raise ConfigInvalid("Chromium is not installed: sudo apt-get install chromium", field="browser")
+        raise ProgramMissing(
+            "Chromium, which the browser tests use, is not installed. On Debian or Ubuntu: sudo apt-get install chromium",
+            field="browser",
+        )
     return found
 
 
@@ -92,3 +97,19 @@ def _services_kept_stopped() -> Iterator[None]:
         yield
     finally:
         _POLICY.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Install RabbitMQ and a browser, or say on a line each what is missing and how to get it; return the exit code."""
+    failed = False
+    for ensure in (ensure_rabbitmq, ensure_browser):
+        try:
+            ensure(print)
+        except SafelaneError as error:
+            print(error.detail, file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

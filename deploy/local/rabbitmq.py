@@ -20,6 +20,7 @@ from broker.amqp.topology import hub_permissions
 from deploy.local.files import read_or_make_secret, write_secret
 from deploy.local.pki import Pki
 from deploy.local.processes import ServerProcess, accepts_connections
+from deploy.local.program_missing import ProgramMissing
 from schemas.errors import ConfigInvalid
 
 ADMIN_USER = "safelane-admin"
@@ -218,11 +219,11 @@ class EmbeddedRabbit:
 
 
 def find_server() -> Path:
-    """Return the newest installed ``rabbitmq-server`` script that is the server's own; raise ``ConfigInvalid`` when there is none."""
+    """Return the newest installed ``rabbitmq-server`` script that is the server's own; raise ``ProgramMissing`` when there is none."""
     found = sorted(_candidates(), key=_version, reverse=True)
     if not found:
-        raise ConfigInvalid(
-            "RabbitMQ is not installed. On Debian or Ubuntu: apt-get install --no-install-recommends rabbitmq-server",
+        raise ProgramMissing(
+            "RabbitMQ is not installed. On Debian or Ubuntu: sudo apt-get install --no-install-recommends rabbitmq-server",
             field="rabbitmq",
         )
     return found[0]

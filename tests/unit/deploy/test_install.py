@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from deploy.cli import report_error
 from deploy.local import install
-from schemas.errors import ConfigInvalid, DependencyUnavailable
+from deploy.local.program_missing import ProgramMissing
+from schemas.errors import DependencyUnavailable
 
 
 class Machine:
@@ -28,7 +30,7 @@ class Machine:
 
     def _find(self) -> Path:
         if not self.installed:
-            raise ConfigInvalid("RabbitMQ is not installed", field="rabbitmq")
+            raise ProgramMissing("RabbitMQ is not installed", field="rabbitmq")
         return Path("/server")
 
     def _run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
@@ -78,6 +80,22 @@ def test_a_policy_that_is_there_stays(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_ordinary_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine = Machine(monkeypatch, tmp_path, root=False)
-    with pytest.raises(ConfigInvalid, match="not installed"):
+    with pytest.raises(ProgramMissing, match="not installed"):
         install.ensure_rabbitmq(lambda _: None)
     assert machine.calls == []
+
+
+def test_all_that_is_missing_is_said_at_once_on_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(monkeypatch, tmp_path, root=False)
+    monkeypatch.setattr(install.shutil, "which", lambda _name: None)
+    assert install.main() == 1
+    told = capsys.readouterr()
+    assert [line.partition(",")[0].partition(" is ")[0] for line in told.err.splitlines()] == ["RabbitMQ", "Chromium"]
+    assert (machine.calls, told.out) == ([], "")
+
+
+def test_a_command_that_lacks_a_program_says_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_error(ProgramMissing("RabbitMQ is not installed. Run: sudo apt-get", field="rabbitmq")) == 1
+    assert capsys.readouterr().err.splitlines() == ["RabbitMQ is not installed. Run: sudo apt-get"]
