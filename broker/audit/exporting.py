@@ -14,6 +14,8 @@ from broker.audit.searching import FoundEvent, SearchPage
 
 MAX_ROWS: Final = 100_000
 PAGE_ROWS: Final = 2_000
+FIRST_ROWS: Final = 200
+"""Of the first page: a file begins at once, however long it is."""
 _COLUMNS: Final = tuple(field.name for field in fields(FoundEvent))
 _STARTS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What spreadsheets read as a formula at the start of a cell (OWASP, CSV Injection); full-width signs count as their plain forms."""
@@ -33,6 +35,11 @@ MEDIA_TYPES: Final = {
 }
 ReadPage = Callable[[str | None], Awaitable[SearchPage]]
 """Reads the page that begins at a cursor."""
+
+
+def count_rows(cursor: str | None) -> int:
+    """Return how many rows the page that begins at a cursor has; at none begins the first."""
+    return FIRST_ROWS if cursor is None else PAGE_ROWS
 
 
 async def write_export(read_page: ReadPage, form: ExportFormat, *, most: int = MAX_ROWS) -> AsyncIterator[bytes]:

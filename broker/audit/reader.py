@@ -11,7 +11,7 @@ import asyncpg
 
 from broker.audit import registers, saved_views
 from broker.audit.access_log import ACCESS_EVENTS, AccessReport, UnusualRules, read_access
-from broker.audit.exporting import PAGE_ROWS, ExportFormat, write_export
+from broker.audit.exporting import ExportFormat, count_rows, write_export
 from broker.audit.filters import DEFAULT_PAGE, MAX_PAGE, Cursor, SearchFilter
 from broker.audit.gate import ACQUIRE_SECONDS, AuditGate
 from broker.audit.overview import Overview, read_overview
@@ -139,7 +139,9 @@ class AuditReader:
         async def read_page(cursor: str | None) -> SearchPage:
             place = Cursor.read(cursor, search) if cursor else None
             async with self._connect() as connection:
-                return await search_events(connection, search, agency=reader.agency, cursor=place, most=PAGE_ROWS)
+                return await search_events(
+                    connection, search, agency=reader.agency, cursor=place, most=count_rows(cursor)
+                )
 
         return write_export(read_page, form)
 

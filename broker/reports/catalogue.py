@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from broker.reports.questions import children, journey, oversight, sharing
+from broker.reports.questions import arrival, children, chronology, journey, oversight, sharing, upkeep
 from broker.reports.report import Report
 from schemas.errors import NotFound
 
@@ -18,16 +18,16 @@ REPORTS: Final[tuple[Report, ...]] = tuple(
             children.VOICE,
             sharing.BASIS,
             sharing.WITHHELD,
-            journey.UNDELIVERED,
-            journey.FEEDBACK,
+            arrival.UNDELIVERED,
+            arrival.FEEDBACK,
             sharing.REPEAT,
             sharing.STRATEGY,
             sharing.ONLINE,
             sharing.CORRECTIONS,
-            oversight.CHRONOLOGY,
+            chronology.CHRONOLOGY,
             oversight.ACCESS,
-            oversight.LOG,
-            oversight.AGREEMENTS,
+            upkeep.LOG,
+            upkeep.AGREEMENTS,
             oversight.SAMPLES,
         ),
         key=lambda report: report.number,

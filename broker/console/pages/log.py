@@ -6,7 +6,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 from starlette.datastructures import QueryParams
 
-from broker.audit.exporting import MEDIA_TYPES, PAGE_ROWS, ExportFormat, write_export
+from broker.audit.exporting import MEDIA_TYPES, ExportFormat, count_rows, write_export
 from broker.audit.filters import DEFAULT_PAGE, Cursor, SearchFilter
 from broker.audit.saved_views import delete_view, list_views, save_view
 from broker.audit.searching import SearchPage, search_events
@@ -46,7 +46,9 @@ async def export_log(page: Page) -> Response:
     async def read_page(cursor: str | None) -> SearchPage:
         place = Cursor.read(cursor, asked) if cursor else None
         async with page.connection() as connection:
-            return await search_events(connection, asked, agency=page.user.agency, cursor=place, most=PAGE_ROWS)
+            return await search_events(
+                connection, asked, agency=page.user.agency, cursor=place, most=count_rows(cursor)
+            )
 
     page.extend_time(EXPORT_SECONDS)
     headers = {"Content-Disposition": 'attachment; filename="safelane-events.csv"'}
