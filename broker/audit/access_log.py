@@ -25,6 +25,7 @@ ACCESS_EVENTS: Final = (
 """Kinds of events that say what a person did or looked at."""
 MAX_SPAN: Final = timedelta(days=31)
 _MAX_PEOPLE: Final = 500
+_MAX_UNUSUAL: Final = 200
 _MAX_ROWS: Final = 20_000
 
 
@@ -92,6 +93,8 @@ class AccessReport:
     unusual: tuple[UnusualAccess, ...]
     cut: bool
     """More people were active than are listed."""
+    unusual_cut: bool = False
+    """There is more that is unusual than is listed: the latest is."""
 
 
 _DAYS = """
@@ -145,15 +148,16 @@ async def read_access(
     )
     days = [_read_day(row) for row in rows]
     everyone = _sum_people(days, {row["person"]: row["last_at"] for row in rows})
-    unusual = [
-        found for person in everyone for found in find_unusual([d for d in days if d.person == person.person], rules)
-    ]
+    grouped = _group_people(days)
+    unusual = [found for person in everyone for found in find_unusual(grouped[person.person], rules)]
+    latest = set(sorted(unusual, key=lambda found: (found.day, found.person, found.rule))[-_MAX_UNUSUAL:])
     return AccessReport(
         since,
         until,
         tuple(everyone[:_MAX_PEOPLE]),
-        tuple(unusual),
+        tuple(found for found in unusual if found in latest),
         len(everyone) > _MAX_PEOPLE or len(rows) == _MAX_ROWS,
+        len(unusual) > _MAX_UNUSUAL,
     )
 
 
@@ -199,9 +203,6 @@ def _read_day(row: Any) -> PersonDay:
 
 def _sum_people(days: Iterable[PersonDay], last: dict[str, datetime]) -> list[PersonAccess]:
     """Return everybody's sums, the busiest first; ``referrals`` counts one referral once a day."""
-    grouped: dict[str, list[PersonDay]] = {}
-    for day in days:
-        grouped.setdefault(day.person, []).append(day)
     people = [
         PersonAccess(
             person=person,
@@ -212,6 +213,13 @@ def _sum_people(days: Iterable[PersonDay], last: dict[str, datetime]) -> list[Pe
             referrals=sum(d.referrals for d in own),
             last_at=last.get(person),
         )
-        for person, own in grouped.items()
+        for person, own in _group_people(days).items()
     ]
     return sorted(people, key=lambda p: (-(p.reads + p.searches), p.person))
+
+
+def _group_people(days: Iterable[PersonDay]) -> dict[str, list[PersonDay]]:
+    grouped: dict[str, list[PersonDay]] = {}
+    for day in days:
+        grouped.setdefault(day.person, []).append(day)
+    return grouped
