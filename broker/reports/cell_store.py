@@ -32,6 +32,8 @@ class Reading:
     until_end: bool = False
     own: tuple[str, ...] = ("area", "agency", "kind")
     kinds: tuple[str, ...] = ()
+    named: str = ""
+    """The measure's name in what is read, where a report reads it twice and tells other dimensions apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ async def read_sums(connection: Connection, readings: Sequence[Reading], filters
 
 def write_query(reading: Reading, filters: ReportFilters) -> tuple[str, list[Any]]:
     """Return the statement that sums one reading, and its values."""
-    if reading.measure in duration_store.MEASURES:
+    if reading.measure == duration_store.MEASURE:
         # Steps belong to no agency: where one is asked for, there are none.
         codes = () if "agency" in reading.own and filters.agency is not None else reading.codes
         return duration_store.write_query(
@@ -142,4 +144,4 @@ def _name_time(period: Period) -> str:
 
 def _read_sum(reading: Reading, row: asyncpg.Record) -> Sum:
     told = {name: row[name] for name in reading.by}
-    return Sum(measure=reading.measure, n=row["n"], **told)
+    return Sum(measure=reading.named or reading.measure, n=row["n"], **told)

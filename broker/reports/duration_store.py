@@ -13,9 +13,6 @@ from broker.reports.periods import DAY, MONTH, Stretch
 from broker.store.pool import Connection
 
 MEASURE: Final = "stage"
-BY_KIND: Final = "stage_by_kind"
-"""The name under which a report reads the same counts with their kinds told apart."""
-MEASURES: Final = frozenset({MEASURE, BY_KIND})
 ALL: Final = "*"
 """Stands for all areas, or all kinds; no code looks like it (``facts.keep_code``)."""
 _COLUMNS: Final = ("code", "area", "kind", "span", "starts_on", "bucket")

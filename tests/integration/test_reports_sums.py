@@ -49,9 +49,12 @@ def draw_filters(chance: random.Random) -> ReportFilters:
 def sum_cells(counts: Counts, reading: Reading, filters: ReportFilters) -> dict[Sum, int]:
     found: Counter[Sum] = Counter()
     period = filters.period
-    measure = "stage" if reading.measure == "stage_by_kind" else reading.measure
     for cell, n in counts.items():
-        if cell.measure != measure or cell.day > period.last or (cell.day < period.first and not reading.until_end):
+        if (
+            cell.measure != reading.measure
+            or cell.day > period.last
+            or (cell.day < period.first and not reading.until_end)
+        ):
             continue
         if any(getattr(filters, name) not in {None, getattr(cell, name)} for name in reading.own):
             continue
@@ -60,5 +63,5 @@ def sum_cells(counts: Counts, reading: Reading, filters: ReportFilters) -> dict[
         told: dict[str, Any] = {name: getattr(cell, name) for name in reading.by if name != "time"}
         if "time" in reading.by:
             told["time"] = cell.day if period.days <= 92 else cell.day.replace(day=1)
-        found[Sum(reading.measure, 0, **told)] += n
+        found[Sum(reading.named or reading.measure, 0, **told)] += n
     return {key: n for key, n in found.items() if n}

@@ -268,7 +268,9 @@ RISK = Report(
         Reading("risk", ("kind", "code")),
         Reading("grade", ("code", "within")),
         Reading("risk_flag", ("code",), codes=("supervisor_check_absent", "risk_rationale_missing")),
-        Reading("stage_by_kind", ("code", "kind", "bucket"), codes=("assessed_to_hub",), own=("area", "kind")),
+        Reading(
+            "stage", ("code", "kind", "bucket"), codes=("assessed_to_hub",), own=("area", "kind"), named="stage_by_kind"
+        ),
         Reading("reassessed", ("kind", "code")),
     ),
     definitions=(

@@ -127,7 +127,7 @@ JOURNEY = Report(
     build=_build_journey,
     reads=(
         Reading("stage", ("code", "bucket"), codes=tuple(STAGES)),
-        Reading("stage_by_kind", ("code", "kind", "bucket"), codes=("released_to_opened",)),
+        Reading("stage", ("code", "kind", "bucket"), codes=("released_to_opened",), named="stage_by_kind"),
         Reading("clock_hour", ("kind", "area", "code", "within")),
     ),
     definitions=(

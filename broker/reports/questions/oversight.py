@@ -42,7 +42,7 @@ def _build_access(data: ReportData) -> Made:
 def _describe_person(data: ReportData, person: str) -> dict[str, Value]:
     """Return one person's row. Unusual: a day with over three times, and ten more than, their usual day; or over half out of office hours."""
     by_code = data.group("access", "code", agency=person)
-    days = sorted(data.group("access", "time", agency=person).values())
+    days = sorted(data.group("access_by_day", "time", agency=person).values())
     total, out = sum(by_code.values()), data.total("access", agency=person, within="out_of_hours")
     usual, busiest = (days[(len(days) - 1) // 2], days[-1]) if days else (0, 0)
     signs = []
@@ -83,7 +83,10 @@ ACCESS = Report(
     answer=Answer.FULL,
     build=_build_access,
     filters=(),
-    reads=(Reading("access", ("agency", "code", "within", "time"), own=()),),
+    reads=(
+        Reading("access", ("agency", "code", "within"), own=()),
+        Reading("access", ("agency", "time"), own=(), named="access_by_day"),
+    ),
     definitions=(
         ("Read or searched", "each is an event of the log before anything is shown; this page is one of them"),
         (
