@@ -1,8 +1,7 @@
 """The hub's state in one look: schema, directory, log, outbox, holds, quarantine. For ``safelane hub status`` and for operators' checks."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -26,12 +25,6 @@ class HubStatus:
     holds_overdue: int
     quarantine_open: int
     quarantine_security: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a form for JSON."""
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(self).items()
-        }
 
     def list_concerns(self) -> list[str]:
         """Return what a person should look at, in plain words; empty when all is well."""

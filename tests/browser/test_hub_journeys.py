@@ -75,7 +75,7 @@ def hub(
     console: ConsoleSite, rabbit: LocalStack, postgres: LocalStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[HubConsole, Path]]:
     folder = tmp_path_factory.mktemp("hub-journeys")
-    roles = ("approver", "policy_approver", "partnership_ig_officer")
+    roles = ("partnership_ig_officer", "approver", "policy_approver")
     made = {name: make_approver(folder, name, POLICE, roles) for name in ("ann.lee", "bob.lee")}
     passphrase = folder / "passphrase"
     passphrase.write_text(PASSPHRASE)

@@ -74,6 +74,8 @@ async def test_status_and_agencies(world: HubWorld) -> None:
     assert status.exit_code == 0, (status.output, status.exception)
     assert re.search(r"messages +1\n", status.output)
     assert "rabbitmq               ready" in status.output
+    assert re.search(r"directory expires at +\d{4}-\d\d-\d\d \d\d:\d\d UTC\n", status.output)
+    assert not re.search(r"\dT\d\d:", status.output), "no instant as a machine writes it"
     agencies = await run(world, "hub", "agencies")
     assert "15 agencies, 4 enrolled." in agencies.output
     for output in (status.output, agencies.output):

@@ -14,8 +14,9 @@ from broker.console.access import Capability
 from broker.console.names import read_names
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
-from broker.console.signed_decisions import require_person, take_signed
+from broker.console.signed_decisions import choose_role, require_person, take_signed
 from broker.intake.approving import read_members
+from broker.intake.people import find_roles
 from broker.store import reviewing
 from schemas.canonical import canonical_bytes
 from schemas.codes import Compartment
@@ -126,6 +127,9 @@ async def prepare(page: Page, message_id: UUID, delivery_id: str) -> Response:
         others = (a for a in approvals if a["action"] == "release" and a["approver"] != person)
         first = next((a["approval_id"] for a in others if a["expires_at"] > page.now), None)
         members |= {"joins": first} if first else {}
+    directory = (await page.context.registry.current()).directory
+    role = choose_role(page, directory, find_roles(directory, action, members.get("compartments", ())))
+    members |= {"approver_role": role} if role else {}
     return await page.render(
         "sign.html", row=row, members=members, document=canonical_bytes(members).decode(), reasons=REASONS
     )

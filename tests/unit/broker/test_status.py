@@ -30,7 +30,3 @@ def test_forgeries_come_before_ordinary_quarantine() -> None:
         "1 messages in quarantine look like forgeries.",
         "2 messages are due and not published: is a worker running?",
     ]
-
-
-def test_the_json_form_holds_text_and_numbers_alone() -> None:
-    assert WELL.to_json()["directory_expires_at"] == "2026-12-01T00:00:00+00:00"
