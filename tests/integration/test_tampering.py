@@ -12,8 +12,8 @@ from broker.log.fsck import Fsck, FsckState, WitnessedCheckpoint
 from broker.store import open_pool
 from deploy.authority.signing import read_trust
 from deploy.evidence.export import export_evidence
-from deploy.evidence.log_check import compare_states
 from deploy.evidence.pack import Files
+from deploy.evidence.state_compare import compare_states
 from schemas.canonical import decode_base64url
 from schemas.log_state import LogState
 from tests.support.hub_world import ORIGIN
