@@ -11,8 +11,9 @@ from schemas.codes import ConsentGiver, ConsentState
 from schemas.header import ConsentFacts
 from schemas.objects import peek_object
 from tests.integration.test_clocks import SetClock
+from tests.integration.test_register_rules import say
 from tests.support.authority import FoundedAuthority
-from tests.support.drafts import EARLY_HELP, ChangedDraft, consent, early_help, say
+from tests.support.drafts import EARLY_HELP, ChangedDraft, consent, early_help
 from tests.support.hub_agency import check_evidence
 from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
