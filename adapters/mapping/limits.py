@@ -31,7 +31,7 @@ def decode_document(data: bytes, *, allow_mark: bool = False) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise Rejected("the document is not UTF-8", field=DOCUMENT) from None
+        raise Rejected("the document is not UTF-8: export it in that encoding", field=DOCUMENT) from None
     if text.startswith("\ufeff"):
         if not allow_mark:
             raise Rejected("a byte-order mark is not allowed in this format", field=DOCUMENT)

@@ -16,7 +16,9 @@ _NUMBER_OR_TELEPHONE = re.compile(r"[+-]?[0-9][0-9 ().,-]*")
 
 
 def parse_csv(data: bytes, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """Return the header and the data rows, each a list of raw cells; lines with nothing in them are passed over.
+    """Return the header and the data rows, each a list of raw cells.
+
+    Lines with nothing in them are passed over, also those of delimiters alone, which spreadsheets leave below the last row.
 
     Args:
         data: the document.
@@ -26,10 +28,12 @@ def parse_csv(data: bytes, delimiter: str = ",") -> tuple[list[str], list[list[s
         Rejected: not UTF-8, or a quote that is misplaced or never closed (the file was cut off).
     """
     rows: list[list[str]] = []
+    written = 0
     for row in _split_rows(decode_document(data, allow_mark=True), delimiter):
-        if row != [""]:
+        if not all(is_blank(cell) for cell in row):
             rows.append(row)
-        if len(rows) - 1 > MAX_RECORDS:
+        written += row != [""]
+        if written - 1 > MAX_RECORDS:
             raise TooLarge(f"there are more than {MAX_RECORDS} rows", field=DOCUMENT)
     if not rows:
         raise Rejected("there is no header line", field=HEADER)

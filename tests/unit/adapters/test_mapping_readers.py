@@ -164,6 +164,11 @@ def test_what_is_no_formula(cell: str) -> None:
     assert not is_formula(cell)
 
 
+@pytest.mark.parametrize("below", ["", "\r\n\r\n", ",,\r\n,,\r\n", ", ,\r\n", '"","",""', "\x1a"])
+def test_what_a_spreadsheet_leaves_below_the_last_row_is_no_record(below: str) -> None:
+    assert parse_csv(f"a,b,c\r\n1,,3\r\n{below}".encode())[1] == [["1", "", "3"]]
+
+
 def test_a_row_of_another_width_is_rejected() -> None:
     with pytest.raises(Rejected) as raised:
         read_row(["a", "b"], ["1"])
