@@ -4,7 +4,6 @@ A lodged pack decides nothing. The hub takes a directory that names another pack
 force and were not used before; from the next message on every worker and API process decides by it, because the directory is what they follow.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,18 +12,16 @@ import asyncpg
 
 from broker.decisions import PolicyPack, load_bundle
 from broker.decisions.bundle import write_digest
-from broker.delivery.notices import build_notice
 from broker.delivery.ports import observe_nothing
 from broker.intake.committing import commit_effects
 from broker.intake.effects import Effects
 from broker.intake.people import CLOCK_SKEW, read_approval
+from broker.intake.registering import register_approval
 from broker.log import LogWriter, NewEvent
 from broker.registry import DirectorySnapshot, versions
 from broker.registry.packs import PackShelf
 from broker.store import policies as policy_store
-from broker.store import registers as register_store
 from broker.store.pool import Connection
-from broker.store.receipts import ObjectRow
 from schemas.directory import Directory, Person
 from schemas.errors import Conflict, NotFound, NotPermitted
 from schemas.objects.approval import Approval, ApprovalAction
@@ -168,7 +165,8 @@ async def approve_pack(
         raise Conflict("has approved it already: another person must", field="approval.approver")
     effects = Effects(now=now, lease_until=now)
     digest = digest_object(body)
-    _build_approval(approval, body, digest, effects, now)
+    said = register_approval(approval, body, digest, effects, now)
+    effects.log(NewEvent.salted("review", said | {"delivery_id": None, "policy_digest": approval.policy_digest}))
     await commit_effects(pool, connection, log, effects, snapshot=snapshot, observe=observe_nothing)
     return digest
 
@@ -218,67 +216,3 @@ def _check_policy_approver(approval: Approval, person: Person, directory: Direct
         raise NotPermitted("that role may not approve this", field="approval.approver_role")
     if not approval.issued_at - CLOCK_SKEW <= now < approval.expires_at:
         raise NotPermitted("it has expired, or is not in force yet", field="approval.expires_at")
-
-
-def _build_approval(approval: Approval, body: bytes, digest: str, effects: Effects, now: datetime) -> None:
-    notice = build_notice("recorded", at=now, message_id="", object_digest=digest)
-    members = {
-        "at": now.isoformat(),
-        "type": "approval",
-        "sender": approval.approver_agency,
-        "object_digest": digest,
-        "message_id": None,
-        "notice_sha256": notice.sha256,
-    }
-    event = effects.log(NewEvent.salted("object", members))
-    effects.objects.append(
-        ObjectRow(
-            object_digest=digest,
-            type="approval",
-            sender=approval.approver_agency,
-            message_id=None,
-            received_at=now,
-            event_id=effects.events[event].event_id,
-            notice=notice.base,
-            body=body,
-        )
-    )
-    effects.log(
-        NewEvent.salted(
-            "review",
-            {
-                "at": now.isoformat(),
-                "message_id": None,
-                "delivery_id": None,
-                "action": approval.action.value,
-                "by": approval.approver,
-                "reason_code": approval.reason_code,
-                "policy_digest": approval.policy_digest,
-                "object_digest": digest,
-            },
-        )
-    )
-    effects.writes.append(lambda connection: _insert(connection, approval, digest, now))
-
-
-async def _insert(connection: Connection, approval: Approval, digest: str, now: datetime) -> None:
-    nothing: Sequence[str] = []
-    values: dict[str, Any] = {
-        "object_digest": digest,
-        "approval_id": approval.approval_id,
-        "action": approval.action.value,
-        "approver": approval.approver,
-        "approver_agency": approval.approver_agency,
-        "approver_role": approval.approver_role,
-        "requester": approval.requester,
-        "policy_digest": approval.policy_digest,
-        "compartments": nothing,
-        "sections": nothing,
-        "reason_code": approval.reason_code,
-        "issued_at": approval.issued_at,
-        "expires_at": approval.expires_at,
-        "single_use": approval.single_use,
-        "received_at": now,
-    }
-    if not await register_store.insert_approval(connection, values):
-        raise Conflict("an approval of this id is registered already", field="approval.approval_id")

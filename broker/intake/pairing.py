@@ -11,16 +11,15 @@ from typing import Any, Final
 
 import asyncpg
 
-from broker.delivery.notices import build_notice
 from broker.delivery.ports import observe_nothing
 from broker.intake.committing import commit_effects
 from broker.intake.effects import Effects
 from broker.intake.people import CLOCK_SKEW, PARTNERSHIP_ROLE, read_approval
+from broker.intake.registering import register_approval
 from broker.log import LogWriter, NewEvent
 from broker.registry import DirectorySnapshot
 from broker.store import registers as register_store
 from broker.store.pool import Connection
-from broker.store.receipts import ObjectRow
 from schemas.canonical import sha256_base64url
 from schemas.directory import Directory, Person
 from schemas.errors import Conflict, NotPermitted
@@ -92,7 +91,8 @@ async def approve_as_one_of_two(
         raise Conflict("has approved it already: another person must", field="approval.approver")
     effects = Effects(now=now, lease_until=now)
     digest = digest_object(body)
-    _build(approval, body, digest, effects, now)
+    said = register_approval(approval, body, digest, effects, now)
+    effects.log(NewEvent.salted("approval", said | {"subject": approval.subject_digest}))
     await commit_effects(pool, connection, log, effects, snapshot=snapshot, observe=observe_nothing)
     return digest
 
@@ -148,62 +148,3 @@ def _check_role(approval: Approval, person: Person, directory: Directory) -> Non
         raise NotPermitted("the approver does not hold that role at that agency", field="approval.approver_role")
     if approval.approver_role not in list_pair_roles(directory, approval.action):
         raise NotPermitted("that role may not approve this", field="approval.approver_role")
-
-
-def _build(approval: Approval, body: bytes, digest: str, effects: Effects, now: datetime) -> None:
-    notice = build_notice("recorded", at=now, message_id="", object_digest=digest)
-    members = {"at": now.isoformat(), "object_digest": digest, "message_id": None}
-    event = effects.log(
-        NewEvent.salted(
-            "object",
-            members | {"type": "approval", "sender": approval.approver_agency, "notice_sha256": notice.sha256},
-        )
-    )
-    effects.objects.append(
-        ObjectRow(
-            object_digest=digest,
-            type="approval",
-            sender=approval.approver_agency,
-            message_id=None,
-            received_at=now,
-            event_id=effects.events[event].event_id,
-            notice=notice.base,
-            body=body,
-        )
-    )
-    effects.log(
-        NewEvent.salted(
-            "approval",
-            members
-            | {
-                "action": approval.action.value,
-                "subject": approval.subject_digest,
-                "by": approval.approver,
-                "reason_code": approval.reason_code,
-            },
-        )
-    )
-    effects.writes.append(lambda connection: _insert(connection, approval, digest, now))
-
-
-async def _insert(connection: Connection, approval: Approval, digest: str, now: datetime) -> None:
-    nothing: Sequence[str] = []
-    values: dict[str, Any] = {
-        "object_digest": digest,
-        "approval_id": approval.approval_id,
-        "action": approval.action.value,
-        "approver": approval.approver,
-        "approver_agency": approval.approver_agency,
-        "approver_role": approval.approver_role,
-        "requester": approval.requester,
-        "subject_digest": approval.subject_digest,
-        "compartments": nothing,
-        "sections": nothing,
-        "reason_code": approval.reason_code,
-        "issued_at": approval.issued_at,
-        "expires_at": approval.expires_at,
-        "single_use": approval.single_use,
-        "received_at": now,
-    }
-    if not await register_store.insert_approval(connection, values):
-        raise Conflict("an approval of this id is registered already", field="approval.approval_id")
