@@ -28,6 +28,7 @@ class Redactor:
         self._patterns = [
             (re.compile(rf"(?<!\w){_write_pattern(phrase)}(?!\w)", re.IGNORECASE), home)
             for phrase, home in sorted(set(phrases), key=lambda item: (-len(item[0]), item))
+            if _write_pattern(phrase)  # commas alone would be found everywhere
         ]
 
     def redact(self, value: JsonValue, place: Compartment) -> tuple[JsonValue, set[Compartment]]:
@@ -79,8 +80,8 @@ def list_phrases(
     phrases += [
         (phrase, Compartment.C12) for value in sealed for phrase in _list_address_phrases(value, labelled=False)
     ]
-    known = set(_list_contact_phrases(list(own)))
-    phrases += [(one, Compartment.C10) for one in _list_contact_phrases(list(sources)) if one not in known]
+    known = {_join(one) for one in _list_contact_phrases(list(own))}
+    phrases += [(one, Compartment.C10) for one in _list_contact_phrases(list(sources)) if _join(one) not in known]
     others = {
         name.casefold()
         for p in people
@@ -124,12 +125,17 @@ def _list_address_phrases(value: JsonValue, *, labelled: bool) -> list[str]:
 def _cut_address(text: str) -> list[str]:
     """Return an address whole and, where it is written in one line, its house and every further piece with a number (a postcode)."""
     pieces = [piece.strip() for piece in re.split(r"[,;\n]", text)]
-    house = [piece for piece in pieces[:1] if len(piece.split()) > 1]
+    first = pieces[0] if len(pieces[0].split()) > 1 else " ".join(pieces[:2])  # "14, Some Street"
+    house = [first] if len(first.split()) > 1 else []
     telling = [
         piece for piece in pieces if any(character.isdigit() for character in piece) and len(piece) >= _SHORTEST_NAME
     ]
     whole = [text] if len(text.split()) > 1 or telling else []
     return list(dict.fromkeys([*whole, *house, *telling]))
+
+
+def _join(text: str) -> str:
+    return "".join(text.split())
 
 
 def _list_contact_phrases(value: JsonValue, *, labelled: bool = False) -> list[str]:

@@ -189,6 +189,9 @@ class Found:
             for text in wanted
         }
 
+    def _show_has_text(self, wanted: str) -> str | None:
+        return wanted if any(s.value == wanted for p in self.referral.parts for s in p.statements) else None
+
     def _show_lacks_text(self, wanted: str) -> str | None:
         return None if any(wanted in part.model_dump_json() for part in self.referral.parts) else wanted
 
