@@ -18,7 +18,7 @@ from broker.store import open_pool
 from broker.store.pool import StoreUnavailable
 from schemas.errors import MalformedMessage, NotFound, NotPermitted
 from schemas.keys import KeyUse, generate_ed25519_jwk
-from tests.support.audited import Audited, SampleRegistry, make_reader, open_audited
+from tests.support.audited import Audited, make_reader, open_audited
 from tests.support.hub_api import LOG_ORIGIN, set_role_password, with_login
 from tests.support.logged_referrals import START, County, LoggedReferral, log_events
 from tests.support.sample_registry import SampleRegistry
