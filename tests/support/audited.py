@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, cast
 
 import asyncpg
@@ -19,7 +18,7 @@ from broker.audit.searching import FoundEvent
 from broker.log import LogWriter
 from broker.registry import Registry
 from broker.store import open_pool, upgrade_database
-from schemas.directory import Directory, Person, WitnessPolicy
+from schemas.directory import Person
 from schemas.keys import KeyUse, generate_ed25519_jwk
 from tests.support.hub_api import LOG_ORIGIN, set_role_password, with_login
 from tests.support.logged_referrals import County, LoggedReferral, store_referrals
@@ -105,37 +104,3 @@ class AdvancingClock:
 def make_reader(*roles: str, agency: str = "csc.marchshire", person: str = "p.auditor1") -> Reader:
     """Return a person with roles as a reader."""
     return read_reader(Person(id=person, agency=agency, roles=roles))
-
-
-class SampleRegistry:
-    """A directory of the county's agencies, as the reader asks for it; signed ones are measured elsewhere."""
-
-    def __init__(self, agencies: Sequence[str]) -> None:
-        now = datetime.now(UTC)
-        self._snapshot = SimpleNamespace(
-            directory=Directory.model_validate(
-                {
-                    "version": 1,
-                    "issued_at": now,
-                    "expires_at": now.replace(year=now.year + 1),
-                    "partnership": {"id": "marchshire"},
-                    "agencies": [
-                        {
-                            "id": agency,
-                            "name": agency,
-                            "kind": "agency",
-                            "roles": ["csc"],
-                            "area": "E10999001",
-                            "public_body": True,
-                            "s16la_body": True,
-                        }
-                        for agency in agencies
-                    ],
-                    "witnesses": WitnessPolicy(agencies=("csc.marchshire", "police.marchshire"), quorum=2).model_dump(),
-                }
-            ),
-            encryption_keys={},
-        )
-
-    async def current(self) -> Any:
-        return self._snapshot
