@@ -113,7 +113,7 @@ class Fsck:
         self._epoch = epoch
         self._witnessed = sorted(witnessed, key=lambda kept: kept.size)
         self._timestamp_roots = tuple(timestamp_roots)
-        self._registry = Registry((), {})
+        self._registry = Registry({})
         self.state = state or FsckState()
 
     async def run(

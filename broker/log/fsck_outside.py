@@ -7,24 +7,22 @@ from cryptography import x509
 
 from broker.log.fsck_reading import Note
 from broker.store.pool import Connection
-from schemas.directory import Directory
 from schemas.errors import SafelaneError
 from schemas.timestamp import verify_timestamp
-from schemas.witnesses import WitnessKeys, read_witnesses
+from schemas.witnesses import WitnessKeys
 
 _AT_ONCE: Final = 500
 
 
-async def check_cosignatures(connection: Connection, directories: Sequence[Directory], note: Note) -> None:
+async def check_cosignatures(connection: Connection, witnesses: Sequence[WitnessKeys], note: Note) -> None:
     """Verify each cosignature with the keys that any stored directory gave the witness: old ones stay as they were made."""
-    groups = [group for directory in directories for group in read_witnesses(directory)]
     query = (
         "SELECT s.size, s.witness, s.line, extract(epoch FROM s.at)::float8 AS at, c.note FROM log_cosignatures s"
         " JOIN log_checkpoints c USING (size)"
     )
     async with connection.transaction():  # a cursor needs one
         async for row in connection.cursor(query, prefetch=_AT_ONCE):
-            mine = [g for g in groups if g.name == row["witness"] and row["line"].count("\n") == len(g.keys)]
+            mine = [g for g in witnesses if g.name == row["witness"] and row["line"].count("\n") == len(g.keys)]
             if not any(_find_time(group, row["note"] + row["line"]) == row["at"] for group in mine):
                 note("cosignature-wrong", f"log_cosignatures {row['size']} {row['witness']}")
 

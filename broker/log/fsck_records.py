@@ -18,6 +18,7 @@ from schemas.directory import Directory
 from schemas.errors import SafelaneError
 from schemas.keys import KeyUse, VerifyingKeys, pair_verifying_keys
 from schemas.objects import peek_object
+from schemas.witnesses import WitnessKeys, read_witnesses
 
 CHECKED_KINDS: Final = frozenset(
     {"accepted", "decided", "redecided", "receipt", "object", "directory", "clocks_started", "told"}
@@ -29,38 +30,40 @@ CHECKED_KINDS: Final = frozenset(
 class Registry:
     """What any stored directory version says: old signatures stay as they were made."""
 
-    directories: Sequence[Directory]
     signers: Signers
     """Agency, or ``person:`` and a person's id, to the keys with which they ever signed."""
+    witnesses: Sequence[WitnessKeys] = ()
 
 
-def parse_directory(body: bytes) -> Directory | None:
-    """Read a stored directory version, or none where it is not one."""
+def parse_directory(body: bytes) -> tuple[list[tuple[str, VerifyingKeys]], list[WitnessKeys]] | None:
+    """Return who signs with which keys by a stored directory version, and its witnesses; none where it cannot be read."""
     try:
-        return Directory.model_validate(peek_object(body))
-    except (SafelaneError, ValueError):
-        return None
+        directory = Directory.model_validate(peek_object(body))
+        signers = [
+            (agency.id, keys) for agency in directory.agencies for keys in pair_verifying_keys(agency.keys.signing)
+        ]
+        for person in directory.people:
+            approving = [jwk for jwk in person.keys if jwk.get("safelane_use") == KeyUse.APPROVAL.value]
+            paired = pair_verifying_keys(approving, use=KeyUse.APPROVAL)
+            signers += [(f"person:{person.id}", keys) for keys in paired]
+        return signers, read_witnesses(directory)
+    except (SafelaneError, ValueError, KeyError, TypeError):
+        return None  # whatever it is, it is not what the authority signed
 
 
 async def read_registry(connection: Connection, note: Note) -> Registry:
     """Read every stored directory version."""
-    directories: list[Directory] = []
-    for row in await connection.fetch("SELECT version, body FROM directory_versions ORDER BY version"):
-        directory = parse_directory(row["body"])
-        if directory is not None:
-            directories.append(directory)
-        else:
-            note("directory-is-not-what-was-signed", f"directory_versions {row['version']}")
     found: dict[str, dict[str, VerifyingKeys]] = {}
-    for directory in directories:
-        for agency in directory.agencies:
-            for keys in pair_verifying_keys(agency.keys.signing):
-                found.setdefault(agency.id, {})[keys.ed25519_kid] = keys
-        for person in directory.people:
-            approving = [jwk for jwk in person.keys if jwk.get("safelane_use") == KeyUse.APPROVAL.value]
-            for keys in pair_verifying_keys(approving, use=KeyUse.APPROVAL):
-                found.setdefault(f"person:{person.id}", {})[keys.ed25519_kid] = keys
-    return Registry(directories, {name: list(keys.values()) for name, keys in found.items()})
+    witnesses: list[WitnessKeys] = []
+    for row in await connection.fetch("SELECT version, body FROM directory_versions ORDER BY version"):
+        read = parse_directory(row["body"])
+        if read is None:
+            note("directory-is-not-what-was-signed", f"directory_versions {row['version']}")
+            continue
+        for name, keys in read[0]:
+            found.setdefault(name, {})[keys.ed25519_kid] = keys
+        witnesses += read[1]
+    return Registry({name: list(keys.values()) for name, keys in found.items()}, witnesses)
 
 
 async def check_records(
@@ -99,5 +102,5 @@ async def check_loose_records(
     await check_states(connection, note)
     await check_rows(connection, note)
     await check_rare_events(connection, note)
-    await check_cosignatures(connection, registry.directories, note)
+    await check_cosignatures(connection, registry.witnesses, note)
     await check_timestamps(connection, timestamp_roots, note)

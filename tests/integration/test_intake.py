@@ -197,6 +197,8 @@ async def test_receipts_are_chained_logged_forwarded_and_end_the_delivery(world:
         assert event["receipt_digest"] == digest_object(signed)
     told = [check_evidence(world, incoming.body)[0] for incoming in recorded]
     assert sorted(t["receipt_digest"] for t in told) == sorted(digest_object(r) for r in (accepted, accepted, opened))
+    first, again = (t for t in told if t["receipt_digest"] == digest_object(accepted))
+    assert first == again, "whenever it is handed in, the answer stays the same, though the delivery has gone on"
     assert await world.owner.fetchval("SELECT count(*) FROM receipts") == 2
     assert await world.owner.fetchval("SELECT state FROM deliveries WHERE recipient = $1", SCHOOL) == "opened"
     assert await world.owner.fetchval("SELECT count(*) FROM outbox WHERE kind = 'delivery'") == 2

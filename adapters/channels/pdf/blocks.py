@@ -45,6 +45,7 @@ _ROW_LINES = TableStyle(
 )
 _PAIR_TEXT = 34  # characters that fit the half line
 _LABEL_WIDTH = 42 * mm
+_LONG_PARAGRAPH = 3_000  # characters
 _LONG_TEXT = 900  # characters; longer text goes under its label, because a table row cannot be broken well
 _LONG_LABEL = 120  # characters; a longer one is no label, and in a narrow cell might be taller than a page
 
@@ -120,6 +121,16 @@ def make_band(lines: list[tuple[str, ParagraphStyle]], background: Color, foregr
     return band
 
 
+def split_text(text: str) -> list[str]:
+    """Return a long text in parts for paragraphs of their own: laying out one paragraph costs far more than in proportion to its length."""
+    parts = []
+    while len(text) > _LONG_PARAGRAPH:
+        cut = max(text.rfind("\n", 0, _LONG_PARAGRAPH), text.rfind(" ", 0, _LONG_PARAGRAPH)) + 1 or _LONG_PARAGRAPH
+        parts.append(text[:cut])
+        text = text[cut:]
+    return [*parts, text]
+
+
 def make_rows(rows: list[Row], width: float, style: ParagraphStyle = BODY) -> list[Flowable]:
     """Return label-and-text rows: short ones as a table, long ones as text under a label, headings between them."""
     shown: list[Flowable] = []
@@ -139,9 +150,9 @@ def make_rows(rows: list[Row], width: float, style: ParagraphStyle = BODY) -> li
             close_table()
             if row.label:
                 shown.append(make_paragraph(indent + row.label, SUBHEADING))
-            shown.append(make_paragraph(row.text, style))
+            shown.extend(make_paragraph(part, style) for part in split_text(row.text))
             if row.note:
-                shown.append(make_paragraph(row.note, NOTE))
+                shown.extend(make_paragraph(part, NOTE) for part in split_text(row.note))
         else:
             cell = [make_paragraph(row.text, style)]
             if row.note:
@@ -221,5 +232,5 @@ class NumberedCanvas(Canvas):  # type: ignore[misc]
 
 __all__ = [
     "AMBER", "BAND", "BLUE", "BODY", "GREY", "HEADING", "INK", "LABEL", "NOTE", "PALE", "QUOTE", "RED", "SMALL", "SUBHEADING", "TITLE",
-    "NumberedCanvas", "make_band", "make_pairs", "make_paragraph", "make_rows", "white",
+    "NumberedCanvas", "make_band", "make_pairs", "make_paragraph", "make_rows", "split_text", "white",
 ]  # fmt: skip

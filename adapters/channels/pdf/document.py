@@ -14,6 +14,7 @@ from reportlab.platypus import CondPageBreak, Flowable, HRFlowable, SimpleDocTem
 
 from adapters.channels.pdf import blocks
 from adapters.channels.pdf.blocks import make_band, make_pairs, make_paragraph, make_rows
+from adapters.channels.pdf.bounds import bound_referral
 from adapters.channels.pdf.dates import write_instant
 from adapters.channels.pdf.fonts import register_fonts
 from adapters.channels.pdf.page import SHORT_TEXT, Page
@@ -39,8 +40,9 @@ _POINTER_FIELDS = frozenset({"heading", "held_by", "note"})
 def render_pdf(referral: ReceivedReferral, words: Words | None = None) -> bytes:
     """Return the PDF of a received referral.
 
-    Text in any script of the font prints; characters outside it are marked, never dropped in silence.
+    Text in any script of the font prints; characters outside it are marked, never dropped in silence, and so is what is too long to print.
     """
+    referral = bound_referral(referral)
     register_fonts()
     chosen = words or load_words()
     out = io.BytesIO()

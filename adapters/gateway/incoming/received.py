@@ -28,7 +28,7 @@ class ReceivedSection(ReceivedModel):
     subject: str
     form: Form
     media_type: str
-    content: Any
+    content: Any = None
     attachments: tuple[dict[str, Any], ...] = ()
     """Attachments of this heading (``schemas.referral.Attachment``); ``data_b64`` is base64."""
 
