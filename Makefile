@@ -14,7 +14,7 @@ WANTED := $$(cat requirements.lock pyproject.toml broker/console/frontend/packag
 .PHONY: screenshots help setup servers go demo up down test check slow bench faults lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install the locked packages and the console's assets into .venv (every other command does it when needed)
 	@[ "$$(cat .venv/.installed 2>/dev/null)" = "$(WANTED)" ] && exit 0; \

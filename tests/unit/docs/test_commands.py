@@ -1,5 +1,7 @@
 """Every ``safelane`` line that a document tells people to type exists, with its options."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,21 @@ def test_runbook_is_searched() -> None:
 )
 def test_faults_are_found(line: str, fault: str | None) -> None:
     assert find_fault(line) == fault
+
+
+TARGETS = dict(re.findall(r"^([a-z]+):.*?## (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MADE = {
+    (path, name) for path in DOCUMENTS for name in re.findall(r"(?:`|^)make ([a-z]+)", path.read_text(), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize(("path", "name"), sorted(MADE), ids=lambda part: getattr(part, "name", part))
+def test_documented_target_exists(path: Path, name: str) -> None:
+    assert name in TARGETS
+
+
+def test_help_lists_every_target_with_its_whole_description() -> None:
+    shown = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
+    ).stdout
+    assert dict(line.split(maxsplit=1) for line in shown.splitlines()) == TARGETS
