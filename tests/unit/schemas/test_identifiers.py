@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stdnum.gb import upn
 
 from schemas.errors import Rejected
 from schemas.identifiers import is_temporary_upn, parse_identifier, parse_nhs_number, parse_pnc_id, parse_upn
@@ -69,12 +70,25 @@ def test_test_authorities_need_test_mode() -> None:
         parse_upn("U995400114001")
 
 
-@pytest.mark.parametrize("authority", ["838", "839", "940", "941", "942", "943", "330"])
-def test_new_authorities_are_accepted(authority: str) -> None:
+def write_upn(authority: str) -> str:
     letters = "ABCDEFGHJKLMNPQRTUVWXYZ"
     body = f"{authority}400119001"
-    letter = letters[sum(int(c) * weight for weight, c in enumerate(body, 2)) % 23]
-    assert parse_upn(letter + body) == letter + body
+    return letters[sum(int(c) * weight for weight, c in enumerate(body, 2)) % 23] + body
+
+
+NEWER = ["838", "839", "940", "941", "942", "943"]
+FORMER_OR_WELSH = ["909", "825", "902", "660", "681", "702", "707"]
+
+
+@pytest.mark.parametrize("authority", [*NEWER, *FORMER_OR_WELSH, *map(str, sorted(upn._la_numbers))])
+def test_each_authority_that_was_ever_numbered_is_accepted(authority: str) -> None:
+    assert parse_upn(write_upn(authority)) == write_upn(authority)
+
+
+@pytest.mark.parametrize("authority", ["000", "200", "250", "500", "659", "799", "899", "997"])
+def test_an_authority_number_that_was_never_given_out_is_rejected(authority: str) -> None:
+    with pytest.raises(Rejected, match="authority"):
+        parse_upn(write_upn(authority))
 
 
 def test_the_published_pnc_id_is_valid() -> None:
