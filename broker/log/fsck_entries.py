@@ -16,6 +16,7 @@ from broker.store.pool import Connection
 BATCH: Final = 2048
 
 # Canonical JSON escapes quotation marks in strings: these bytes are nothing but the member.
+_OWNED: Final = b'"message_id":"'
 _FORMS: Final = {kind: (form.clear, b'"event":"%s"' % kind.encode()) for kind, form in CATALOGUE.items()}
 
 
@@ -34,6 +35,8 @@ class Stretch:
     event_ids: Sequence[UUID | None]
     events: Sequence[bytes | None]
     salts: Sequence[bytes | None]
+    owners: Sequence[UUID | None]
+    """The message that each payload is said to belong to: by it a matter is shown, and erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ async def fetch_rows(connection: Connection, first: int) -> FetchedRows:
     """Fetch up to ``BATCH`` rows from position ``first`` on, with their payloads and checkpoints; none at the log's end."""
     rows = await connection.fetch(
         "SELECT e.position, e.kind, timestamptz_send(e.at), e.entry, e.leaf_hash,"
-        " CASE WHEN e.kind = ANY($3::text[]) THEN e.event_id END, p.event, p.salt"
+        " CASE WHEN e.kind = ANY($3::text[]) THEN e.event_id END, p.event, p.salt, p.message_id"
         " FROM log_entries e LEFT JOIN log_payloads p USING (event_id) WHERE position >= $1 ORDER BY position LIMIT $2",
         first,
         BATCH,
@@ -109,7 +112,14 @@ def check_payloads(stretch: Stretch, counts: dict[str, int], note: Note) -> list
             note("kind-wrong", f"log_entries {stretch.positions[number]}")
         elif entry != right:
             note("payload-is-not-what-was-logged", f"log_entries {stretch.positions[number]}")
+        elif salt is not None and not _is_owner(stretch.owners[number], event):
+            note("payload-of-another-message", f"log_entries {stretch.positions[number]}")
         elif kind in CHECKED_KINDS:
             row = {"position": stretch.positions[number], "event_id": stretch.event_ids[number], "kind": kind}
             found.append((row, json.loads(event)))
     return found
+
+
+def _is_owner(owner: UUID | None, event: bytes) -> bool:
+    """Tell whether an event names the message that its payload is said to belong to, or none where it belongs to none."""
+    return _OWNED not in event if owner is None else _OWNED + str(owner).encode() in event

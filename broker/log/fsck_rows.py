@@ -8,7 +8,7 @@ Each rule is one query whose rows are compared here; what an event says is read 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from broker.log.fsck_reading import Note, differ, digest, encode, is_same, read_json, read_message, read_payload
+from broker.log.fsck_reading import Note, differ, digest, encode, read_json, read_message, read_payload
 from broker.log.fsck_work import WORK_RULES, Rule
 from broker.store.pool import Connection
 
@@ -90,25 +90,9 @@ _LINKS: Final = _write_links()
 
 
 async def check_links(connection: Connection, note: Note) -> None:
-    """Find records of no event, events without their records, and rows that belong to nothing; and whose matter each payload is."""
+    """Find records of no event, events without their records, and rows that belong to nothing."""
     for code, where in await connection.fetch(_LINKS):
         note(code, where)
-    await _check_payload_owners(connection, note)
-
-
-async def _check_payload_owners(connection: Connection, note: Note) -> None:
-    """``log_payloads.message_id`` says which matter an event belongs to: by it a matter is shown, and erased."""
-    position = -1
-    query = (
-        "SELECT e.position, p.message_id, p.event FROM log_entries e JOIN log_payloads p USING (event_id)"
-        " WHERE e.position > $1 AND p.event IS NOT NULL AND p.salt IS NOT NULL AND (p.message_id IS NOT NULL OR"
-        ' position(\'"message_id":"\'::bytea IN p.event) > 0) ORDER BY e.position LIMIT 5000'
-    )
-    while rows := await connection.fetch(query, position):
-        for row in rows:
-            if not is_same(row["message_id"], read_json(row["event"]).get("message_id")):
-                note("payload-of-another-message", f"log_entries {row['position']}")
-        position = rows[-1]["position"]
 
 
 _OF_ITS_EVENT: Final = "JOIN log_entries e ON e.event_id = t.event_id JOIN log_payloads p ON p.event_id = t.event_id AND p.event IS NOT NULL"

@@ -37,6 +37,7 @@ DERIVED: Final[Mapping[str, str]] = {
 COLUMNS: Final[Mapping[str, str]] = {
     "messages.repeat_of": "that it names a repeat is checked; that it names none follows from native_ref_digest, which is checked",
     "log_cosignatures.received_at": "when it came; when it was made is in the witness's signature",
+    "log_timestamps.token": "its signed parts are checked; what a response carries beside them (certificates, status text) nobody signed",
     "log_timestamps.received_at": "when it came; when it was made is in the authority's signature",
     "key_announcements.received_at": "when it came; its own dates are signed",
     "directory_versions.received_at": "when it came; its own dates are signed",
