@@ -195,12 +195,12 @@ class _LogCheck:
 
     def _check_remembered(self, state: LogState, walk: Walk, head: Checkpoint, hub: HubKeys) -> None:
         """The heads that ``state`` kept must lie on the line of entries that was read."""
-        verdict, sizes, since, lost = self.verdict, set[int](), list[datetime](), 0
+        verdict, sizes, since, lost = self.verdict, set[int](), list[datetime](), False
         for note in state.notes:
             try:
                 kept = verify_checkpoint(note, find_verifier(hub, note))
             except ProofLost:
-                lost += 1
+                lost = True
                 continue
             except SignatureInvalid:
                 verdict.open.append(f"what {state.witness} kept: a head there is not signed by this log's key")
@@ -218,13 +218,11 @@ class _LogCheck:
             sizes.add(kept.size)
             since += self._find_since(note)
         if lost:
-            verdict.open.append(
-                f"{lost} heads that {state.witness} kept of an earlier epoch were lost with what they covered"
-            )
+            verdict.open.append(f"what {state.witness} kept of an earlier epoch was lost with what it covered")
         if sizes:
             when = f", the first by {min(since):%d %B %Y %H:%M:%S} UTC" if since else ""
             verdict.proved.append(
-                f"it has only grown since {min(sizes)} entries: {len(sizes)} heads that {state.witness} kept lie on it{when}"
+                f"it has only grown since {min(sizes)} entries: what {state.witness} kept lies on it{when}"
             )
 
     def _find_since(self, note: str) -> list[datetime]:

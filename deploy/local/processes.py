@@ -106,8 +106,12 @@ class ServerProcess:
 
     @staticmethod
     def _send(pid: int, sign: signal.Signals) -> None:
+        """Signal the server; a kill is for its whole session, as what it has just started would outlive it and hold its ports."""
         try:
-            os.kill(pid, sign)
+            if sign is signal.SIGKILL:
+                os.killpg(pid, sign)
+            else:
+                os.kill(pid, sign)
         except ProcessLookupError:
             return
 

@@ -14,6 +14,7 @@ from tests.integration.test_clocks import SetClock
 from tests.integration.test_register_rules import say
 from tests.support.authority import FoundedAuthority
 from tests.support.drafts import EARLY_HELP, ChangedDraft, consent, early_help
+from tests.support.fsck import list_findings
 from tests.support.hub_agency import check_evidence
 from tests.support.hub_world import CSC, POLICE, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
@@ -105,6 +106,7 @@ async def test_an_agreement_that_ends_is_announced_once_and_a_consent_replaces_i
                 ("DSA-07", "ends_in_60_days", CSC),
                 ("DSA-07", "review_overdue", CSC),
             ]
+            assert await list_findings(world) == []
 
             given = consent(world, POLICE, ConsentState.GIVEN)
             await say(world, POLICE, "consent", given)

@@ -23,6 +23,7 @@ from deploy.cli import app
 from schemas.canonical import canonical_bytes
 from tests.integration.test_review_commands import serve, write_desk
 from tests.support.authority import FoundedAuthority
+from tests.support.fsck import list_findings
 from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import HUB_URL, PersonalApi, make_approver, serve_api
 from tests.support.servers import RabbitVhost
@@ -301,3 +302,5 @@ async def test_officers_activate_from_the_command_line(
         again = await run(*activate, "--hub", url, *officers)
         assert again.exit_code == 1
         assert "in force already" in str(again.exception)
+        assert await world.owner.fetchval("SELECT count(*) FROM policy_activations") == 1
+        assert await list_findings(world) == []

@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 from broker.config import read_log_key
 from broker.delivery.quarantine import reject_quarantined
 from broker.log import LogWriter
-from broker.log.fsck import Fsck
 from broker.retention.erasing import Eraser, StillUnderWay, UnderLegalHold
 from broker.retention.holds import place_hold
 from broker.store import open_pool
@@ -26,12 +25,12 @@ from deploy.cli import app
 from deploy.evidence.checking import PackChecker, Verdict
 from deploy.evidence.export import export_evidence
 from deploy.evidence.pack import Files, seal_pack
-from schemas.canonical import decode_base64url
 from schemas.checkpoint import read_proof, verify_proof
 from schemas.codes import Compartment, ReceiptState
 from schemas.envelope import SectionDraft
 from schemas.errors import Conflict
 from schemas.header import RoutingHeader, SubjectRouting, SubjectToken
+from tests.support.fsck import list_findings
 from tests.support.hub_agency import check_evidence, sign_receipt, verify_as
 from tests.support.hub_world import CHILD, ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
@@ -101,9 +100,9 @@ def eraser(world: HubWorld, pool: asyncpg.Pool, *, days: float = 31) -> Eraser:
 
 
 async def findings(world: HubWorld) -> list[str]:
-    key = decode_base64url(read_log_key(world.config.log.key_file)["x"])
-    found = [f.code for f in (await Fsck(world.owner, ORIGIN, key).run()).findings]
-    return [code for code in found if code != "act-without-its-approval"]  # the two who ``agreed`` signed nothing
+    return [
+        code for code in await list_findings(world) if code != "act-without-its-approval"
+    ]  # the two who ``agreed`` signed nothing
 
 
 async def export(world: HubWorld, referral_id: str) -> tuple[Files, Verdict]:

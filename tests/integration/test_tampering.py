@@ -116,7 +116,9 @@ async def test_no_tampering_escapes(database: str, rabbit_vhost: RabbitVhost, tm
         table for table in {**unchecked.TABLES, **unchecked.ROWS} if is_protected(table) and table not in unchecked.ROWS
     ]
     empty = {table for table, count in targets.counts.items() if not count}
-    assert empty <= {"agreement_warnings", "policy_activations"}, "tests of their own run fsck over these"
+    assert empty <= {"agreement_warnings", "policy_activations"}, (
+        "test_expiries and test_policy_activation run fsck over these"
+    )
 
 
 @pytest.mark.faults

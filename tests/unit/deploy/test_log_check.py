@@ -169,7 +169,7 @@ def test_what_was_kept_before_must_lie_on_the_log_and_says_since_when(tmp_path: 
     assert kept is not None
     later = check(log, directory=copy, remembered=[kept], now=NOW + timedelta(hours=1))
     assert later.exit_code == 0
-    said = "it has only grown since 300 entries: 1 heads that this file kept lie on it, the first by 26 November 2026 11:59:51 UTC"
+    said = "it has only grown since 300 entries: what this file kept lies on it, the first by 26 November 2026 11:59:51 UTC"
     assert said in later.proved
     write_remembered(path, kept, log.note(), verifier)
     again = read_remembered(path)
