@@ -148,5 +148,8 @@ async def _check_registry(connection: Connection, events: Events, note: Note) ->
         if not any(list(row["approvals"]) == list(e.get("approvals", ())) for e in policies):
             note("record-of-no-event", f"policy_activations {row['policy_digest']}")
     for event in policies:
-        if not any(list(row["approvals"]) == list(event.get("approvals", ())) for row in activated):
+        # A partnership's first pack is the founders' choice, in its first directory: nobody activated it.
+        if event.get("approvals") and not any(
+            list(row["approvals"]) == list(event.get("approvals", ())) for row in activated
+        ):
             note("event-without-its-record", f"policy_activations {event.get('policy_digest')}")

@@ -124,7 +124,11 @@ async def pool(world: HubWorld) -> AsyncIterator[asyncpg.Pool]:
 async def read_cells(owner: asyncpg.Connection) -> dict[tuple[Any, ...], int]:
     cells = await owner.fetch("SELECT * FROM report_cells WHERE n <> 0")
     durations = await owner.fetch("SELECT * FROM report_durations WHERE n <> 0")
-    return {tuple(row.values())[:-1]: row["n"] for row in (*cells, *durations)}
+    found = {tuple(row.values())[:-1]: row["n"] for row in cells}
+    for row in durations:
+        where = (row["kind"], row["area"], "", row["code"], "", row["bucket"])
+        found["stage", row["span"], row["starts_on"], *where] = row["n"]
+    return found
 
 
 async def make_all(pool: asyncpg.Pool, threshold: int, **more: str) -> dict[str, ReportResult]:
