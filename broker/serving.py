@@ -29,6 +29,7 @@ Clock = Callable[[], datetime]
 
 EXIT_FAILED = 1
 EXIT_INTEGRITY_BROKEN = 4
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _HEALTHY_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
@@ -89,7 +90,7 @@ def _read_exit_code(group: ExceptionGroup[SafelaneError]) -> int:
 async def _run_worker(config: HubConfig, clock: Clock | None, parent: int | None) -> None:
     worker = build_worker(config, clock)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         loop.add_signal_handler(number, worker.stop)
 
     def stop_with_parent() -> None:
@@ -117,7 +118,7 @@ class _Supervisor:
 
     def run(self) -> int:
         """Supervise until told to stop, or until a worker reports a broken integrity."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPPING:
             signal.signal(number, self._stop)
         for slot in range(self._config.worker.processes):
             self._start(slot)
@@ -136,13 +137,20 @@ class _Supervisor:
         return code
 
     def _start(self, slot: int) -> None:
+        # A signal that comes between fork and the lines below would be lost: on a child that is not listed yet, or on our handler in the child.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        if self._stopping:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+            return  # nobody would tell this one
         pid = os.fork()
         if pid == 0:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _STOPPING:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
             os.close(self._lifeline)
             os._exit(serve_worker(self._config, self._clock, parent=self._living))
         self._children[pid] = (slot, time.monotonic())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
     def _restart(self, slot: int, started: float, ended: int) -> None:
         healthy = time.monotonic() - started >= _HEALTHY_SECONDS
