@@ -79,8 +79,14 @@ def test_reports_are_the_partnerships_and_their_files_are_their_tables(console: 
         for row in list(csv.reader(file.text.splitlines()))[1:]:
             assert row[0].split()[0] in page.text
         assert "The first day is after the last" in client.get("/reports/clocks?from=2026-02-01&to=2026-01-01").text
+        typed = "from-day=1&from-month=1&from-year=2026&to-day=31&to-month=1&to-year=2026"
+        shown = " ".join(re.sub(r"<[^>]+>", "", client.get(f"/reports/agreements?{typed}").text).split())
+        assert "1 January 2026 to 31 January 2026, both included" in shown
+        assert client.get(f"/reports/agreements/agreements.csv?{typed}").text == file.text
+        wrong = client.get("/reports/agreements?from-day=31&from-month=2&from-year=2026").text
+        assert "Must be a real date, for example 27 3 2026" in wrong
         before = console.log_size()
-        client.get("/reports/chronology?referral=Some%20Name&from=2026-01-01&to=2026-01-31")
+        client.get(f"/reports/chronology?referral=Some%20Name&{typed}")
         (event,) = console.events("audit_read", before)
         assert event["subject"] == "chronology 2026-01-01 2026-01-31"
     with console.client(console.people["agency-auditor"]) as client:

@@ -1,11 +1,13 @@
 """Inspection reports: the twenty questions, each with filters, plots, tables and CSV. They are about the whole partnership, and shown to its people alone."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from fastapi import Request, Response
 from markupsafe import Markup
 
 from broker.console.access import Capability
+from broker.console.forms import Form
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.reports.catalogue import REPORTS, find_report
@@ -18,6 +20,7 @@ from broker.reports.words import KINDS
 from schemas.errors import NotFound
 
 _SHELF: Final = DirectoryShelf()
+_DAYS: Final = ("from", "to")
 _MOST_ROWS: Final = 1000
 """Rows of a table on a page; its CSV has all."""
 
@@ -36,12 +39,29 @@ def describe_request(request: Request) -> str:
     report = str(request.path_params.get("report_id", ""))
     known = report if any(report == r.id for r in REPORTS) else "unknown"
     try:
-        period = ReportFilters.read(
-            dict(request.query_params), today=local_day(request.app.state.context.clock())
-        ).period
+        asked = read_question(request.query_params)
+        period = ReportFilters.read(asked, today=local_day(request.app.state.context.clock())).period
     except ReportAskedWrongly:
         return known
     return f"{known} {period.first} {period.last}"
+
+
+def read_question(query: Mapping[str, str]) -> dict[str, str]:
+    """Return a report's filters as its address has them; the days that a form sends in three fields each become one, YYYY-MM-DD.
+
+    Raises:
+        ReportAskedWrongly: a day is no real date.
+    """
+    form, asked = _read_form(query), dict(query)
+    for name in _DAYS:
+        day = form.day(name)
+        if name in form.errors:
+            raise ReportAskedWrongly("must be a real date, for example 27 3 2026", field=name)
+        for part in ("day", "month", "year"):
+            asked.pop(f"{name}-{part}", None)
+        if day is not None:
+            asked[name] = day.isoformat()
+    return asked
 
 
 def open_maker(page: PageContext) -> ReportMaker:
@@ -66,6 +86,7 @@ async def list_reports(page: Page) -> Response:
 async def show_report(page: Page, report_id: str) -> Response:
     """Show one report under the filters of its address."""
     maker, report = open_maker(page), find_report(report_id)
+    page.form = _read_form(page.request.query_params)
     result: ReportResult | None = None
     async with page.connection() as connection:
         choices = await maker.list_choices(connection)
@@ -99,7 +120,9 @@ async def show_report(page: Page, report_id: str) -> Response:
 async def download_table(page: Page, report_id: str, table: str) -> Response:
     """Return one table of a report as CSV, suppressed as on the page."""
     maker, report = open_maker(page), find_report(report_id)
-    filters = ReportFilters.read(dict(page.request.query_params), today=local_day(page.context.business_clock()))
+    filters = ReportFilters.read(
+        read_question(page.request.query_params), today=local_day(page.context.business_clock())
+    )
     async with page.connection() as connection:
         result = await maker.make(connection, report, filters)
     found = result.find_table(table)
@@ -126,10 +149,15 @@ def list_filters(report: Report) -> list[tuple[str, str]]:
     return [labels[name] for name in report.filters]
 
 
+def _read_form(query: Mapping[str, str]) -> Form:
+    return Form({name: [value] for name, value in query.items()})
+
+
 def _read_filters(page: PageContext) -> ReportFilters | None:
     """Return the filters of the address, or none where one is wrong: the form says which."""
     try:
-        return ReportFilters.read(dict(page.request.query_params), today=local_day(page.context.business_clock()))
+        asked = read_question(page.request.query_params)
+        return ReportFilters.read(asked, today=local_day(page.context.business_clock()))
     except ReportAskedWrongly as error:
         page.form.fail_with(error, "from")
         return None
