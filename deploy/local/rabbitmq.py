@@ -149,13 +149,14 @@ class EmbeddedRabbit:
         self._epmd.end(sign=signal.SIGTERM, seconds=5)
 
     def kill(self) -> None:
-        """Kill the node as a power cut would."""
+        """Kill the node and epmd, as a power cut would. An epmd that lived on would keep its port from the next start, which would then choose another, and
+        Erlang would start a daemon of its own there, which nobody ends."""
         self._node.kill()
+        self._epmd.kill()
 
     def destroy(self) -> None:
         """Kill and remove everything."""
-        self._node.kill()
-        self._epmd.kill()
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _configure(self) -> None:

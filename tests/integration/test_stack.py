@@ -36,7 +36,9 @@ async def test_confirmed_and_committed_survive_a_kill_of_both_servers(own_stack:
     own_stack.rabbitmq.kill()
     own_stack.postgres.kill()
     assert not own_stack.status().running
+    ports = (own_stack.root / "ports.json").read_text()
     again = LocalStack(own_stack.root)  # as a new process would
+    assert (again.root / "ports.json").read_text() == ports
     assert again.start() == own_stack.addresses
     after = again.status()
     assert after.running
