@@ -13,6 +13,7 @@ import orjson
 from broker.delivery.notices import build_notice
 from broker.intake.effects import Effects
 from broker.intake.people import check_approver, read_approval
+from broker.intake.registering import insert_approval
 from broker.intake.stored import read_stored
 from broker.log import NewEvent
 from broker.registry import DirectorySnapshot
@@ -103,7 +104,9 @@ def build_approval(taken: ApprovalTaken, effects: Effects, *, sender: str, now: 
             body=taken.body,
         )
     )
-    effects.writes.append(lambda connection: _insert(connection, taken, now))
+    effects.writes.append(
+        lambda connection: insert_approval(connection, taken.approval, taken.digest, now, message_id=taken.message_id)
+    )
     effects.changes_registers = True
     if approval.action is ApprovalAction.REFUSE:
         _refuse(taken, effects, sender=sender, now=now)
@@ -180,32 +183,6 @@ def _event(taken: ApprovalTaken, action: str, now: datetime) -> NewEvent:
             "object_digest": taken.digest,
         },
     )
-
-
-async def _insert(connection: Connection, taken: ApprovalTaken, now: datetime) -> None:
-    approval = taken.approval
-    values: dict[str, Any] = {
-        "object_digest": taken.digest,
-        "approval_id": approval.approval_id,
-        "action": approval.action.value,
-        "approver": approval.approver,
-        "approver_agency": approval.approver_agency,
-        "approver_role": approval.approver_role,
-        "requester": approval.requester,
-        "message_id": taken.message_id,
-        "delivery_id": approval.delivery_id,
-        "recipient": approval.recipient,
-        "compartments": [c.value for c in approval.compartments],
-        "sections": list(approval.sections),
-        "scheme": approval.scheme,
-        "reason_code": approval.reason_code,
-        "issued_at": approval.issued_at,
-        "expires_at": approval.expires_at,
-        "single_use": approval.single_use,
-        "received_at": now,
-    }
-    if not await register_store.insert_approval(connection, values):
-        raise Conflict("an approval of this id is registered already", field="approval.approval_id")
 
 
 async def _enqueue(connection: Connection, taken: ApprovalTaken, now: datetime) -> None:

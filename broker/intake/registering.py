@@ -1,8 +1,8 @@
-"""Registering an approval that a person hands in at the hub itself: its object with the notice for its sender, its row, and what is logged of it."""
+"""Registering approvals: the row of any, and for one handed in at the hub itself its object with the notice for its sender and what is logged of it."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from broker.delivery.notices import build_notice
 from broker.intake.effects import Effects
@@ -38,12 +38,18 @@ def register_approval(approval: Approval, body: bytes, digest: str, effects: Eff
             body=body,
         )
     )
-    effects.writes.append(lambda connection: _insert(connection, approval, digest, now))
+    effects.writes.append(lambda connection: insert_approval(connection, approval, digest, now))
     return said | {"action": approval.action.value, "by": approval.approver, "reason_code": approval.reason_code}
 
 
-async def _insert(connection: Connection, approval: Approval, digest: str, now: datetime) -> None:
-    nothing: Sequence[str] = []
+async def insert_approval(
+    connection: Connection, approval: Approval, digest: str, now: datetime, *, message_id: UUID | None = None
+) -> None:
+    """Add the row of an approval; ``message_id`` is what the hub knows of the message that it is about, if it is about one.
+
+    Raises:
+        Conflict: an approval of this id is registered already.
+    """
     values: dict[str, Any] = {
         "object_digest": digest,
         "approval_id": approval.approval_id,
@@ -52,10 +58,14 @@ async def _insert(connection: Connection, approval: Approval, digest: str, now: 
         "approver_agency": approval.approver_agency,
         "approver_role": approval.approver_role,
         "requester": approval.requester,
+        "message_id": message_id,
+        "delivery_id": approval.delivery_id,
+        "recipient": approval.recipient,
         "policy_digest": approval.policy_digest,
         "subject_digest": approval.subject_digest,
-        "compartments": nothing,
-        "sections": nothing,
+        "compartments": [c.value for c in approval.compartments],
+        "sections": list(approval.sections),
+        "scheme": approval.scheme,
         "reason_code": approval.reason_code,
         "issued_at": approval.issued_at,
         "expires_at": approval.expires_at,

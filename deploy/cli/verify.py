@@ -102,15 +102,16 @@ def _find_directory(
     from schemas.errors import ConfigInvalid, IntegrityBroken, SignatureInvalid
 
     key, passphrase_file = person
-    if file is None and key is None:
-        return None
     if pinned is None:
+        if file is None and key is None:
+            return None
         raise ConfigInvalid(
             "is needed: a directory is believed by the pinned authority's signature alone", field="--trust"
         )
     if file is not None:
         return read_directory_copy(_read(file, "directory"), pinned.authority_keys())
-    assert key is not None  # noqa: S101 - the checks above leave no other case
+    if key is None:
+        return None
     with HubLink(url.rstrip("/").removesuffix("/log"), pinned.ca_pem, lambda: datetime.now(UTC)) as link:
         served = link.fetch_directory(open_key(key, passphrase_file))
     try:
