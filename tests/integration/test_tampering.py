@@ -99,7 +99,7 @@ async def run_trial(
         targets = await read_targets(whole.world.owner)
         with remembered_signatures():
             done, escaped = await try_often(whole, targets, trials[0], seed, folder)
-        assert [*packs, *escaped] == []
+        assert [*packs, *escaped] == [], "\n".join(["these escaped:", *packs, *escaped])
         return targets, done
 
 
