@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE, read_queue_depth
-from broker.api.readiness import CheckResult, build_readiness
+from broker.amqp.intake_watch import NoWorker
+from broker.amqp.queue_state import read_queue
+from broker.amqp.topology import QUARANTINE_QUEUE
+from broker.api.readiness import CheckResult, Readiness, build_readiness
 from broker.api.wiring import read_clock, read_trust_file
 from broker.config import HubConfig, read_log_key
 from broker.log import LogWriter, NewEvent
@@ -73,19 +75,38 @@ async def read_report(config: HubConfig) -> StatusReport:
     """
     business_now = build_business_clock(config.clock_file, config.environment)()
     async with open_operator(config) as (pool, registry):
-        checks = await build_readiness(pool, registry, config.amqp).check()
+        readiness = build_readiness(pool, registry, config.amqp)
+        checks = [*await readiness.check(), *_check_workers(readiness)]
         found = await read_status(pool, now=read_clock(), business_now=business_now)
         agreements = await _list_agreement_warnings(registry, business_now)
         pending = await pool.fetchval("SELECT count(*) FROM enrolments WHERE state = 'pending'", timeout=10)
     facts = {name.replace("_", " "): _plain(value) for name, value in asdict(found).items()}
     facts["enrolments pending"] = str(pending)
-    queues = {f"queue {lane}": queue for lane, queue in INTAKE_QUEUES.items()} | {"queue quarantine": QUARANTINE_QUEUE}
-    for name, queue in queues.items():
-        try:
-            facts[name] = str(await read_queue_depth(config.amqp, queue))
-        except SafelaneError as error:
-            facts[name] = error.code
+    facts |= await _read_waiting(config, readiness)
     return StatusReport(checks, facts, [*found.list_concerns(), *agreements])
+
+
+def _check_workers(readiness: Readiness) -> list[CheckResult]:
+    """Return whether somebody takes referrals in; nothing where RabbitMQ did not answer, which the check of that name says."""
+    watch = readiness.intake_watch
+    if watch is None or not watch.lanes:
+        return []
+    try:
+        watch.require_worker()
+    except NoWorker as error:
+        return [CheckResult("workers", ready=False, code=error.code, why=error.public_message)]
+    return [CheckResult("workers", ready=True)]
+
+
+async def _read_waiting(config: HubConfig, readiness: Readiness) -> dict[str, str]:
+    """Return what waits in the intake queues, and for whom, and in quarantine; an error's code where RabbitMQ does not say."""
+    try:
+        quarantine = await read_queue(config.amqp, QUARANTINE_QUEUE)
+    except SafelaneError as error:
+        return {"queues": error.code}
+    lanes = readiness.intake_watch.lanes if readiness.intake_watch else {}
+    facts = {f"queue {lane}": f"{state.waiting}  (workers: {state.consumers})" for lane, state in lanes.items()}
+    return facts | {"queue quarantine": str(quarantine.waiting) if quarantine else "none"}
 
 
 def _plain(value: Any) -> str:

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import ChannelNotFoundEntity
-
 from broker.amqp.connection import LINK_ERRORS, BrokerUnavailable, close_quietly, open_channel, open_connection
+from broker.amqp.queue_state import look_at_queue
 from broker.amqp.settings import AmqpSettings
 from schemas.errors import ConfigInvalid
 
@@ -178,7 +176,7 @@ async def declare_topology(
     wanted = topology or build_topology()
     connection = await open_connection(settings)
     try:
-        known = [await _count_waiting(connection, queue.name) is not None for queue in wanted.queues]
+        known = [await look_at_queue(connection, queue.name) is not None for queue in wanted.queues]
         channel = await open_channel(connection, confirms=False)
         for exchange in wanted.exchanges:
             await channel.declare_exchange(exchange.name, exchange.kind, durable=True, timeout=10)
@@ -193,28 +191,6 @@ async def declare_topology(
         raise BrokerUnavailable("the topology could not be declared") from error
     finally:
         await close_quietly(connection)
-
-
-async def read_queue_depth(settings: AmqpSettings, queue: str) -> int | None:
-    """Return how many messages wait in ``queue``, or ``None`` when there is no such queue; raise ``BrokerUnavailable`` when nothing answers."""
-    connection = await open_connection(settings)
-    try:
-        return await _count_waiting(connection, queue)
-    except LINK_ERRORS as error:
-        raise BrokerUnavailable from error
-    finally:
-        await close_quietly(connection)
-
-
-async def _count_waiting(connection: AbstractConnection, queue: str) -> int | None:
-    """Return the depth of ``queue``, or ``None`` when it does not exist (RabbitMQ then closes the channel, so it has its own)."""
-    channel = await open_channel(connection, confirms=False)
-    try:
-        found = await channel.declare_queue(queue, passive=True, timeout=10)
-    except ChannelNotFoundEntity:
-        return None
-    await asyncio.wait_for(channel.close(), timeout=10)
-    return found.declaration_result.message_count
 
 
 def _quorum(bounds: Limits, *, messages: int, size: int, origin: str) -> dict[str, str | int]:

@@ -26,13 +26,18 @@ async def get_health() -> Response:
 
 @router.get("/readyz", summary="The process can do its work", openapi_extra=describe(answer=READY_EXAMPLE))
 async def get_readiness(context: Context) -> Response:
-    """Check PostgreSQL, the message log, the directory's date and RabbitMQ; 503 if one of them fails, with the reason in words."""
+    """Check PostgreSQL, the message log, the directory's date and RabbitMQ; 503 if one of them fails, with the reason in words.
+
+    ``intake`` says how many workers take referrals in. None of them is for an operator to hear, not for a load balancer: the API can do its work.
+    """
     results = await context.readiness.check()
     ready = all(result.ready for result in results)
     checks = {result.name: "ok" if result.ready else result.code for result in results}
     answer: dict[str, Any] = {"ready": ready, "checks": checks}
     if not ready:
         answer["why"] = {result.name: result.why for result in results if not result.ready}
+    if intake := _describe_intake(context):
+        answer["intake"] = intake
     if checks.get("postgresql") == "ok":
         answer["log"] = await _describe_log(context)
         answer["audit"] = {
@@ -59,6 +64,7 @@ async def get_metrics(context: Context) -> Response:
         context.metrics.ready.labels(check=check.name).set(int(check.ready))
     watch = context.readiness.lock_watch
     context.metrics.lock_held.set(watch.held_seconds if watch else 0.0)
+    context.metrics.workers.set(_describe_intake(context).get("workers", 0))
     described = await _describe_log(context)
     context.metrics.unwitnessed.set(described.get("size", 0) - described.get("witnessed_size", 0))
     if "seconds_since_checkpoint" in described:
@@ -68,6 +74,14 @@ async def get_metrics(context: Context) -> Response:
         context.metrics.projection_behind.labels(projection=state.name).set(state.behind)
         context.metrics.projection_lag.labels(projection=state.name).set(state.lag_seconds())
     return Response(context.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _describe_intake(context: Context) -> dict[str, int]:
+    """Return how many workers there are and what waits in each lane, as last seen; nothing where RabbitMQ did not answer."""
+    watch = context.readiness.intake_watch
+    if watch is None or not watch.lanes:
+        return {}
+    return {"workers": watch.workers} | {lane: state.waiting for lane, state in watch.lanes.items()}
 
 
 async def _read_projections(context: Context) -> list[ProjectionState]:

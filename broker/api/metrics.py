@@ -48,6 +48,11 @@ class ApiMetrics:
             ["projection"],
             registry=self.registry,
         )
+        self.workers = Gauge(
+            "safelane_intake_workers",
+            "Worker processes that take referrals in; 0 also where RabbitMQ does not answer",
+            registry=self.registry,
+        )
         self.ready = Gauge("safelane_ready", "1 if the check passes", ["check"], registry=self.registry)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:

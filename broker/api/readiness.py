@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from broker.amqp.intake_watch import IntakeWatch
 from broker.amqp.settings import AmqpSettings
-from broker.amqp.topology import QUARANTINE_QUEUE, read_queue_depth
 from broker.log.lock_watch import LockWatch
 from broker.registry import Registry
 from broker.store.pool import StoreUnavailable, translate_errors
@@ -41,10 +41,13 @@ Check = Callable[[], Awaitable[None]]
 class Readiness:
     """Runs the checks at once, at most every few seconds, each with a time limit."""
 
-    def __init__(self, checks: dict[str, Check], lock_watch: LockWatch | None = None) -> None:
-        """Take the checks by name; a check raises when it fails. ``lock_watch`` is the one that the log's check uses."""
+    def __init__(
+        self, checks: dict[str, Check], lock_watch: LockWatch | None = None, intake_watch: IntakeWatch | None = None
+    ) -> None:
+        """Take the checks by name; a check raises when it fails. The watches are those that the checks of log and RabbitMQ use."""
         self.checks = checks
         self.lock_watch = lock_watch
+        self.intake_watch = intake_watch
         self._lock = asyncio.Lock()
         self._kept: tuple[float, list[CheckResult]] | None = None
 
@@ -81,13 +84,10 @@ def build_readiness(pool: asyncpg.Pool, registry: Registry, amqp: AmqpSettings |
         (await registry.current()).require_fresh(registry.clock())
 
     checks: dict[str, Check] = {"postgresql": check_postgresql, "log": check_log, "directory": check_directory}
-    if amqp is not None:
-
-        async def check_rabbitmq() -> None:
-            await read_queue_depth(amqp, QUARANTINE_QUEUE)
-
-        checks["rabbitmq"] = check_rabbitmq
-    return Readiness(checks, lock_watch)
+    if amqp is None:
+        return Readiness(checks, lock_watch)
+    intake_watch = IntakeWatch(amqp)
+    return Readiness(checks | {"rabbitmq": intake_watch.look}, lock_watch, intake_watch)
 
 
 async def _run(name: str, check: Check) -> CheckResult:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.amqp.topology import INTAKE_QUEUES, read_queue_depth
+from broker.amqp.queue_state import read_queue, read_queues
+from broker.amqp.topology import INTAKE_QUEUES
 from tests.support.hub_agency import verify_as
 from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
@@ -64,8 +65,9 @@ async def check_survival(world: HubWorld, step: str, *, mutation: str = "none", 
     if step in BEFORE_COMMIT:
         assert committed == 0, "the worker died after its COMMIT"
         for agency in (CSC, HEALTH, SCHOOL, POLICE):
-            depth = await read_queue_depth(world.rabbit.amqp_settings("hub"), world.queues[agency])
-            assert depth == 0, "something left the hub before COMMIT"
+            state = await read_queue(world.rabbit.amqp_settings("hub"), world.queues[agency])
+            assert state is not None
+            assert state.waiting == 0, "something left the hub before COMMIT"
     async with running_mutant(world, then):
         await world.wait_for("SELECT count(*) FROM messages", REFERRALS, seconds=10)
         await world.wait_for("SELECT count(*) FROM outbox WHERE offers = 0", 0, seconds=20)
@@ -86,8 +88,8 @@ async def check_survival(world: HubWorld, step: str, *, mutation: str = "none", 
 async def wait_for_empty_intake(world: HubWorld) -> None:
     """Wait until RabbitMQ has nothing more to hand out, and a moment for what was handed out last."""
     for _ in range(100):
-        depths = [await read_queue_depth(world.rabbit.amqp_settings("hub"), lane) for lane in INTAKE_QUEUES.values()]
-        if depths == [0, 0]:
+        lanes = await read_queues(world.rabbit.amqp_settings("hub"), INTAKE_QUEUES.values())
+        if [state.waiting for state in lanes.values() if state] == [0, 0]:
             await asyncio.sleep(0.5)
             return
         await asyncio.sleep(0.1)

@@ -14,6 +14,7 @@ from broker.amqp.connection import BrokerRefused, BrokerUnavailable, close_quiet
 from broker.amqp.consumer import BatchConsumer, Incoming
 from broker.amqp.frames import Outgoing
 from broker.amqp.publisher import BatchPublisher, Outcome
+from broker.amqp.queue_state import read_queue
 from broker.amqp.topology import (
     DELIVERY_EXCHANGE,
     INTAKE_EXCHANGE,
@@ -23,7 +24,6 @@ from broker.amqp.topology import (
     Topology,
     declare_topology,
     intake_routing_key,
-    read_queue_depth,
 )
 from schemas.errors import Conflict
 from tests.support.proxy import CutProxy
@@ -203,7 +203,9 @@ async def test_acknowledging_out_of_order_settles_only_what_is_named(rabbit_vhos
     left = {m.delivery_id for m in (*first.messages[3:], *third.messages[:5])}
     rest = await collect(consumer, len(left))
     assert {m.delivery_id for m in rest} == left
-    assert await read_queue_depth(rabbit_vhost.amqp_settings("hub"), INTAKE_QUEUES["routine"]) == 0
+    lane = await read_queue(rabbit_vhost.amqp_settings("hub"), INTAKE_QUEUES["routine"])
+    assert lane is not None
+    assert lane.waiting == 0
     await publisher.close()
     await consumer.close()
 

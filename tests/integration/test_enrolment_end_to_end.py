@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from broker.amqp.connection import BrokerRefused, BrokerUnavailable
+from broker.amqp.queue_state import read_queue
 from broker.amqp.settings import AmqpSettings
-from broker.amqp.topology import read_queue_depth
 from deploy.local.hub_files import HubFiles, prepare_hub_database, write_hub_files
 from deploy.local.stack import LocalStack
 
@@ -154,10 +154,12 @@ def test_an_agency_joins_by_commands(setting: Setting, api: subprocess.Popen[byt
     row = next(line for line in agencies.splitlines() if line.startswith(SCHOOL))
     queue = row.split()[-1]
     assert row.split()[1] == "enrolled"
-    assert "enrolments pending     0" in setting.run("hub", "status", "--config", config)
+    assert "enrolments pending     0" in setting.run("hub", "status", "--config", config, code=3), "no worker runs here"
     data = setting.folder / "gw" / "data"
     own = agency_amqp(setting, data, setting.stack.pki.ca_file)
-    assert asyncio.run(read_queue_depth(own, queue)) == 0
+    state = asyncio.run(read_queue(own, queue))
+    assert state is not None
+    assert state.waiting == 0
 
     setting.run(
         "authority", "revoke", "authority", SCHOOL, "--officer", "ann", "--officer", "ben", "--hub", url, *OFFICERS
@@ -166,7 +168,7 @@ def test_an_agency_joins_by_commands(setting: Setting, api: subprocess.Popen[byt
         line for line in setting.run("hub", "agencies", "--config", config).splitlines() if SCHOOL in line
     )
     with pytest.raises((BrokerRefused, BrokerUnavailable)):
-        asyncio.run(read_queue_depth(own, queue))
+        asyncio.run(read_queue(own, queue))
     setting.run("gateway", "enrol", "--config", "gw/gateway.yaml", code=1)
 
 

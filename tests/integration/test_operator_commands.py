@@ -69,9 +69,13 @@ async def test_the_worker_decides_what_the_plan_said(world: HubWorld) -> None:
 
 
 async def test_status_and_agencies(world: HubWorld) -> None:
-    await take_in(world, Draft())
-    status = await run(world, "hub", "status")
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(Draft()).body])
+        await world.wait_for("SELECT count(*) FROM messages", 1)
+        status = await run(world, "hub", "status")
     assert status.exit_code == 0, (status.output, status.exception)
+    assert re.search(r"workers +ready\n", status.output)
+    assert re.search(r"queue urgent +0  \(workers: 1\)\n", status.output)
     assert re.search(r"messages +1\n", status.output)
     assert "rabbitmq               ready" in status.output
     assert re.search(r"directory expires at +\d{4}-\d\d-\d\d \d\d:\d\d UTC\n", status.output)
@@ -80,6 +84,23 @@ async def test_status_and_agencies(world: HubWorld) -> None:
     assert "15 agencies, 4 enrolled." in agencies.output
     for output in (status.output, agencies.output):
         assert "CANARY" not in output
+
+
+async def test_a_hub_without_a_worker_is_not_ready_however_well_its_servers_are(world: HubWorld) -> None:
+    await world.publish(POLICE, [world.seal(Draft()).body])
+    status = await run(world, "hub", "status")
+    assert status.exit_code == 3, status.output
+    assert "rabbitmq               ready" in status.output
+    assert re.search(r"workers +NOT READY: no-worker \(.*safelane hub worker", status.output)
+    assert re.search(r"queue (urgent|routine) +1  \(workers: 0\)\n", status.output)
+    async with open_api(load_config(world.config_file), lambda: datetime.now(UTC)) as application:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url=HUB_URL) as client:
+            told = await client.get("/readyz")
+            metrics = (await client.get("/metrics")).text
+    assert told.status_code == 200, "the API can do its work, and a restart of it would not help"
+    assert (told.json()["intake"]["workers"], sum(told.json()["intake"].values())) == (0, 1)
+    assert "safelane_intake_workers 0.0\n" in metrics
 
 
 async def test_audit_shows_decisions_and_logs_the_look(world: HubWorld) -> None:

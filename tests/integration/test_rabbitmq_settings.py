@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broker.amqp.topology import QUARANTINE_QUEUE, declare_topology, read_queue_depth
+from broker.amqp.queue_state import QueueState, read_queue
+from broker.amqp.topology import QUARANTINE_QUEUE, declare_topology
 from deploy.local.install import ensure_rabbitmq
 from deploy.local.processes import find_free_port
 from deploy.local.stack import LocalStack
@@ -61,7 +62,7 @@ async def test_rabbitmq_starts_with_the_given_settings(stack: tuple[LocalStack, 
     node, metrics_port = stack
     hub = node.amqp_settings("hub")
     await declare_topology(hub, settle=0)
-    assert await read_queue_depth(hub, QUARANTINE_QUEUE) == 0
+    assert await read_queue(hub, QUARANTINE_QUEUE) == QueueState(waiting=0, consumers=0)
     context = ssl.create_default_context(cafile=str(node.pki.ca_file))
     async with httpx.AsyncClient(verify=context, trust_env=False) as client:
         metrics = (await client.get(f"https://localhost:{metrics_port}/metrics")).text

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from adapters.gateway.config import GatewayConfig
+from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE
 from broker.api.metrics import ApiMetrics
 from broker.config import HubConfig
 from broker.store import migrations
@@ -19,7 +20,8 @@ from deploy.local.rabbitmq import _CONFIG as LOCAL_RABBITMQ
 from schemas.plain_yaml import PlainLoader
 from tests.support.command_lines import find_fault
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+ROOT = Path(__file__).parents[3]
+DEPLOY, DOCS = ROOT / "deploy", ROOT / "docs"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 MANIFESTS: list[dict[str, Any]] = [
     document
@@ -289,23 +291,56 @@ RABBITMQ_METRICS = {
 """Read off a node (3.10, plugin rabbitmq_prometheus); the detailed ones come from /metrics/detailed."""
 
 
-def test_every_metric_on_the_dashboard_exists() -> None:
+@pytest.fixture
+def metrics() -> ApiMetrics:
+    """The API's metrics, each with a series, so that all of their names show."""
     metrics = ApiMetrics()
     metrics.count_request("/v1/plan", 401, 0.1)
     metrics.planned.labels(outcome="full").inc()
     metrics.ready.labels(check="log").set(1)
     metrics.projection_behind.labels(projection="audit_events").set(0)
     metrics.projection_lag.labels(projection="audit_events").set(0)
-    ours = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    return metrics
+
+
+def list_samples(metrics: ApiMetrics) -> set[str]:
+    return {sample.name for family in metrics.registry.collect() for sample in family.samples}
+
+
+def list_named(expressions: list[str]) -> set[str]:
+    return {name for text in expressions for name in re.findall(r"\b(?:safelane|rabbitmq)_\w+", text)}
+
+
+def test_every_metric_on_the_dashboard_exists(metrics: ApiMetrics) -> None:
+    ours = list_samples(metrics)
     dashboard = json.loads((DEPLOY / "grafana" / "safelane-hub.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    named = {name for text in expressions for name in re.findall(r"\b(?:safelane|rabbitmq)_\w+", text)}
+    named = list_named(expressions)
     assert named <= ours | RABBITMQ_METRICS
     shown = {name.rsplit("_", 1)[0] for name in named}
     families = {family.name for family in metrics.registry.collect()}
     assert not [family for family in families if family not in shown | named], "a metric of ours is on no panel"
     used = {label for text in expressions for label in re.findall(r'(\w+)=~?"', text)}
     assert used <= {"status", "queue", "job"}
+
+
+def test_every_alert_reads_what_exists_and_names_its_page_of_the_runbook(metrics: ApiMetrics) -> None:
+    loaded = yaml.safe_load((DEPLOY / "prometheus" / "safelane-hub.rules.yaml").read_text())
+    rules = [rule for group in loaded["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    assert list_named([rule["expr"] for rule in rules]) <= list_samples(metrics) | RABBITMQ_METRICS
+    runbook = (DOCS / "runbook.md").read_text()
+    pages = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.+)$", runbook, re.M)
+    }
+    queues = {queue for rule in rules for queue in re.findall(r'queue="([^"]+)"', rule["expr"])}
+    assert queues == {*INTAKE_QUEUES.values(), QUARANTINE_QUEUE}
+    for rule in rules:
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert page == "docs/runbook.md"
+        assert anchor in pages, rule["alert"]
+        assert rule["annotations"]["summary"].endswith(".")
 
 
 def test_dashboard_panels_do_not_overlap() -> None:
