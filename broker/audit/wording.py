@@ -24,7 +24,7 @@ EVENT_WORDS: Final[Mapping[str, str]] = {
     "negative_receipt": "No further receipt came by the deadline; the last one was: {state}.",
     "escalated": "A clock ran out, and the agency was told. It was for: {state}.",
     "undeliverable": "It could not be handed over and waits for a person: {state}.",
-    "quarantine_decided": "A person decided on a quarantined message: {state}.",
+    "quarantine_decided": "It was decided on a quarantined message: {state}.",
     "audit_read": "A person looked at the audit: {state}.",
     "console_login": "A person signed in, or failed to: {state}.",
     "console_user": "A console account was changed, or its session ended: {state}.",

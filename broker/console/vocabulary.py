@@ -76,6 +76,7 @@ STATES: Final[Mapping[str, StateWord]] = {
     "expired": StateWord("Expired", "grey"),
     "replaying": StateWord("Replaying", "yellow"),
     "replayed": StateWord("Replayed", "green"),
+    "superseded": StateWord("Sent again", "grey"),
     "done": StateWord("Done", "green"),
 }
 """States of deliveries, holds, clocks, accounts and the quarantine."""

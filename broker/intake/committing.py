@@ -4,7 +4,7 @@ import asyncpg
 
 from broker.delivery.ports import Observe
 from broker.intake.effects import Effects
-from broker.log import LogBatch, LogWriter
+from broker.log import LogBatch, LogWriter, NewEvent
 from broker.log.append import insert_payloads
 from broker.registry import DirectorySnapshot
 from broker.store import messages, outbox, receipts, registers, reviews
@@ -63,6 +63,8 @@ async def _store(connection: Connection, effects: Effects) -> None:
         raise RacedByAnother
     if effects.refused_again:
         await reviews.count_again(connection, effects.refused_again, effects.now)
+    if effects.resealed:
+        await _close_superseded(connection, effects)
     if effects.receipts:
         await receipts.insert_receipts(connection, effects.receipts)
         await outbox.finish_delivery(
@@ -76,6 +78,18 @@ async def _store(connection: Connection, effects: Effects) -> None:
         await registers.insert_subjects(connection, effects.subjects)
     for write in effects.writes:
         await write(connection)
+
+
+async def _close_superseded(connection: Connection, effects: Effects) -> None:
+    """Close what is open in quarantine and was sealed again by its sender: nobody need look at it. Each is an event, by nobody."""
+    for quarantine_id in await reviews.supersede_quarantined(connection, effects.resealed, effects.now):
+        members = {
+            "at": effects.now.isoformat(),
+            "quarantine_id": str(quarantine_id),
+            "action": "superseded",
+            "by": None,
+        }
+        effects.log(NewEvent.salted("quarantine_decided", members))
 
 
 async def _append(

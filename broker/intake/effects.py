@@ -51,6 +51,8 @@ class Effects:
     deferred: list[Incoming] = field(default_factory=list)
     """Receipts that came before their predecessors."""
     refused_again: list[tuple[str | None, bytes]] = field(default_factory=list)
+    resealed: list[tuple[str, str]] = field(default_factory=list)
+    """Sender, and the id of its earlier message that an accepted one takes the place of: if that one is in quarantine, it waits for nobody."""
     subjects: list[tuple[UUID, list[str]]] = field(default_factory=list)
     """Message and its subjects' tokens: by them a later consent, a legal hold and a chronology find it."""
     writes: list[Write] = field(default_factory=list)

@@ -141,6 +141,8 @@ def build_referral(
             },
         )
     )
+    if manifest.reseals:
+        effects.resealed.append((manifest.sender, manifest.reseals))
     native_ref = verified.header.policy.native_ref_digest
     effects.messages.append(
         MessageRow(

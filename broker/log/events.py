@@ -130,7 +130,9 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
         "A delivery could not be handed over and waits for a person.",
     ),
     "quarantine_decided": EventKind(
-        False, ("quarantine_id", "action", "by"), "A person replayed or rejected a quarantined message."
+        False,
+        ("quarantine_id", "action", "by"),
+        "A person replayed or rejected a quarantined message; or its sender had sealed it again, and nobody need look (superseded, by nobody).",
     ),
     "audit_read": EventKind(False, ("by", "action", "subject"), "Somebody read or searched the audit."),
     "console_login": EventKind(False, ("by", "outcome"), "Somebody signed in to the console, or failed to."),

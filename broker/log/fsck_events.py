@@ -45,19 +45,24 @@ async def check_rare_events(connection: Connection, note: Note) -> None:
     await _check_registry(connection, events, note)
 
 
+_QUARANTINE_STATES: Final[Mapping[str, set[str]]] = {
+    "replayed": {"replaying", "replayed"},
+    "rejected": {"rejected"},
+    "superseded": {"rejected"},
+}
+
+
 async def _check_quarantine(
     connection: Connection, events: Sequence[tuple[int, Mapping[str, Any]]], note: Note
 ) -> None:
-    """The last decision of a person is the row's, unless the same bytes came again after it."""
+    """The last decision is the row's, unless the same bytes came again after it."""
     last = {event.get("quarantine_id"): event for _, event in events}
     for row in await connection.fetch("SELECT * FROM quarantine"):
         where, event = f"quarantine {row['quarantine_id']}", last.pop(str(row["quarantine_id"]), None)
         if event is None:
             wrong = row["state"] != "open" or row["decided_by"] is not None or row["decided_at"] is not None
         else:
-            states = {"replayed": {"replaying", "replayed"}, "rejected": {"rejected"}}.get(
-                str(event.get("action")), set()
-            )
+            states = _QUARANTINE_STATES.get(str(event.get("action")), set())
             again = row["state"] == "open" and row["seen"] > 1
             wrong = not (row["state"] in states or again) or differ(
                 row, event, {"decided_by": "by", "decided_at": "at"}

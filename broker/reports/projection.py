@@ -278,7 +278,7 @@ class _Batch:
         self._book.count(count_event("refused_message", at, agency=sender, code=event.kind, within=code))
 
     def take_quarantine(self, event: LoggedEvent, members: Mapping[str, Any]) -> None:
-        """A person replayed or rejected what was in quarantine."""
+        """What was in quarantine was replayed, rejected, or had been sealed again."""
         self._book.count(count_event("quarantine", _read_at(event, members), code=keep_slug(members["action"])))
 
     def take_access(self, event: LoggedEvent, members: Mapping[str, Any]) -> None:

@@ -94,6 +94,24 @@ async def count_again(connection: Connection, keys: Sequence[tuple[str | None, b
     )
 
 
+async def supersede_quarantined(
+    connection: Connection, resealed: Sequence[tuple[str, str]], at: datetime
+) -> list[UUID]:
+    """Close what is open of these messages (sender, message id), which their senders have sealed again; return the ids of those closed.
+
+    What looks like a forgery stays open: a person looks at it, whatever came later.
+    """
+    rows = await connection.fetch(
+        "UPDATE quarantine q SET state = 'rejected', decided_at = $3, decision_reason = 'sealed again by its sender'"
+        " FROM unnest($1::text[], $2::text[]) AS r (user_id, claimed_id)"
+        " WHERE q.user_id = r.user_id AND q.claimed_id = r.claimed_id AND q.state = 'open' AND NOT q.security RETURNING q.quarantine_id",
+        [sender for sender, _ in resealed],
+        [message_id for _, message_id in resealed],
+        at,
+    )
+    return sorted(row["quarantine_id"] for row in rows)
+
+
 async def list_quarantine(connection: Connection, *, state: str | None, most: int) -> list[dict[str, Any]]:
     """Return what is in quarantine, newest first, without bodies."""
     rows = await connection.fetch(

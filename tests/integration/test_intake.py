@@ -1,5 +1,6 @@
 """A sealed referral on a real RabbitMQ becomes what each agency may have, and nothing else; rows and log in a real PostgreSQL."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +20,10 @@ from schemas.codes import ReceiptState
 from schemas.decision import Decision
 from schemas.errors import NotFound
 from schemas.header import RoutingHeader
+from schemas.keys import public_part
 from schemas.objects import digest_object
+from tests.support.authority import AgencyKit
+from tests.support.fsck import list_findings
 from tests.support.hub_agency import (
     assert_nothing_else_readable,
     check_evidence,
@@ -28,7 +32,7 @@ from tests.support.hub_agency import (
     sign_receipt,
     verify_as,
 )
-from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
+from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, new_message_id, open_hub_world
 from tests.support.servers import RabbitVhost
 
 
@@ -304,6 +308,35 @@ async def test_a_replay_from_quarantine_goes_through_intake_again_once(world: Hu
         await pool.close()
     kinds = [r["kind"] for r in await world.owner.fetch("SELECT kind FROM log_entries ORDER BY position")]
     assert kinds == ["rejected", "quarantine_decided", "accepted", "decided", "decided", "decided"]
+
+
+async def test_what_its_sender_sealed_again_waits_for_nobody(world: HubWorld) -> None:
+    """A recipient's key changed under way: the gateway plans and seals again. A message that looks like a forgery stays open whatever comes later."""
+    stranger = AgencyKit.make(CSC)
+    draft = Draft()
+    keys = world.encryption_keys() | {CSC: public_part(stranger.encryption_jwk)}
+    stale = draft.seal(world.kits[POLICE], keys)
+    forged = world.seal(replace(draft, message_id=new_message_id()), CSC)
+    async with world.running_worker():
+        await world.publish(POLICE, [stale.body, forged.body])
+        await world.wait_for("SELECT count(*) FROM quarantine WHERE state = 'open'", 2)
+        other = replace(draft, message_id=new_message_id())
+        await world.publish(POLICE, [world.seal(other, reseals=Draft().message_id).body])
+        await world.wait_for("SELECT count(*) FROM messages", 1)
+        assert await world.owner.fetchval("SELECT count(*) FROM quarantine WHERE state = 'open'") == 2
+        claimed = [stale.message_id, forged.message_id]
+        await world.publish(POLICE, [world.seal(Draft(), reseals=old).body for old in claimed])
+        await world.wait_for("SELECT count(*) FROM messages", 3)
+    rows = {r["claimed_id"]: r for r in await world.owner.fetch("SELECT * FROM quarantine")}
+    assert (rows[claimed[0]]["state"], rows[claimed[0]]["decided_by"]) == ("rejected", None)
+    assert (rows[claimed[1]]["state"], rows[claimed[1]]["security"]) == ("open", True)
+    told = await world.owner.fetchval(
+        "SELECT p.event FROM log_entries e JOIN log_payloads p USING (event_id) WHERE e.kind = 'quarantine_decided'"
+    )
+    assert json.loads(told)["action"] == "superseded"
+    assert await list_findings(world) == []
+    await world.owner.execute("UPDATE quarantine SET state = 'open' WHERE claimed_id = $1", claimed[0])
+    assert await list_findings(world) == ["quarantine-differs-from-its-decision"]
 
 
 @pytest.mark.parametrize("table", ["log_entries", "log_checkpoints", "log_payloads"])
