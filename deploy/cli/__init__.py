@@ -90,6 +90,8 @@ def quieten_logs() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    for library in ("aio_pika", "aiormq"):  # of a lost connection our own errors and events tell, in words that help
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def report_error(error: SafelaneError) -> int:

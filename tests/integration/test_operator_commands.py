@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +18,13 @@ from typer.testing import CliRunner, Result
 from broker.api.wiring import open_api
 from broker.config import load_config
 from deploy.cli import app, report_error
+from deploy.local.processes import find_free_port
 from schemas.errors import DependencyUnavailable, IntegrityBroken, NotFound, SafelaneError
 from tests.support.hub_api import HUB_URL
 from tests.support.hub_world import POLICE, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest_asyncio.fixture
@@ -84,6 +89,18 @@ async def test_status_and_agencies(world: HubWorld) -> None:
     assert "15 agencies, 4 enrolled." in agencies.output
     for output in (status.output, agencies.output):
         assert "CANARY" not in output
+
+
+async def test_with_rabbitmq_away_status_says_so_in_words_of_its_own(world: HubWorld) -> None:
+    settings = yaml.safe_load(world.config_file.read_text())
+    settings["amqp"]["port"] = find_free_port()
+    world.config_file.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "deploy.cli", "hub", "status", "--config", str(world.config_file)]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stdout
+    assert "rabbitmq               NOT READY: broker-unavailable" in done.stdout
+    assert "workers" not in done.stdout, "nobody knows"
+    assert done.stderr == "", "a library's own words stand between"
 
 
 async def test_a_hub_without_a_worker_is_not_ready_however_well_its_servers_are(world: HubWorld) -> None:
