@@ -18,8 +18,9 @@ from adapters.gateway.config import AgencyConfig, GatewayConfig
 from adapters.gateway.durable_files import read_private_file, write_durably
 from adapters.gateway.identity.directory_keeper import DirectoryKeeper
 from adapters.gateway.identity.hub_client import HubClient
-from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key
+from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.identity.route import read_route
+from adapters.gateway.identity.sealed_secrets import read_key_encryption_key
 from adapters.gateway.identity.trust import read_trust_file
 from adapters.gateway.incoming.receiving import build_receiving
 from adapters.gateway.outgoing.intake import DocumentIntake

@@ -101,7 +101,7 @@ async def _describe_log(context: Context) -> dict[str, Any]:
         directory = (await context.registry.current()).directory
         with translate_errors():
             async with context.pool.acquire(timeout=versions.TIMEOUT_SECONDS) as connection:
-                state = await read_witness_state(connection, directory.witnesses.agencies, directory.witnesses.quorum)
+                state = await read_witness_state(connection, directory)
                 stamps = await read_timestamp_state(connection) if context.timestamper else None
     except SafelaneError as error:
         return {"code": error.code}

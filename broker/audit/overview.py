@@ -9,7 +9,7 @@ from broker.audit.event_index import EVENT_INDEX
 from broker.audit.projecting import ProjectionState, read_projections
 from broker.log.witnessing import WitnessState, read_witness_state
 from broker.store.pool import Connection
-from schemas.directory import WitnessPolicy
+from schemas.directory import Directory
 
 FLOW_EVENTS: Final = ("accepted", "decided", "receipt", "rejected", "quarantined", "security", "undeliverable", "clock")
 
@@ -45,7 +45,7 @@ async def read_overview(
     now: datetime,
     business_now: datetime,
     agency: str | None,
-    witnesses: WitnessPolicy,
+    directory: Directory,
 ) -> Overview:
     """Return the counts, of one agency's part if ``agency`` is given: what it sent. The caller has logged the look before."""
     flow, referrals = await _read_flow(connection, since, agency)
@@ -95,7 +95,7 @@ async def read_overview(
         reviews_overdue=reviews["overdue"],
         quarantine_open=quarantine["open"],
         quarantine_security=quarantine["security"],
-        log=await read_witness_state(connection, witnesses.agencies, witnesses.quorum),
+        log=await read_witness_state(connection, directory),
         complete=complete,
     )
 

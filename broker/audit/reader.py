@@ -226,7 +226,7 @@ class AuditReader:
                 now=now,
                 business_now=self.business_clock(),
                 agency=reader.agency,
-                witnesses=directory.witnesses,
+                directory=directory,
             )
 
     async def list_views(self, reader: Reader) -> list[saved_views.SavedView]:

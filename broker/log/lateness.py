@@ -7,7 +7,7 @@ import structlog
 
 from broker.log.append import LogWriter
 from broker.log.events import NewEvent
-from broker.log.witnessing import read_witness_state
+from broker.log.witnessing import read_handed_in
 from broker.store.pool import Connection
 from schemas.directory import WitnessPolicy
 
@@ -35,17 +35,17 @@ class CosignatureAlarm:
         """
         if not witnesses.quorum:
             return False
-        state = await read_witness_state(connection, witnesses.agencies, witnesses.quorum)
+        size, covered = await read_handed_in(connection, witnesses)
         waiting_since = await connection.fetchval(
-            "SELECT at FROM log_checkpoints WHERE size > $1 ORDER BY size LIMIT 1", state.witnessed_size
+            "SELECT at FROM log_checkpoints WHERE size > $1 ORDER BY size LIMIT 1", covered
         )
         late = waiting_since is not None and now - waiting_since > self._late_after
         if late and not self._told:
-            _log.error("witnesses.late", size=state.newest_size, witnessed=state.witnessed_size)
+            _log.error("witnesses.late", size=size, witnessed=covered)
             members = {
                 "at": now.isoformat(),
-                "from_size": state.witnessed_size,
-                "to_size": state.newest_size,
+                "from_size": covered,
+                "to_size": size,
                 "code": LATE,
             }
             async with connection.transaction():

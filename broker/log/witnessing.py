@@ -3,13 +3,13 @@
 Nothing waits for a cosignature: a referral goes out at once, and its recipient marks it unwitnessed until a quorum checkpoint covers it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from broker.store.pool import Connection
-from schemas.directory import Directory
+from schemas.checkpoint import read_checkpoint
+from schemas.directory import Directory, WitnessPolicy
 from schemas.errors import NotFound, SignatureInvalid
 from schemas.witnesses import find_cosigners, read_witnesses
 
@@ -80,17 +80,22 @@ async def add_cosignature(
 
 
 async def read_witnessed_checkpoint(connection: Connection, directory: Directory) -> str | None:
-    """Return the newest checkpoint that a quorum of today's witnesses cosigned, with all its cosignatures; none if there is none."""
-    quorum = max(1, directory.witnesses.quorum)
+    """Return the newest checkpoint that a quorum of today's witnesses cosigned, with all its cosignatures; none if there is none.
+
+    What was handed in counts as the directory says today: with every key that it lists of a witness, and with none that it has revoked.
+    """
+    quorum, witnesses = max(1, directory.witnesses.quorum), read_witnesses(directory)
     rows = await connection.fetch(
-        "SELECT size FROM log_cosignatures WHERE witness = ANY($1::text[]) GROUP BY size HAVING count(*) >= $2"
-        " ORDER BY size DESC LIMIT $3",
+        "SELECT size, array_agg(witness) AS names, array_agg(length(line) - length(replace(line, E'\\n', ''))) AS lines"
+        " FROM log_cosignatures WHERE witness = ANY($1::text[]) GROUP BY size HAVING count(*) >= $2 ORDER BY size DESC LIMIT $3",
         list(directory.witnesses.agencies),
         quorum,
         _RECENT,
     )
-    witnesses = read_witnesses(directory)
+    wanted = {(witness.name, len(witness.keys)) for witness in witnesses}
     for row in rows:
+        if len(wanted.intersection(zip(row["names"], row["lines"], strict=True))) < quorum:
+            continue  # too few have signed with all of their keys: nothing to verify
         note = await read_cosigned(connection, row["size"])
         if len(find_cosigners(note, witnesses)) >= quorum:
             return note
@@ -110,25 +115,35 @@ async def read_cosigned(connection: Connection, size: int) -> str:
     return str(note) + "".join(row["line"] for row in lines)
 
 
-async def read_witness_state(connection: Connection, witnesses: Sequence[str], quorum: int) -> WitnessState:
-    """Return how far behind the witnesses are."""
+async def read_witness_state(connection: Connection, directory: Directory) -> WitnessState:
+    """Return how far behind the witnesses are: what counts is what ``read_witnessed_checkpoint`` hands out, not that something was handed in."""
     newest = await connection.fetchrow("SELECT size, at FROM log_checkpoints ORDER BY size DESC LIMIT 1")
-    covered = await connection.fetchrow(
-        "SELECT g.size, c.at FROM (SELECT size FROM log_cosignatures WHERE witness = ANY($1::text[])"
-        " GROUP BY size HAVING count(*) >= $2 ORDER BY size DESC LIMIT 1) g JOIN log_checkpoints c USING (size)",
-        list(witnesses),
-        max(1, quorum),
-    )
+    covered = await read_witnessed_checkpoint(connection, directory)
+    covered_size = read_checkpoint(covered).size if covered else 0
     seen = await connection.fetch(
         "SELECT w.witness, c.received_at AS at FROM unnest($1::text[]) AS w (witness) CROSS JOIN LATERAL"
         " (SELECT received_at FROM log_cosignatures WHERE witness = w.witness ORDER BY size DESC LIMIT 1) c",
-        list(witnesses),
+        list(directory.witnesses.agencies),
     )
     return WitnessState(
         newest_size=newest["size"] if newest else 0,
         newest_at=newest["at"] if newest else None,
-        witnessed_size=covered["size"] if covered else 0,
-        witnessed_at=covered["at"] if covered else None,
-        quorum=quorum,
+        witnessed_size=covered_size,
+        witnessed_at=await connection.fetchval("SELECT at FROM log_checkpoints WHERE size = $1", covered_size),
+        quorum=directory.witnesses.quorum,
         cosigned_at={row["witness"]: row["at"] for row in seen},
     )
+
+
+async def read_handed_in(connection: Connection, policy: WitnessPolicy) -> tuple[int, int]:
+    """Return the log's size, and the largest that so many of these witnesses have cosigned with the keys that they had then.
+
+    Keys that the directory lists since make no entry wait that a quorum saw before.
+    """
+    row = await connection.fetchrow(
+        "SELECT (SELECT max(size) FROM log_checkpoints) AS newest, (SELECT size FROM log_cosignatures WHERE witness = ANY($1::text[])"
+        " GROUP BY size HAVING count(*) >= $2 ORDER BY size DESC LIMIT 1) AS covered",
+        list(policy.agencies),
+        max(1, policy.quorum),
+    )
+    return (row["newest"] or 0, row["covered"] or 0) if row else (0, 0)

@@ -17,7 +17,7 @@ from adapters.gateway.identity.enrolment import (
     open_or_create_keystore,
     request_enrolment,
 )
-from adapters.gateway.identity.keystore import write_new_key_file
+from adapters.gateway.identity.sealed_secrets import write_new_key_file
 from adapters.gateway.identity.trust import read_trust_file
 from adapters.gateway.wiring import build_hub_client
 from deploy.clock import read_real_clock

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from adapters.gateway.config import load_config
-from adapters.gateway.identity.keystore import Keystore, write_new_key_file
+from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.identity.route import write_route
+from adapters.gateway.identity.sealed_secrets import SealedSecrets, write_new_key_file
 from adapters.gateway.identity.trust import read_trust_file
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
@@ -79,9 +80,8 @@ def keep_kit(folder: Path, kit: AgencyKit) -> Keystore:
         "encryption": [encryption],
         "pepper": {"pepper_id": "p1", "pepper": encode_base64url(PEPPER)},
     }
-    keystore = Keystore(folder / "keystore.json", kit.agency, write_new_key_file(folder / "kek"), secrets)
-    keystore._write(secrets)
-    return keystore
+    kek = write_new_key_file(folder / "kek")
+    return Keystore(kit.agency, SealedSecrets.create(folder / "keystore.json", kit.agency, kek, secrets))
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,10 +15,13 @@ from pymerkle import InmemoryTree
 
 from broker.log import NewEvent
 from broker.log.heartbeat import beat_if_idle
+from broker.log.witnessing import read_handed_in
+from deploy.authority.directory_building import revoke_agency
 from deploy.authority.state import save_state
 from schemas.canonical import parse_object
-from schemas.checkpoint import NoteVerifier, verify_checkpoint
+from schemas.checkpoint import NoteVerifier, read_checkpoint, verify_checkpoint
 from schemas.directory import WitnessPolicy
+from schemas.keys import compute_thumbprint
 from schemas.merkle import verify_consistency
 from schemas.witnesses import find_cosigners, read_witnesses
 from tests.support.authority import AgencyKit
@@ -189,6 +194,49 @@ async def test_a_quorum_of_cosignatures_makes_a_witnessed_checkpoint(hub: HubApi
     ready = await hub.client.get("/readyz")
     assert ready.json()["log"]["witnessed_size"] == size
     assert "safelane_log_unwitnessed_entries" in (await hub.client.get("/metrics")).text
+
+
+async def test_what_is_said_of_witnesses_counts_witnesses_as_the_directory_lists_them_today(hub: HubApi) -> None:
+    """A second key and a revoked one: ``/readyz`` and the metrics say what is handed out as witnessed, not how many rows there are."""
+    police, csc = AgencyKit.make(POLICE), AgencyKit.make(CSC)
+    before = replace(police, witness_jwks=police.witness_jwks[:1])
+    await enrol_witnesses(hub, before, csc, quorum=2)
+    now = datetime.now(UTC)
+
+    async def cosign(*kits: AgencyKit) -> int:
+        await append(hub, 1)
+        note = (await hub.client.get("/log/checkpoint")).text
+        size = read_checkpoint(note).size
+        for kit in kits:
+            body = {"size": size, "line": kit.cosign(note, at=now)}
+            assert (await hub.call("POST", "/v1/log/cosignatures", kit, json=body)).status_code == 201
+        return size
+
+    async def look() -> tuple[int, int, int]:
+        served = await hub.client.get("/log/checkpoint/witnessed")
+        log = (await hub.client.get("/readyz")).json()["log"]
+        metrics = (await hub.client.get("/metrics")).text
+        unwitnessed = re.search(r"^safelane_log_unwitnessed_entries (\S+)$", metrics, re.MULTILINE)
+        assert unwitnessed is not None
+        assert log["size"] - float(unwitnessed[1]) == log["witnessed_size"]
+        found = read_checkpoint(served.text).size if served.status_code == 200 else 0
+        return found, log["witnessed_size"], log["witnesses_heard"]
+
+    first = await cosign(before, csc)
+    assert await look() == (first, first, 2)
+    assert (await hub.publish(hub.authority.enrol(police))).status_code == 201
+    assert await look() == (0, 0, 2), "the directory lists another key of one of the two since"
+    alone = await cosign(police)
+    assert await look() == (0, 0, 2), f"both keys of one witness are no quorum of two at {alone}"
+    both = await cosign(police, csc)
+    assert await look() == (both, both, 2)
+    state = hub.authority.state()
+    revoked = compute_thumbprint(csc.witness_jwks[1])
+    changed = revoke_agency(state, CSC, now=now, thumbprint=revoked)
+    assert (await hub.publish(hub.authority.sign(changed=changed))).status_code == 201
+    assert await look() == (0, 0, 2), "a witness's key was revoked"
+    policy = (await hub.context.registry.current()).directory.witnesses
+    assert (await read_handed_in(hub.owner, policy))[1] == both, "and nothing has waited for a quorum because of that"
 
 
 async def test_an_idle_log_beats_once_and_says_how_long_it_was_silent(hub: HubApi) -> None:

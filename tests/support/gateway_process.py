@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.gateway.config import load_config
-from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key
+from adapters.gateway.identity.keystore import Keystore
+from adapters.gateway.identity.sealed_secrets import read_key_encryption_key
 from adapters.gateway.outgoing.outbox_model import OutboxReferral
 from adapters.gateway.outgoing.sender import Sender
 from adapters.gateway.wiring import build_gateway

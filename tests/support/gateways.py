@@ -17,8 +17,9 @@ import httpx
 from adapters.gateway.config import GatewayConfig, KeyTimes, load_config
 from adapters.gateway.durable_files import write_durably
 from adapters.gateway.identity.hub_client import HubClient
-from adapters.gateway.identity.keystore import Keystore, write_new_key_file
+from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.identity.route import write_route
+from adapters.gateway.identity.sealed_secrets import write_new_key_file
 from broker.decisions import DEFAULT_PACK, NO_REGISTERS, DecisionEngine, PolicyPack, load_pack
 from deploy.authority.partnership import PartnershipFile, load_partnership
 from deploy.local.pki import Pki

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 
 from adapters.gateway.config import load_config
-from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key, write_new_key_file
+from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.identity.route import write_route
+from adapters.gateway.identity.sealed_secrets import SealedSecrets, read_key_encryption_key, write_new_key_file
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
 from broker.api.settings import ApiSettings
@@ -93,9 +94,8 @@ def keep_keystore(folder: Path, kit: AgencyKit) -> Keystore:
         "encryption": [encryption],
         "pepper": {"pepper_id": "p1", "pepper": encode_base64url(PEPPER)},
     }
-    keystore = Keystore(folder / "keystore.json", kit.agency, write_new_key_file(folder / "kek"), secrets)
-    keystore._write(secrets)
-    return keystore
+    kek = write_new_key_file(folder / "kek")
+    return Keystore(kit.agency, SealedSecrets.create(folder / "keystore.json", kit.agency, kek, secrets))
 
 
 @asynccontextmanager

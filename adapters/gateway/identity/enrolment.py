@@ -28,8 +28,9 @@ from adapters.gateway.config import AgencyConfig, GatewayConfig
 from adapters.gateway.durable_files import read_private_file, write_durably
 from adapters.gateway.identity.directory_keeper import DirectoryKeeper
 from adapters.gateway.identity.hub_client import HubClient
-from adapters.gateway.identity.keystore import Keystore, read_key_encryption_key
+from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.identity.route import write_route
+from adapters.gateway.identity.sealed_secrets import read_key_encryption_key
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
 from schemas.clear_forms import AgencyId
 from schemas.enrolment import EnrolmentRequest, Welcome, request_digest, sign_enrolment, verify_welcome

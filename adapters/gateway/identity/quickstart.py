@@ -7,7 +7,7 @@ import yaml
 
 from adapters.gateway.config import GatewayConfig, load_config
 from adapters.gateway.durable_files import write_durably
-from adapters.gateway.identity.keystore import write_new_key_file
+from adapters.gateway.identity.sealed_secrets import write_new_key_file
 from adapters.gateway.identity.trust import read_trust_file
 from schemas.errors import ConfigInvalid
 

@@ -25,7 +25,7 @@ from schemas.canonical import parse_object
 from schemas.checkpoint import NoteVerifier, read_checkpoint, verify_checkpoint
 from schemas.cosignature import cosign_checkpoint
 from schemas.directory import Directory
-from schemas.errors import SafelaneError
+from schemas.errors import NotAuthenticated, SafelaneError
 from schemas.keys import Jwk, compute_thumbprint
 from schemas.merkle import hash_leaf
 from schemas.witnesses import has_quorum
@@ -125,7 +125,12 @@ class Witness:
         now = parts.real_clock()
         seconds = int(now.timestamp())
         lines = "".join(cosign_checkpoint(seen.note, parts.agency, jwk, timestamp=seconds) for jwk in jwks)
-        await parts.hub.request("POST", "/v1/log/cosignatures", {"size": size, "line": lines})
+        try:
+            await parts.hub.request("POST", "/v1/log/cosignatures", {"size": size, "line": lines})
+        except NotAuthenticated:
+            # The officers may have listed another key of ours since: the next look signs as the directory then says.
+            await parts.keeper.refresh()
+            raise
         await asyncio.to_thread(self.watch.mark_cosigned, size, now)
 
     def _list_own_keys(self, directory: Directory) -> list[Jwk]:

@@ -25,7 +25,7 @@ async def show_integrity(page: Page) -> Response:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             findings = await check_log(connection, directory)
         heads = await list_checkpoints(connection, below=below, most=_SHOWN)
-        witnesses = await read_witness_state(connection, directory.witnesses.agencies, directory.witnesses.quorum)
+        witnesses = await read_witness_state(connection, directory)
     return await page.render(
         "heads.html",
         findings=findings,

@@ -21,9 +21,10 @@ from adapters.gateway.identity.enrolment import (
     request_enrolment,
 )
 from adapters.gateway.identity.hub_client import HubClient
-from adapters.gateway.identity.keystore import KeyLifetimes, Keystore, write_new_key_file
+from adapters.gateway.identity.keystore import KeyLifetimes, Keystore
 from adapters.gateway.identity.quickstart import write_first_configuration
 from adapters.gateway.identity.route import read_route
+from adapters.gateway.identity.sealed_secrets import write_new_key_file
 from adapters.gateway.identity.trust import read_trust_file
 from deploy.local.pki import Pki
 from schemas.canonical import canonical_bytes, encode_base64url
@@ -164,7 +165,8 @@ async def test_an_agency_from_before_ml_dsa_cosignatures_asks_for_both_witness_k
     await joining.ask()
     (before, added) = joining.keystore.witness_keys()
     keystore = joining.keystore
-    keystore._write({name: value for name, value in keystore._secrets.items() if name != "witness_ml_dsa_44"})
+    with keystore._sealed.changing() as secrets:
+        del secrets["witness_ml_dsa_44"]
     await joining.ask(INVITATION.model_copy(update={"invitation": "another-invitation"}))
     asked = [verify_enrolment(body["request"]).witness for body in joining.requests]
     assert [len(keys) for keys in asked] == [2, 2]

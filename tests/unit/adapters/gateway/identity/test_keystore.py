@@ -1,19 +1,15 @@
 """Private keys are encrypted at rest, rotate weekly, and die."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from adapters.gateway.identity import keystore as keystore_module
-from adapters.gateway.identity.keystore import (
-    KeyEncryptionKey,
-    KeyLifetimes,
-    Keystore,
-    read_key_encryption_key,
-    write_new_key_file,
-)
+from adapters.gateway.identity import sealed_secrets
+from adapters.gateway.identity.keystore import KeyLifetimes, Keystore
+from adapters.gateway.identity.sealed_secrets import KeyEncryptionKey, read_key_encryption_key, write_new_key_file
 from schemas.canonical import encode_base64url
 from schemas.errors import ConfigInvalid
 from schemas.signed_directory import read_key_announcement
@@ -71,7 +67,7 @@ def test_an_existing_keystore_is_never_overwritten(path: Path) -> None:
 
 
 def test_a_passphrase_opens_it_and_another_does_not(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystore_module, "SCRYPT_COST", {"n": 2**8, "r": 8, "p": 1})
+    monkeypatch.setattr(sealed_secrets, "SCRYPT_COST", {"n": 2**8, "r": 8, "p": 1})
     Keystore.create(path, AGENCY, KeyEncryptionKey(passphrase=b"correct horse"))
     Keystore.open(path, AGENCY, KeyEncryptionKey(passphrase=b"correct horse"))
     with pytest.raises(ConfigInvalid):
@@ -123,7 +119,8 @@ def test_a_keystore_from_before_ml_dsa_cosignatures_opens_and_gets_the_second_ke
     path: Path,
 ) -> None:
     made = Keystore.create(path, AGENCY, KEK)
-    made._write({name: value for name, value in made._secrets.items() if name != "witness_ml_dsa_44"})
+    with made._sealed.changing() as secrets:
+        del secrets["witness_ml_dsa_44"]
     old = Keystore.open(path, AGENCY, KEK)
     (first,) = old.witness_keys()
     old.complete_witness_keys()
@@ -132,3 +129,63 @@ def test_a_keystore_from_before_ml_dsa_cosignatures_opens_and_gets_the_second_ke
     assert opened.witness_keys() == old.witness_keys()
     assert [jwk["alg"] for jwk in opened.witness_keys()] == ["Ed25519", "ML-DSA-44"]
     assert opened.witness_keys()[0] == first
+
+
+def test_what_another_process_writes_is_seen_and_never_written_over(path: Path) -> None:
+    """``safelane gateway enrol`` beside a gateway that serves: neither loses the other's keys."""
+    Keystore.create(path, AGENCY, KEK)
+    serving, enrolling = (Keystore.open(path, AGENCY, KEK) for _ in range(2))
+    with enrolling._sealed.changing() as secrets:
+        del secrets["witness_ml_dsa_44"]
+    assert [jwk["alg"] for jwk in serving.witness_keys()] == ["Ed25519"]
+    serving.rotate_encryption_key(NOW, LIFETIMES)
+    enrolling.complete_witness_keys()
+    enrolling.rotate_encryption_key(NOW + timedelta(days=7), LIFETIMES)
+    enrolling.keep_pepper("p2", b"t" * 32)
+    assert serving.witness_keys() == enrolling.witness_keys()
+    assert [jwk["alg"] for jwk in serving.witness_keys()] == ["Ed25519", "ML-DSA-44"]
+    for kid, _ in serving.announcements():
+        serving.mark_announced(kid)
+    both = (serving, enrolling, Keystore.open(path, AGENCY, KEK))
+    assert [len(keystore.encryption_private_jwks(NOW)) for keystore in both] == [2, 2, 2]
+    assert [keystore.pepper() for keystore in both] == [("p2", b"t" * 32)] * 3
+    assert [keystore.announcements() for keystore in both] == [[]] * 3
+
+
+def test_changes_of_many_at_once_are_all_kept(path: Path) -> None:
+    keystores = [Keystore.create(path, AGENCY, KEK), *(Keystore.open(path, AGENCY, KEK) for _ in range(7))]
+
+    def add(number: int) -> None:
+        with keystores[number]._sealed.changing() as secrets:
+            secrets[f"added {number}"] = number
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(8)))
+    assert sum(name.startswith("added") for name in Keystore.open(path, AGENCY, KEK)._current()) == 8
+
+
+def test_a_change_that_fails_halfway_changes_nothing(path: Path) -> None:
+    keystore = Keystore.create(path, AGENCY, KEK)
+    before, file = keystore.witness_keys(), path.read_bytes()
+
+    def fail() -> None:
+        with keystore._sealed.changing() as secrets:
+            del secrets["witness"]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (keystore.witness_keys(), path.read_bytes()) == (before, file)
+
+
+def test_another_identitys_keystore_in_its_place_is_refused(path: Path, tmp_path: Path) -> None:
+    keystore = Keystore.create(path, AGENCY, KEK)
+    other = tmp_path / "other.json"
+    Keystore.create(other, AGENCY, KEK)
+    other.replace(path)
+    with pytest.raises(ConfigInvalid):
+        keystore.api_key()
+    with pytest.raises(ConfigInvalid):
+        keystore.complete_witness_keys()
+    path.unlink()
+    assert keystore.public_signing_jwks() != Keystore.create(path, AGENCY, KEK).public_signing_jwks()
