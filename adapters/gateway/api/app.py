@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from adapters.gateway.api import referrals
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.log import router as log_router
+from adapters.gateway.api.metrics import router as metrics_router
 from adapters.gateway.api.problems import add_problem_handlers
 from adapters.gateway.witnessing.log_watch import USE_THE_TELEPHONE
 from schemas.errors import SafelaneError
@@ -34,7 +35,7 @@ def create_app(access: LocalAccess, *, extra_routers: tuple[APIRouter, ...] = ()
     )
     app.state.access = access
     add_problem_handlers(app)
-    for router in (health, referrals.router, log_router, *extra_routers):
+    for router in (health, metrics_router, referrals.router, log_router, *extra_routers):
         app.include_router(router, responses=_problem_responses())
     return app
 

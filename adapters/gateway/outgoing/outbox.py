@@ -54,6 +54,7 @@ class Outbox:
         view = OutboxView(store)
         self.list_referrals = view.list_referrals
         self.list_alarms = view.list_alarms
+        self.count_backlog = view.count_backlog
         self.describe = view.describe
 
     def find_answer(self, idempotency_key: str, body_digest: str) -> AcceptedDocument | None:

@@ -2,14 +2,25 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from sqlite3 import Row
 from typing import Any
 
 from adapters.gateway.outgoing.clock_book import ClockBook
-from adapters.gateway.outgoing.outbox_model import NOT_DELIVERED, OutboxReferral, OutboxState, read_instant
+from adapters.gateway.outgoing.outbox_model import NOT_DELIVERED, TO_SEND, OutboxReferral, OutboxState, read_instant
 from adapters.gateway.store import GatewayStore
 from schemas.errors import NotFound
+
+_UNPROVEN = (*TO_SEND, OutboxState.PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Referrals that are not proven in the hub's log yet, by state, and since when the oldest waits; held ones wait for a person and count apart."""
+
+    by_state: dict[str, int]
+    oldest_at: datetime | None
 
 
 class OutboxView:
@@ -33,6 +44,18 @@ class OutboxView:
         }
         found = (read_row(row) for row in rows)
         return [replace(r, alarm=undelivered.get(r.referral_id, r.alarm)) for r in found]
+
+    def count_backlog(self) -> Backlog:
+        """Return how many referrals wait in each state, and when the oldest that needs nobody's decision was taken in."""
+        states = [state.value for state in (*_UNPROVEN, OutboxState.HELD)]
+        rows = self._store.query(
+            f"SELECT state, count(*) AS number, min(stored_at) AS oldest FROM referral WHERE state IN ({', '.join('?' * len(states))})"  # noqa: S608 - only question marks
+            " GROUP BY state",
+            tuple(states),
+        )
+        oldest = [read_instant(row["oldest"]) for row in rows if row["state"] in _UNPROVEN]
+        counts = {row["state"]: row["number"] for row in rows}
+        return Backlog({state: counts.get(state, 0) for state in states}, min(oldest, default=None))
 
     def list_alarms(self, limit: int = 200) -> list[dict[str, Any]]:
         """Return the alarms of referrals, newest first: id, state, alarm and when it was raised. A referral may have several."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from adapters.gateway.api.metrics import GatewayCollector
 from adapters.gateway.config import GatewayConfig
 from broker.amqp.topology import INTAKE_QUEUES, QUARANTINE_QUEUE
 from broker.api.metrics import ApiMetrics
@@ -21,7 +22,7 @@ from schemas.plain_yaml import PlainLoader
 from tests.support.command_lines import find_fault
 
 ROOT = Path(__file__).parents[3]
-DEPLOY, DOCS = ROOT / "deploy", ROOT / "docs"
+DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 MANIFESTS: list[dict[str, Any]] = [
     document
@@ -324,23 +325,28 @@ def test_every_metric_on_the_dashboard_exists(metrics: ApiMetrics) -> None:
     assert used <= {"status", "queue", "job"}
 
 
-def test_every_alert_reads_what_exists_and_names_its_page_of_the_runbook(metrics: ApiMetrics) -> None:
-    loaded = yaml.safe_load((DEPLOY / "prometheus" / "safelane-hub.rules.yaml").read_text())
+def list_gateway_metrics() -> set[str]:
+    """Return the names that a gateway without agencies gives: each with its help, and no sample."""
+    return {metric.name for metric in GatewayCollector(()).collect()}
+
+
+@pytest.mark.parametrize("program", ["hub", "gateway"])
+def test_every_alert_reads_what_exists_and_names_its_page(metrics: ApiMetrics, program: str) -> None:
+    loaded = yaml.safe_load((DEPLOY / "prometheus" / f"safelane-{program}.rules.yaml").read_text())
     rules = [rule for group in loaded["groups"] for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules)
-    assert list_named([rule["expr"] for rule in rules]) <= list_samples(metrics) | RABBITMQ_METRICS
-    runbook = (DOCS / "runbook.md").read_text()
-    pages = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.+)$", runbook, re.M)
-    }
-    queues = {queue for rule in rules for queue in re.findall(r'queue="([^"]+)"', rule["expr"])}
-    assert queues == {*INTAKE_QUEUES.values(), QUARANTINE_QUEUE}
+    known = list_samples(metrics) | RABBITMQ_METRICS if program == "hub" else list_gateway_metrics()
+    assert list_named([rule["expr"] for rule in rules]) <= known
     for rule in rules:
         assert rule["labels"]["severity"] in {"page", "ticket"}
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
-        assert page == "docs/runbook.md"
-        assert anchor in pages, rule["alert"]
+        titles = re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+        assert anchor in {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}, rule[
+            "alert"
+        ]
         assert rule["annotations"]["summary"].endswith(".")
+    queues = {queue for rule in rules for queue in re.findall(r'queue="([^"]+)"', rule["expr"])}
+    assert queues == ({*INTAKE_QUEUES.values(), QUARANTINE_QUEUE} if program == "hub" else set())
 
 
 def test_dashboard_panels_do_not_overlap() -> None:

@@ -98,6 +98,28 @@ async def test_without_a_token_or_with_a_wrong_one_nothing_is_shown(world: World
             assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_metrics_say_what_waits_and_for_how_long_and_nothing_else(world: World) -> None:
+    world.now = datetime(2026, 11, 16, 22, 32, tzinfo=UTC)
+    posted = await world.post(POLICE, SIBLINGS)
+    async with world.client(None) as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert samples[f'safelane_gateway_waiting_referrals{{agency="{POLICE}",state="received"}}'] == "1.0"
+    assert samples[f'safelane_gateway_waiting_referrals{{agency="{SCHOOL}",state="received"}}'] == "0.0"
+    assert 0 <= float(samples[f'safelane_gateway_oldest_waiting_seconds{{agency="{POLICE}"}}']) < 60
+    assert samples[f'safelane_gateway_oldest_waiting_seconds{{agency="{SCHOOL}"}}'] == "0.0"
+    assert samples[f'safelane_gateway_sending_stopped{{agency="{TRUST}"}}'] == "0.0"
+    assert posted.json()["referral_id"] not in answer.text
+    outbox = world.gateway.agencies[POLICE].outbox
+    (waiting,) = outbox.list_referrals()
+    outbox._store.query("UPDATE referral SET state = 'held' WHERE referral_id = ?", (waiting.referral_id,))
+    async with world.client(None) as client:
+        text = (await client.get("/metrics")).text
+    assert f'safelane_gateway_waiting_referrals{{agency="{POLICE}",state="held"}} 1.0' in text
+    assert f'safelane_gateway_oldest_waiting_seconds{{agency="{POLICE}"}} 0.0' in text, "it waits for a person"
+
+
 async def test_in_hosted_mode_an_agency_sees_only_its_own(world: World) -> None:
     world.now = datetime(2026, 11, 16, 22, 32, tzinfo=UTC)
     posted = await world.post(POLICE, SIBLINGS)
