@@ -3,7 +3,7 @@
 Both halves of the gateway keep their tables here: the outbox (``outbox_store``) and the inbox. Each brings its own append-only list of
 migration steps. A row's encrypted columns are bound to their place (``table.column:row``), so that a value copied elsewhere does not open.
 
-Crash-only: a transaction is either wholly on disk (``synchronous=FULL``) or never happened.
+Crash-only: a transaction is either wholly on disk (``SYNCHRONOUS``) or never happened.
 """
 
 import hashlib
@@ -26,6 +26,8 @@ from schemas.errors import ConfigInvalid, DependencyUnavailable, IntegrityBroken
 LAYOUT = 1
 """``PRAGMA user_version`` of a store: the layout of this module's own tables. A newer one is refused."""
 BUSY_TIMEOUT = 10.0
+SYNCHRONOUS = "FULL"
+"""Every commit waits for the disk."""
 NONCE_BYTES = 12
 _FORMAT = b"\x01"
 
@@ -54,7 +56,7 @@ class GatewayStore:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
             self._db.execute("PRAGMA foreign_keys=ON")
             self._db.execute("PRAGMA secure_delete=ON")
         except (sqlite3.Error, OSError):

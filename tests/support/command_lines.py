@@ -17,8 +17,12 @@ _PLACEHOLDER_END = re.compile(r"\s*(?:#.*|[|&;>].*)$")
 
 
 @cache
-def _root() -> Any:
-    return typer.main.get_command(app)
+def _find_command(*names: str) -> Any:
+    """Return the command under these names, or None; a group is built anew for each question, so the answers are kept."""
+    parent = _find_command(*names[:-1]) if names else None
+    if not names:
+        return typer.main.get_command(app)
+    return parent.get_command(None, names[-1]) if hasattr(parent, "get_command") else None
 
 
 def find_command_lines(text: str) -> list[str]:
@@ -33,12 +37,12 @@ def find_command_lines(text: str) -> list[str]:
 def find_fault(line: str) -> str | None:
     """Return what is wrong with a command line (``None``: nothing): every command and option in it must exist."""
     words = shlex.split(line)[1:]
-    command = _root()
-    while words and hasattr(command, "get_command") and not words[0].startswith("-"):
-        found = command.get_command(None, words[0])
-        if found is None:
+    names: tuple[str, ...] = ()
+    while words and hasattr(_find_command(*names), "get_command") and not words[0].startswith("-"):
+        if _find_command(*names, words[0]) is None:
             return f"no command {words[0]}"
-        command, words = found, words[1:]
+        names, words = (*names, words[0]), words[1:]
+    command = _find_command(*names)
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [
         word for word in words if word.startswith("-") and word.partition("=")[0] not in {*options, "--help", "--"}

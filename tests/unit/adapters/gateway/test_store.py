@@ -112,6 +112,7 @@ def test_threads_take_turns(path: Path) -> None:
     assert store.query("SELECT n FROM counter")[0]["n"] == 80
 
 
+@pytest.mark.usefixtures("waiting_for_the_disk")
 def test_writes_are_flushed_to_disk_at_each_commit(path: Path) -> None:
     store = GatewayStore(path, KEY)
     assert store.query("PRAGMA synchronous")[0][0] == 2

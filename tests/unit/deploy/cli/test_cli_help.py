@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[4]
 OURS = ("hub", "authority", "quarantine", "audit")
 
 
+@cache
 def commands() -> list[tuple[str, Any]]:
     root = typer.main.get_command(app)
     found = []
@@ -66,11 +68,11 @@ def test_unknown_commands_are_wrong_usage() -> None:
 
 def test_an_error_is_one_readable_line_and_an_exit_code(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.cli", "hub", "serve", "--config", str(tmp_path / "none.yaml")],
+        [sys.executable, "-m", "deploy.cli", "verify", str(tmp_path / "none.json")],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "config-invalid (none.yaml)" in done.stderr
+    assert "config-invalid (source)" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -16,14 +16,18 @@ CASES = SAMPLES / "decision-cases.yaml"
 RUN = CliRunner()
 
 
-@pytest.fixture
-def differing(tmp_path: Path) -> Path:
+def keep_cases(path: Path, count: int, **compartments: list[str]) -> Path:
+    """Write the first ``count`` of the shared cases; the first one expects ``compartments``."""
     data = read_yaml(CASES.read_text(encoding="utf-8"))
-    data["cases"] = data["cases"][:2]
-    data["cases"][0]["expect"]["compartments"]["C12"] = ["full", "D3"]
-    path = tmp_path / "own-cases.yaml"
+    data["cases"] = data["cases"][:count]
+    data["cases"][0]["expect"]["compartments"] |= compartments
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def differing(tmp_path: Path) -> Path:
+    return keep_cases(tmp_path / "own-cases.yaml", 2, C12=["full", "D3"])
 
 
 def test_check_agrees_with_the_shared_cases() -> None:
@@ -80,7 +84,8 @@ def test_simulate_says_what_would_change(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "C03: summary (D3) → pointer (D3)" in result.output
     assert "68 decisions replayed: 1 would change, 0 of them wider." in result.output
-    back = RUN.invoke(app, ["simulate", str(CASES), "--now-local", str(tmp_path), "--json"])
+    few = keep_cases(tmp_path / "few.yaml", 4)
+    back = RUN.invoke(app, ["simulate", str(few), "--now-local", str(tmp_path), "--json"])
     assert json.loads(back.output)["changed"][0]["widens"] is True
 
 

@@ -1,7 +1,7 @@
 """The sender against a hub that lies, is down, or moves on; RabbitMQ is a list here."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.outgoing.intake import DocumentIntake, IncomingDocument
 from adapters.gateway.outgoing.outbox_model import OutboxState
 from adapters.gateway.outgoing.recipients import RecipientBook
@@ -22,7 +23,7 @@ from schemas.envelope import VerifiedEnvelope, parse_envelope, verify_envelope
 from schemas.errors import DependencyUnavailable, Undeliverable
 from schemas.keys import SigningKeys, generate_encryption_jwk, public_part
 from schemas.signed_directory import announce_encryption_key
-from tests.support.gateways import SAMPLES, StubHub, write_gateway
+from tests.support.gateways import SAMPLES, StubHub, fill_keystore, write_gateway
 from tests.unit.adapters.gateway.test_api import CA_PEM
 
 SENDER = "police.marchshire"
@@ -52,9 +53,9 @@ class Publisher:
 class Half:
     """The sending half of one agency, its hub and its RabbitMQ."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Mapping[str, Keystore]) -> None:
         self.hub = StubHub.make(CA_PEM, lambda: RECEIVED_AT)
-        write_gateway(folder / "others", self.hub, sorted({*RECIPIENTS, *SCHOOLS}))
+        self.hub.keystores.update(others)
         config = write_gateway(folder, self.hub, [SENDER])
         self.gateway = build_gateway(config, clock=lambda: RECEIVED_AT, transport=self.hub.transport())
         self.rabbit = Publisher()
@@ -87,9 +88,16 @@ class Half:
         return verify_envelope(parse_envelope(self.rabbit.published[number][1]), [signer], now=datetime.now(UTC))
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Keystore]:
+    """The recipients' keys, which no test changes."""
+    folder, now = tmp_path_factory.mktemp("others"), datetime.now(UTC)
+    return {agency: fill_keystore(folder / agency, agency, now) for agency in sorted({*RECIPIENTS, *SCHOOLS})}
+
+
 @pytest.fixture
-async def half(tmp_path: Path) -> AsyncIterator[Half]:
-    half = Half(tmp_path)
+async def half(tmp_path: Path, others: dict[str, Keystore]) -> AsyncIterator[Half]:
+    half = Half(tmp_path, others)
     await half.parts.keeper.refresh()
     yield half
     await half.gateway.close()
