@@ -3,9 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTEST := .venv/bin/python -m pytest
-# A process a core, each with servers of its own; one file's tests stay together, because they share what is dear to start;
+# A process a core, each with servers of its own; one file's tests stay together (pyproject.toml), because they share what is dear to start;
 # tests/conftest.py hands out the long files first.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 2
 # Compiled modules are kept even where the environment says otherwise: every program that a test starts would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 TESTS := not faults and not slow

@@ -4,14 +4,15 @@ import os
 
 import pytest
 
-pytest_plugins = [
-    "tests.support.servers",
-    "tests.support.console",
-    "tests.support.browser",
-    "tests.support.identity_provider",
-]
-
+SHARED_FIXTURES = ("servers", "console", "browser", "identity_provider")
 LONGEST_FIRST = ("e2e", "faults", "browser", "integration", "contract", "vectors", "unit")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the shared fixtures where tests run: the process that only hands them out needs none, and they take a second and a half."""
+    hands_out = config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
+    for name in () if hands_out else SHARED_FIXTURES:
+        config.pluginmanager.import_plugin(f"tests.support.{name}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,7 @@
-"""What unit tests need not pay for again: waiting for the disk, and reading what was read before in the same run."""
+"""What unit tests need not pay for again: waiting for the disk, and reading what was read before in the same run.
+
+The product is imported where a fixture needs it, and not here: the process that only hands out tests loads this file too.
+"""
 
 import gc
 import os
@@ -7,41 +10,45 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import cedarpy
 import pytest
-
-from adapters.gateway import store
-from broker.decisions import engine
-from broker.decisions.pack import PolicyPack
-from broker.decisions.questions import CedarAsker
-from deploy.authority import partnership
-
-PRODUCT_SYNCHRONOUS = store.SYNCHRONOUS
 
 
 @pytest.fixture(scope="session", autouse=True)
-def without_waiting_for_the_disk() -> Iterator[None]:
-    """Let ``os.fsync`` and SQLite's commits return at once: what must survive a power cut is the business of the tests that kill programs."""
+def product_synchronous() -> Iterator[str]:
+    """Let ``os.fsync`` and SQLite's commits return at once: what must survive a power cut is the business of the tests that kill programs.
+
+    The value is the product's own setting.
+    """
+    from adapters.gateway import store
+
+    own = store.SYNCHRONOUS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
         patch.setattr(store, "SYNCHRONOUS", "OFF")
-        yield
+        yield own
 
 
 @pytest.fixture
-def waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def waiting_for_the_disk(product_synchronous: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit as the product does."""
-    monkeypatch.setattr(store, "SYNCHRONOUS", PRODUCT_SYNCHRONOUS)
+    from adapters.gateway import store
+
+    monkeypatch.setattr(store, "SYNCHRONOUS", product_synchronous)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def reading_each_text_once() -> Iterator[None]:
     """Remember what is made of a text alone: Cedar's findings on a policy text, and a partnership file's models, which nobody can change."""
+    import cedarpy
+
+    from broker.decisions import engine
+    from deploy.authority import partnership
+
     with pytest.MonkeyPatch.context() as patch:
         for name in ("validate_policies", "policies_to_json_str"):
             patch.setattr(cedarpy, name, lru_cache(getattr(cedarpy, name)))
         patch.setattr(partnership, "parse_partnership", lru_cache(partnership.parse_partnership))
-        patch.setattr(engine, "CedarAsker", _remember_askers())
+        patch.setattr(engine, "CedarAsker", _remember_askers(engine.CedarAsker))
         yield
 
 
@@ -59,12 +66,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _remember_askers() -> Any:
-    made: dict[int, tuple[PolicyPack, CedarAsker]] = {}
+def _remember_askers(make: Any) -> Any:
+    """Return ``CedarAsker`` with its answer kept for each pack."""
+    made: dict[int, tuple[Any, Any]] = {}
 
-    def find(pack: PolicyPack) -> CedarAsker:
+    def find(pack: Any) -> Any:
         if id(pack) not in made:
-            made[id(pack)] = (pack, CedarAsker(pack))  # the pack is held too, so that its id stays its own
+            made[id(pack)] = (pack, make(pack))  # the pack is held too, so that its id stays its own
         return made[id(pack)][1]
 
     return find
