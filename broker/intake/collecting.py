@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from broker.delivery.notices import describe_decision
 from broker.delivery.ports import observe_nothing
 from broker.delivery.relay import cut_delivery
 from broker.intake.committing import RacedByAnother, commit_effects
@@ -24,6 +25,7 @@ from broker.registry import DirectorySnapshot
 from broker.store import registers as register_store
 from broker.store.pool import Connection, translate_errors
 from broker.store.registers import DueDecision
+from schemas.canonical import canonical_bytes, sha256_base64url
 from schemas.envelope import encode_delivery
 from schemas.errors import Conflict, DependencyUnavailable, IntegrityBroken, NotFound, Withheld
 
@@ -119,6 +121,7 @@ async def _decide(  # noqa: PLR0917 - one step with everything in view
                 "delivery_id": delivery_id,
                 "recipient": agency,
                 "decided": str(event_id),
+                "decision_sha256": sha256_base64url(canonical_bytes(describe_decision(standing.decision))),
             },
         )
     )

@@ -86,7 +86,7 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
     ),
     "collected": EventKind(
         False,
-        ("message_id", "delivery_id", "recipient", "decided"),
+        ("message_id", "delivery_id", "recipient", "decided", "decision_sha256"),
         "A recipient collected what a claim ticket named, after it was decided once more.",
     ),
     "told": EventKind(

@@ -112,7 +112,7 @@ def check_payloads(stretch: Stretch, counts: dict[str, int], note: Note) -> list
             note("kind-wrong", f"log_entries {stretch.positions[number]}")
         elif entry != right:
             note("payload-is-not-what-was-logged", f"log_entries {stretch.positions[number]}")
-        elif salt is not None and not _is_owner(stretch.owners[number], event):
+        elif not _is_owner(stretch.owners[number], event):
             note("payload-of-another-message", f"log_entries {stretch.positions[number]}")
         elif kind in CHECKED_KINDS:
             row = {"position": stretch.positions[number], "event_id": stretch.event_ids[number], "kind": kind}

@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from broker.log.fsck_reading import Note, ReadMessage, differ, digest, read_json, read_message
+from broker.log.fsck_reading import (
+    Note,
+    ReadMessage,
+    Signers,
+    differ,
+    digest,
+    is_manifest_signed,
+    read_json,
+    read_message,
+)
 from broker.store.pool import Connection
 
 _AT_ONCE: Final = 32
@@ -47,17 +56,19 @@ _TOLD_IF_THERE: Final = ("deliver_to", "agreement")
 async def check_messages(
     connection: Connection,
     found: Sequence[tuple[Any, Mapping[str, Any]]],
+    signers: Signers,
     published: Sequence[Sequence[int]],
     note: Note,
 ) -> None:
     """Compare each ``accepted`` event with its message. ``published`` are (position, version) of the directories that the log has so far."""
     for start in range(0, len(found), _AT_ONCE):
-        await _check_some(connection, found[start : start + _AT_ONCE], published, note)
+        await _check_some(connection, found[start : start + _AT_ONCE], signers, published, note)
 
 
 async def _check_some(
     connection: Connection,
     found: Sequence[tuple[Any, Mapping[str, Any]]],
+    signers: Signers,
     published: Sequence[Sequence[int]],
     note: Note,
 ) -> None:
@@ -89,22 +100,27 @@ async def _check_some(
         before = [version for position, version in published if position < entry["position"]]
         if before and message["directory_version"] != before[-1]:
             note("message-of-another-directory", f"messages {event['message_id']}")
-        _check_message(entry, event, message, deliveries.get(event["message_id"], []), note)
+        _check_message(entry, event, message, signers, note)
+        _check_notice(event, message, deliveries.get(event["message_id"], []), note)
         if list_clocks(read_json(message["notice"])) - clocks.get(event["message_id"], set()):
             note("clock-missing", f"messages {event['message_id']}")
 
 
-def _check_message(entry: Any, event: Mapping[str, Any], row: Any, deliveries: Sequence[Any], note: Note) -> None:
+def _check_message(entry: Any, event: Mapping[str, Any], row: Any, signers: Signers, note: Note) -> None:
     where = f"messages {event['message_id']}"
     if row["event_id"] != entry["event_id"] or differ(row, event, _OF_EVENT) or row["outcome"] != "accepted":
         note("message-differs-from-its-event", where)
     read = _read_signed(row, event["manifest_digest"])
-    if read is None:
+    if read is None or not is_manifest_signed(read, signers.get(event["sender"], ())):
         note("message-is-not-what-was-signed", where)
     elif differ(row, read.manifest, _OF_MANIFEST) or (read.entries is not None and _differs_from_header(row, read)):
         note("message-differs-from-what-was-signed", where)
     if row["repeat_of"] is not None and not _is_repeat(row):
         note("message-repeats-another", where)
+
+
+def _check_notice(event: Mapping[str, Any], row: Any, deliveries: Sequence[Any], note: Note) -> None:
+    where = f"messages {event['message_id']}"
     if row["notice"] is None:
         note("notice-missing", where)  # its event is there, so nobody erased it on request
     elif digest(row["notice"]) != event["notice_sha256"]:

@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from schemas.envelope.model import REFERRAL_TYP
 from schemas.errors import SafelaneError
+from schemas.jose import verify_jws
 from schemas.keys import VerifyingKeys
 from schemas.objects import verify_object
 
@@ -25,6 +27,8 @@ class ReadMessage:
     """What a stored message says of itself: its manifest, and what of its header can still be opened (none once its sealed bytes are erased)."""
 
     digest: str
+    signed: Mapping[str, Any] = field(repr=False)
+    """The manifest as it was signed."""
     manifest: Mapping[str, Any]
     entries: Mapping[str, Any] | None = field(repr=False)
 
@@ -38,6 +42,10 @@ class ReadMessage:
         routing = [value for name, value in (self.entries or {}).items() if name.startswith("subject-routing:")]
         return sorted({f"{t['scheme']}|{t['pepper_id']}|{t['value']}" for r in routing for t in r.get("tokens", ())})
 
+    def granted(self, delivery_id: str) -> frozenset[str]:
+        """Return the sections whose keys are in a delivery's first keyring."""
+        return frozenset((self.entries or {}).get(f"grants:{delivery_id}") or ())
+
     def sections(self) -> frozenset[str]:
         """Return the ids of the sections that were sealed."""
         return frozenset(name.partition(":")[2] for name in self.entries or {} if name.startswith("section:"))
@@ -50,7 +58,7 @@ def read_message(body: bytes | None, manifest: bytes | None) -> ReadMessage | No
         payload = whole["manifest"]["payload"]
         facts = json.loads(decode(payload))
         entries = _read_entries(whole["openings"], frozenset(facts["digests"])) if body is not None else None
-        return ReadMessage(digest(decode(payload)), facts, entries)
+        return ReadMessage(digest(decode(payload)), whole["manifest"], facts, entries)
     except _UNREADABLE:
         return None
 
@@ -88,6 +96,15 @@ def is_signed(object_type: str, body: bytes, keys: Sequence[VerifyingKeys]) -> b
     """Tell whether one of ``keys`` signed an object as this type."""
     try:
         verify_object(object_type, body, keys)
+    except SafelaneError:
+        return False
+    return True
+
+
+def is_manifest_signed(read: ReadMessage, keys: Sequence[VerifyingKeys]) -> bool:
+    """Tell whether one of ``keys`` signed a message's manifest."""
+    try:
+        verify_jws(read.signed, keys, REFERRAL_TYP)
     except SafelaneError:
         return False
     return True

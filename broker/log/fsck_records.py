@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from broker.log.fsck_decisions import check_decisions, check_states, check_told_again
+from broker.log.fsck_decisions import check_collected, check_decisions, check_states, check_told_again
 from broker.log.fsck_events import check_rare_events
 from broker.log.fsck_messages import check_begun, check_messages
 from broker.log.fsck_objects import check_objects, check_receipts
@@ -21,7 +21,7 @@ from schemas.objects import peek_object
 from schemas.witnesses import WitnessKeys, read_witnesses
 
 CHECKED_KINDS: Final = frozenset(
-    {"accepted", "decided", "redecided", "receipt", "object", "directory", "clocks_started", "told"}
+    {"accepted", "decided", "redecided", "collected", "receipt", "object", "directory", "clocks_started", "told"}
 )
 """Events that are compared with their records one by one, while the log is read."""
 
@@ -86,9 +86,10 @@ async def check_records(
         )
         if stored is None or digest(stored) != event["sha256"]:
             note("directory-is-not-what-was-published", f"log_entries {entry['position']}")
-    await check_messages(connection, by_kind.get("accepted", []), published, note)
+    await check_messages(connection, by_kind.get("accepted", []), registry.signers, published, note)
     await check_decisions(connection, by_kind.get("decided", []), published, note)
     await check_told_again(connection, by_kind.get("redecided", []), note)
+    await check_collected(connection, by_kind.get("collected", []), note)
     await check_receipts(connection, by_kind.get("receipt", []), registry.signers, note)
     await check_begun(connection, [*by_kind.get("clocks_started", []), *by_kind.get("told", [])], note)
     await check_objects(connection, by_kind.get("object", []), registry.signers, note)

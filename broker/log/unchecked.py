@@ -87,6 +87,7 @@ ROWS: Final[Mapping[str, str]] = {
 
 ERASED: Final = (
     "of a referral that was erased on request only presence and its events' positions are checked: that nobody can tell what stood there is the"
-    " point of erasing. Of one whose sealed bytes are gone, what only its header said (native reference, tokens)."
+    " point of erasing. Of one whose sealed bytes are gone, what only its header said (native reference, tokens, and so"
+    " whether its row in ``message_subjects`` is still there)."
 )
 """What erasing takes from the check."""
