@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from broker.decisions import DecisionEngine, PolicyPack, Registers
 from broker.decisions.simulate import list_differences
 from broker.intake.register_view import read_registers
-from broker.intake.standing import refuse_held
+from broker.intake.standing import find_gone, refuse_held
 from broker.intake.stored import StoredMessage, read_stored
 from broker.registry.packs import PackShelf
 from broker.store import policies as policy_store
@@ -48,6 +48,8 @@ class Recorded:
     registers: Registers = field(repr=False)
     refused: bool
     """A person had refused what it held."""
+    gone: frozenset[str] = frozenset()
+    """The sections that had been released before it."""
 
     @property
     def header(self) -> RoutingHeader:
@@ -56,10 +58,17 @@ class Recorded:
 
     def decide_with(self, engine: DecisionEngine) -> Decision:
         """Decide it again as it was decided, with ``engine``."""
+        found = self._decide(engine, self.registers)
+        if not self.refused:
+            return found
+        unapproved = self._decide(engine, replace(self.registers, approvals=()))
+        return refuse_held(found, unapproved, self.stored.find_compartments(self.gone))
+
+    def _decide(self, engine: DecisionEngine, registers: Registers) -> Decision:
         (found,) = engine.decide_all(
-            self.header, sender=self.stored.manifest.sender, registers=self.registers, now=self.decided_at
+            self.header, sender=self.stored.manifest.sender, registers=registers, now=self.decided_at
         )
-        return refuse_held(found) if self.refused else found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,9 @@ async def _read_back(connection: Connection, row: Any) -> Recorded | None:
     )
     approvals = await register_store.list_approvals(connection, row["message_id"], row["position"])
     refused = any(a["action"] == ApprovalAction.REFUSE and a["delivery_id"] == row["delivery_id"] for a in approvals)
+    line = await register_store.read_delivery(connection, row["delivery_id"], row["message_id"])
+    later = await register_store.list_redecisions(connection, row["message_id"], row["delivery_id"])
+    gone = frozenset() if first else find_gone(line, [one for one in later if one["number"] < row["number"]])
     return Recorded(
         delivery_id=row["delivery_id"],
         number=row["number"],
@@ -162,6 +174,7 @@ async def _read_back(connection: Connection, row: Any) -> Recorded | None:
         stored=stored,
         registers=registers,
         refused=refused,
+        gone=gone,
     )
 
 

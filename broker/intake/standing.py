@@ -1,7 +1,7 @@
 """Where a delivery stands when it is decided again: its message, what was asked, what has gone, and what policy says now."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from broker.registry import DirectorySnapshot
 from broker.store import registers as register_store
 from broker.store.pool import Connection
 from broker.store.registers import DueDecision
-from schemas.codes import CompartmentResult, DeliveryOutcome
+from schemas.codes import Compartment, CompartmentResult, DeliveryOutcome
 from schemas.decision import Decision
 from schemas.directory import Directory
 from schemas.errors import IntegrityBroken
@@ -71,10 +71,12 @@ async def read_standing(
         version=version,
     )
     decider, _ = deciders(snapshot)
+    later = await register_store.list_redecisions(connection, due.message_id, due.delivery_id)
+    gone = find_gone(line, later)
     decision = decide_one(decider, stored, request, registers, now)
     if line["hold_state"] == "refused":
-        decision = refuse_held(decision)
-    later = await register_store.list_redecisions(connection, due.message_id, due.delivery_id)
+        unapproved = decide_one(decider, stored, request, replace(registers, approvals=()), now)
+        decision = refuse_held(decision, unapproved, stored.find_compartments(gone))
     return Standing(
         due=due,
         line=line,
@@ -82,24 +84,36 @@ async def read_standing(
         request=request,
         decision=decision,
         before=Decision.model_validate_json(later[-1]["decision"] if later else line["decision"]),
-        gone=_find_gone(line, later),
+        gone=gone,
         number=len(later) + 1,
         bases=tuple(await _list_bases(connection, due)),
         directory=snapshot.directory,
     )
 
 
-def refuse_held(decision: Decision) -> Decision:
-    """Return a decision after a person refused what it holds: that is withheld for good, everything else stays."""
+def refuse_held(decision: Decision, unapproved: Decision, gone: frozenset[Compartment]) -> Decision:
+    """Return a decision after a person refused what was held: that is withheld for good, everything else stays.
+
+    A release that came before the refusal counts only for the compartments that have gone by it (``gone``): for what still waited for its
+    sender's keys the refusal is the last word. ``unapproved`` is the same decision without any approval.
+    """
+    stays = {CompartmentResult.HELD, CompartmentResult.WITHHELD}
+    kept = {c for c, d in unapproved.compartments.items() if c in gone and d.result in stays}
+    compartments = {c: decision.compartments[c] if c in kept else d for c, d in unapproved.compartments.items()}
     refused = {
         compartment: d.model_copy(update={"result": CompartmentResult.WITHHELD})
         if d.result is CompartmentResult.HELD
         else d
-        for compartment, d in decision.compartments.items()
+        for compartment, d in compartments.items()
     }
-    held = decision.outcome is DeliveryOutcome.HELD
-    outcome = DeliveryOutcome.WITHHELD if held else decision.outcome
-    return decision.model_copy(update={"compartments": refused, "outcome": outcome, "queue": False})
+    standing = decision if kept else unapproved
+    held = standing.outcome is DeliveryOutcome.HELD
+    outcome = DeliveryOutcome.WITHHELD if held else standing.outcome
+    # What it was decided from is all that was registered, the approvals with it.
+    inputs = decision.inputs_digest
+    return standing.model_copy(
+        update={"compartments": refused, "outcome": outcome, "queue": False, "inputs_digest": inputs}
+    )
 
 
 def decide_one(
@@ -118,7 +132,7 @@ def decide_one(
     return found
 
 
-def _find_gone(line: Any, later: Sequence[Any]) -> frozenset[str]:
+def find_gone(line: Any, later: Sequence[Any]) -> frozenset[str]:
     """Return the sections that have been released: those of a ticket have not."""
     first = (
         set(line["released"]) if line["ticket_at"] is None and line["outcome"] == DeliveryOutcome.DELIVERED else set()

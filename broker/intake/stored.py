@@ -1,11 +1,12 @@
 """A message that was verified before it was stored, read again: its header, its sections' descriptors and its keyrings' keys. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from schemas.codes import Compartment
 from schemas.envelope import SectionDescriptor, parse_envelope
 from schemas.envelope.entries import read_openings
 from schemas.envelope.model import KeyringDescriptor, Manifest
@@ -37,6 +38,10 @@ class StoredMessage:
             if request.delivery_id == delivery_id:
                 return request
         raise NotFound("there is no such delivery", field="delivery_id")
+
+    def find_compartments(self, sections: Iterable[str]) -> frozenset[Compartment]:
+        """Return the compartments of these sections."""
+        return frozenset(self.descriptors[s].compartment for s in sections)
 
 
 def read_stored(row: Any) -> StoredMessage:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from broker.registry.packs import InstalledPack, PackShelf
+from deploy.recorded_decisions import read_recorded, run_again
 from schemas.canonical import parse_object
 from schemas.codes import ReceiptState
 from tests.support.hub_agency import check_evidence, check_notice, open_as, sign_receipt, verify_as
@@ -131,6 +133,32 @@ async def test_a_refusal_tells_the_sender_why_and_nothing_goes(hub: Any) -> None
         assert await world.receive(CSC, 1, seconds=1) == []
     assert await world.owner.fetchval("SELECT state FROM holds") == "refused"
     assert (await api.approve(people["bob"], "release", row)).json()["code"] == "conflict"
+
+
+async def test_a_refusal_after_a_release_stops_what_waits_for_the_senders_keys(hub: Any) -> None:
+    api, people = hub
+    world: HubWorld = api.world
+    async with world.running_worker():
+        sealed = await send(world, Draft(recipients=((CSC, "csc"),)))
+        await world.receive(CSC, 1)
+        (row,) = await api.reviews(people["ann"])
+        assert (await api.approve(people["ann"], "release", row)).status_code == 201
+        (asked,) = [m for m in await world.receive(POLICE, 2) if m.type == "approval"]
+        request, _ = check_evidence(world, asked.body)
+        assert (await api.approve(people["bob"], "refuse", row, reason_code="source_at_risk")).status_code == 201
+        messages = await world.receive(POLICE, 3)
+        assert [m for m in messages if m.type == "approval"] == []  # a refusal asks nobody for keys
+        again = [check_notice(world, m.body) for m in messages]
+        (decided,) = [n["decisions"][0] for n in again if n["outcome"] == "decided"]
+        assert decided["compartments"]["C10"]["result"] == "withheld"
+        # A sender that had not heard of it yet answers all the same: nothing goes.
+        await world.publish(POLICE, [sign_addendum(world, sealed, request)], message_type="keyring_addendum")
+        assert await world.receive(CSC, 1, seconds=2) == []
+    assert await world.owner.fetchval("SELECT state FROM holds") == "refused"
+    recorded, lost = await read_recorded(world.owner, last=50)
+    assert lost == 0
+    reruns = await run_again(world.owner, recorded, PackShelf(InstalledPack.load(None, None)))
+    assert [r.differences or r.not_run for r in reruns if not r.is_same] == []
 
 
 async def test_an_addendum_without_a_registered_approval_is_refused(hub: Any) -> None:

@@ -96,6 +96,14 @@ class RegisterDesk:
                 self.recalls.mark_recalled(str(delivery_id), json.dumps(members.get("statement")))
             else:
                 _log.warning("recall_not_proven", agency=self.agency, delivery_id=delivery_id)
+        if outcome == "refused" and delivery_id:
+            self.releases.withdraw(
+                str(members.get("message_id")),
+                str(delivery_id),
+                by=str(members.get("decided_by")),
+                reason_code=str(members.get("reason_code")),
+                now=self.real_clock(),
+            )
         self.statements.record_told(digest, code, str(members.get("message_id") or ""), delivery_id, body)
         _log.warning("told", agency=self.agency, code=code, delivery_id=delivery_id)
 

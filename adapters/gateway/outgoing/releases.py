@@ -151,6 +151,16 @@ class ReleaseDesk:
                 raise Conflict("is answered already", field="approval")
             self._decide(digest, REFUSED, by, now, code=reason_code)
 
+    def withdraw(self, message_id: str, delivery_id: str, *, by: str, reason_code: str, now: datetime) -> int:
+        """End what is still asked of a delivery, because an approver refused it after all; return how many requests that ended."""
+        with self._parts.store.transaction() as db:
+            done = db.execute(
+                "UPDATE release_request SET state = ?, decided_by = ?, decided_at = ?, code = ?"
+                " WHERE message_id = ? AND delivery_id = ? AND state = ?",
+                (REFUSED, by, write_instant(now), reason_code, message_id, delivery_id, WAITING),
+            )
+            return done.rowcount
+
     def list_requests(self) -> list[dict[str, Any]]:
         """Return the requests, newest first: ids, cause and state."""
         rows = self._parts.store.query(
