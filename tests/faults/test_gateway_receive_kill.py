@@ -84,7 +84,7 @@ class Scene:
     def is_done(self) -> bool:
         half = make_receiving_half(self.folder / "data")
         try:
-            receipts = half.inbox_store.list_receipts(DELIVERY)
+            receipts = half.inbox_store.receipts.list_chain(DELIVERY)
             published = half.store.query("SELECT 1 FROM inbox_receipt WHERE published_at IS NOT NULL")
             return bool(receipts and published and half.outputs.list_outputs(DELIVERY) == {"folder": "done"})
         finally:
@@ -129,7 +129,7 @@ async def test_killed_at_any_step_the_delivery_has_one_effect(scene: Scene, step
     assert [e.delivery_id for e in half.inbox.list_entries(InboxFilter(), 10)] == [DELIVERY]
     folders = [p for p in (scene.folder / "out").iterdir() if not p.name.startswith(".")]
     assert [sorted(f.name for f in folder.iterdir()) for folder in folders] == [["referral.json", "referral.pdf"]]
-    (receipt,) = half.inbox_store.list_receipts(DELIVERY)
+    (receipt,) = half.inbox_store.receipts.list_chain(DELIVERY)
     arrived = await scene.take("hub", *INTAKE_QUEUES.values())
     assert {(m.delivery_id, m.body) for m in arrived} == {(receipt.receipt_id, receipt.body)}
     assert await scene.take(RECIPIENT, scene.queue) == []

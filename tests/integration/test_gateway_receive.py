@@ -77,7 +77,7 @@ class Station:
                 )
             ),
             ReceiptSender(
-                self.half.inbox_store,
+                self.half.inbox_store.receipts,
                 publisher,
                 now=lambda: NOW,
                 poll=config.poll,
@@ -144,7 +144,7 @@ async def test_the_same_delivery_twice_has_one_effect(station: Station) -> None:
         await wait_until(lambda: list_folders(station))
         receipts = await station.take_receipts(1)
     assert len(list_folders(station)) == 1
-    assert {r.receipt_id for r in receipts} == {station.half.inbox_store.list_receipts(DELIVERY)[0].receipt_id}
+    assert {r.receipt_id for r in receipts} == {station.half.inbox_store.receipts.list_chain(DELIVERY)[0].receipt_id}
 
 
 async def test_poison_does_not_hold_up_its_neighbours(station: Station) -> None:

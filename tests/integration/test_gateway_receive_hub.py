@@ -93,7 +93,7 @@ async def running_half(world: HubWorld, agency: str, sent: SentBySender | None =
     consumer = BatchConsumer(settings, [world.queues[agency]], prefetch=20)
     stop = asyncio.Event()
     sender = ReceiptSender(
-        half.inbox_store, publisher, now=now, poll=timedelta(milliseconds=100), observe=half.steps.append
+        half.inbox_store.receipts, publisher, now=now, poll=timedelta(milliseconds=100), observe=half.steps.append
     )
     tasks = [
         asyncio.create_task(DeliveryConsumer(half.reader, consumer, observe=half.steps.append).run(stop)),

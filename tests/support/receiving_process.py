@@ -80,7 +80,9 @@ async def run(told: dict[str, Any]) -> None:
     loops = [
         DeliveryConsumer(half.reader, consumer, observe=observe).run(stop),
         OutputMaker(parts).run(stop),
-        ReceiptSender(half.inbox_store, publisher, now=lambda: NOW, poll=config.poll, observe=observe).run(stop),
+        ReceiptSender(half.inbox_store.receipts, publisher, now=lambda: NOW, poll=config.poll, observe=observe).run(
+            stop
+        ),
     ]
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await asyncio.gather(*loops)

@@ -88,10 +88,10 @@ class Inbox:
                 now=self._now(),
             )
             if taken is Taken.DECIDED_ANEW and known is not None:
-                lost = self._store.list_lost_receipts(received.delivery_id, known)
+                lost = self._store.receipts.list_lost(received.delivery_id, known)
                 self._desk.sign_again(self._store.find_entry(received.delivery_id), self._agency, lost)
         if taken is not Taken.STORED:
-            self._store.send_receipts_again(received.delivery_id)
+            self._store.receipts.send_again(received.delivery_id)
         _log.info(f"delivery_{taken.value}", delivery_id=received.delivery_id)
         return taken
 
@@ -102,17 +102,17 @@ class Inbox:
 
     def refuse(self, binding: DeliveryBinding, reason_code: str) -> None:
         """Sign a refusal of a delivery that is authentic but cannot be opened."""
-        self._store.record_refusal(binding.delivery_id, self._desk.first_receipt(binding, reason_code))
-        self._store.send_receipts_again(binding.delivery_id)
+        self._store.receipts.add_refusal(binding.delivery_id, self._desk.first_receipt(binding, reason_code))
+        self._store.receipts.send_again(binding.delivery_id)
 
     def refuse_second(self, error: SealedTwice) -> None:
         """Tell the sender by a signed refusal that a second sealing came; the receipts of the first are sent again."""
         self.refuse(error.binding, DUPLICATE)
-        self._store.send_receipts_again(error.first)
+        self._store.receipts.send_again(error.first)
 
     def record_logged(self, delivery_id: str, digest: str, position: int | None = None) -> None:
         """Note that a receipt of ours is proven to be in the message log, and where."""
-        if not self._store.record_logged(delivery_id, digest, self._now(), position):
+        if not self._store.receipts.record_logged(delivery_id, digest, self._now(), position):
             _log.warning("receipt_notice_unknown", delivery_id=delivery_id)
 
     def list_entries(self, chosen: InboxFilter, limit: int) -> list[InboxEntry]:
@@ -130,7 +130,7 @@ class Inbox:
         return InboxItem(
             entry=entry,
             received=self._store.read_received(delivery_id),
-            receipts=tuple(self._store.list_receipts(delivery_id)),
+            receipts=tuple(self._store.receipts.list_chain(delivery_id)),
             corrects=tuple(corrects),
             corrected_by=tuple(corrected_by),
         )
@@ -148,7 +148,7 @@ class Inbox:
         added = self._desk.record(entry, self._agency, request)
         for receipt in added:
             _log.info("receipt_signed", delivery_id=delivery_id, state=receipt.state.value)
-        return added, self._store.list_receipts(delivery_id)
+        return added, self._store.receipts.list_chain(delivery_id)
 
     def note_opened(self, delivery_id: str, person: str | None = None) -> None:
         """Sign ``opened`` if the chain is at ``accepted``; otherwise change nothing."""

@@ -5,7 +5,7 @@ before this store has it.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +19,7 @@ from adapters.gateway.incoming.inbox_model import (
     StoredReceipt,
     Taken,
 )
+from adapters.gateway.incoming.receipt_chains import MakeReceipt, ReceiptChains
 from adapters.gateway.incoming.received import ReceivedReferral
 from adapters.gateway.outgoing.outbox_model import read_instant, write_instant
 from adapters.gateway.store import GatewayStore
@@ -35,8 +36,6 @@ _ENTRIES = (
     "SELECT *, 1 + (SELECT count(*) FROM inbox_supplement AS later WHERE later.delivery_id = inbox_delivery.delivery_id)"
     " AS release FROM inbox_delivery"
 )
-MakeReceipt = Callable[[StoredReceipt | None], StoredReceipt]
-"""Makes the next receipt of a chain from the last one, or from none."""
 
 
 class InboxStore:
@@ -45,6 +44,7 @@ class InboxStore:
     def __init__(self, store: GatewayStore) -> None:
         store.migrate("inbox", INBOX_MIGRATIONS)
         self._store = store
+        self.receipts = ReceiptChains(store)
 
     def record_delivery(
         self,
@@ -74,18 +74,18 @@ class InboxStore:
                 same = known["decision_leaf"] == received.decision_leaf
                 if not same and db.execute("SELECT 1 FROM inbox_lost WHERE delivery_id = ?", (delivery_id,)).fetchone():
                     self._decide_anew(db, received, known["decision_leaf"], body, now)
-                    self._insert_receipt(db, make_receipt(None))
+                    self.receipts.add(db, make_receipt(None))
                     return Taken.DECIDED_ANEW
                 added = False if same else self._supplement(db, received, body, now)
                 if added:
                     _queue_outputs(db, delivery_id, channels, now)
                     # What a later decision released has a chain of receipts of its own, beside the delivery's.
-                    self._insert_receipt(
+                    self.receipts.add(
                         db, replace(make_receipt(None), delivery_id=f"{delivery_id}/{received.decision_leaf}")
                     )
                 return Taken.SUPPLEMENTED if added else Taken.REPEATED
             self._insert_delivery(db, received, body, now)
-            self._insert_receipt(db, make_receipt(None))
+            self.receipts.add(db, make_receipt(None))
             _queue_outputs(db, delivery_id, channels, now)
         return Taken.STORED
 
@@ -198,45 +198,13 @@ class InboxStore:
         """
         with self._store.transaction() as db:
             self.find_entry(delivery_id)
-            receipt = make_receipt(self._last_receipt(delivery_id))
-            self._insert_receipt(db, receipt)
+            receipt = make_receipt(self.receipts.find_last(delivery_id))
+            self.receipts.add(db, receipt)
             db.execute(
                 "UPDATE inbox_delivery SET state = ?, changed_at = ? WHERE delivery_id = ?",
                 (receipt.state, write_instant(receipt.at), delivery_id),
             )
         return receipt
-
-    def list_receipts(self, delivery_id: str) -> list[StoredReceipt]:
-        """Return a delivery's chain, oldest first."""
-        rows = self._store.query("SELECT * FROM inbox_receipt WHERE delivery_id = ? ORDER BY number", (delivery_id,))
-        return [self._read_receipt(row) for row in rows]
-
-    def list_to_publish(self, published_before: datetime, limit: int = 100) -> list[StoredReceipt]:
-        """Return receipts that were never published, or before that instant and are not known to be in the log: oldest first, chains in order."""
-        rows = self._store.query(
-            "SELECT * FROM inbox_receipt WHERE logged_at IS NULL AND (published_at IS NULL OR published_at < ?)"
-            " AND delivery_id NOT LIKE 'lost:%' AND delivery_id NOT IN (SELECT delivery_id FROM inbox_lost)"
-            " ORDER BY at, delivery_id, number LIMIT ?",
-            (write_instant(published_before), limit),
-        )
-        return [self._read_receipt(row) for row in rows]
-
-    def record_published(self, receipt_id: str, now: datetime) -> None:
-        """Note that RabbitMQ confirmed a receipt."""
-        with self._store.transaction() as db:
-            db.execute(
-                "UPDATE inbox_receipt SET published_at = ? WHERE receipt_id = ?", (write_instant(now), receipt_id)
-            )
-
-    def record_logged(self, delivery_id: str, digest: str, now: datetime, position: int | None = None) -> bool:
-        """Note that the message log has a receipt, and where (its proof was verified). Return whether it is one of ours."""
-        with self._store.transaction() as db:
-            found = db.execute(
-                "UPDATE inbox_receipt SET logged_at = coalesce(logged_at, ?), log_position = ? WHERE digest = ?"
-                " AND (delivery_id = ? OR delivery_id LIKE ? || '/%')",
-                (write_instant(now), position, digest, delivery_id, delivery_id),
-            )
-            return found.rowcount > 0
 
     def forget_lost_receipts(self, kept: int) -> int:
         """After the log lost what lay beyond ``kept`` entries: receipts that it had there are due again; return how many.
@@ -245,35 +213,11 @@ class InboxStore:
         """
         with self._store.transaction() as db:
             db.execute("DELETE FROM inbox_witnessed WHERE size > ?", (kept,))
-            found = db.execute(
-                "UPDATE inbox_receipt SET logged_at = NULL, published_at = NULL, log_position = NULL"
-                " WHERE delivery_id NOT LIKE 'lost:%' AND (log_position IS NULL OR log_position >= ?)",
-                (kept,),
-            )
-        return found.rowcount
-
-    def list_lost_receipts(self, delivery_id: str, decision_leaf: str) -> list[StoredReceipt]:
-        """Return the receipts of a delivery under a decision that the log lost, oldest first."""
-        return self.list_receipts(_name_lost(delivery_id, decision_leaf))
+            return self.receipts.forget_lost(db, kept)
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """Join what follows into one transaction."""
         return self._store.transaction()
-
-    def record_refusal(self, delivery_id: str, make_receipt: MakeReceipt) -> None:
-        """Store a refusal as the only receipt of a delivery that could not be opened and is not in the inbox."""
-        with self._store.transaction() as db:
-            if self._last_receipt(delivery_id) is None:
-                self._insert_receipt(db, make_receipt(None))
-
-    def send_receipts_again(self, delivery_id: str) -> None:
-        """Publish a chain anew, same bytes: the hub offered the delivery again, so it has not seen them."""
-        with self._store.transaction() as db:
-            db.execute(
-                "UPDATE inbox_receipt SET published_at = NULL WHERE (delivery_id = ? OR delivery_id LIKE ? || '/%')"
-                " AND logged_at IS NULL",
-                (delivery_id, delivery_id),
-            )
 
     def _insert_delivery(self, db: Connection, received: ReceivedReferral, body: bytes, now: datetime) -> None:
         delivery_id = received.delivery_id
@@ -307,10 +251,7 @@ class InboxStore:
     ) -> None:
         """Bind a delivery to the decision that took the lost one's place. The content stays; the old receipts stay as evidence."""
         delivery_id = received.delivery_id
-        db.execute(
-            "UPDATE inbox_receipt SET delivery_id = ? WHERE delivery_id = ?",
-            (_name_lost(delivery_id, lost_leaf), delivery_id),
-        )
+        self.receipts.set_lost_aside(db, delivery_id, lost_leaf)
         db.execute(
             "UPDATE inbox_delivery SET decision_leaf = ?, sections = ?, state = ?, changed_at = ?, body = ? WHERE delivery_id = ?",
             (
@@ -353,41 +294,6 @@ class InboxStore:
             (delivery_id, received.decision_leaf, write_instant(now), self._store.seal(place, body)),
         )
         return True
-
-    def _insert_receipt(self, db: Connection, receipt: StoredReceipt) -> None:
-        db.execute(
-            "INSERT INTO inbox_receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
-            (
-                receipt.delivery_id,
-                receipt.number,
-                receipt.receipt_id,
-                receipt.state,
-                receipt.reason_code,
-                write_instant(receipt.at),
-                receipt.digest,
-                self._store.seal(f"inbox_receipt.body:{receipt.receipt_id}", receipt.body),
-            ),
-        )
-
-    def _last_receipt(self, delivery_id: str) -> StoredReceipt | None:
-        chain = self.list_receipts(delivery_id)
-        return chain[-1] if chain else None
-
-    def _read_receipt(self, row: Row) -> StoredReceipt:
-        return StoredReceipt(
-            delivery_id=row["delivery_id"],
-            number=row["number"],
-            receipt_id=row["receipt_id"],
-            state=ReceiptState(row["state"]),
-            reason_code=row["reason_code"],
-            at=read_instant(row["at"]),
-            digest=row["digest"],
-            body=self._store.open(f"inbox_receipt.body:{row['receipt_id']}", row["body"]),
-        )
-
-
-def _name_lost(delivery_id: str, decision_leaf: str) -> str:
-    return f"lost:{delivery_id}/{decision_leaf}"
 
 
 def _queue_outputs(db: Connection, delivery_id: str, channels: Sequence[str], now: datetime) -> None:

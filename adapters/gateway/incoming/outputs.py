@@ -18,6 +18,7 @@ from adapters.gateway.incoming.inbox_config import FolderConfig, InboxConfig, We
 from adapters.gateway.incoming.inbox_model import PendingOutput
 from adapters.gateway.incoming.inbox_outputs import OutputQueue
 from adapters.gateway.incoming.inbox_store import InboxStore
+from adapters.gateway.incoming.receipt_chains import ReceiptChains
 from adapters.gateway.incoming.received import ReceivedReferral
 from adapters.gateway.outgoing.publisher import Publisher
 from schemas.errors import ConfigInvalid, DependencyUnavailable, Rejected, SafelaneError
@@ -142,14 +143,14 @@ class ReceiptSender:
 
     def __init__(
         self,
-        store: InboxStore,
+        chains: ReceiptChains,
         publisher: Publisher,
         *,
         now: Callable[[], datetime],
         poll: timedelta,
         observe: Callable[[str], None],
     ) -> None:
-        self._store = store
+        self._chains = chains
         self._publisher = publisher
         self._now = now
         self._poll = poll
@@ -174,12 +175,12 @@ class ReceiptSender:
             DependencyUnavailable, Undeliverable: RabbitMQ did not take one; the rest wait.
         """
         now = self._now()
-        due = await asyncio.to_thread(self._store.list_to_publish, now - RESEND_UNLOGGED)
+        due = await asyncio.to_thread(self._chains.list_to_publish, now - RESEND_UNLOGGED)
         for receipt in due:
             self._observe("receipt_publishing")
             await self._publisher.publish("receipt", receipt.body, receipt.receipt_id)
             self._observe("receipt_published")
-            await asyncio.to_thread(self._store.record_published, receipt.receipt_id, self._now())
+            await asyncio.to_thread(self._chains.record_published, receipt.receipt_id, self._now())
         return len(due)
 
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Final
 
 from adapters.gateway.incoming.inbox_model import InboxEntry, StoredReceipt
-from adapters.gateway.incoming.inbox_store import InboxStore, MakeReceipt
+from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.opening import DeliveryBinding
+from adapters.gateway.incoming.receipt_chains import MakeReceipt
 from adapters.gateway.random_ids import new_opaque_id
 from schemas.codes import ReceiptState
 from schemas.errors import Conflict, Rejected
@@ -98,7 +99,7 @@ class ReceiptDesk:
             Conflict: the chain has ended otherwise.
         """
         _check_request(request)
-        chain = self._inbox.list_receipts(entry.delivery_id)
+        chain = self._inbox.receipts.list_chain(entry.delivery_id)
         if any(r.state is request.state for r in chain):
             return []
         if chain and _RANK[chain[-1].state] >= _RANK[request.state]:

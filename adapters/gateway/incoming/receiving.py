@@ -106,7 +106,9 @@ def build_receiving(parts: AgencyParts) -> Receiving:
         reader=reader,
         consumer=DeliveryConsumer(reader, consumer, observe=parts.observe),
         maker=maker,
-        receipts=ReceiptSender(store, parts.publisher, now=parts.real_clock, poll=config.poll, observe=parts.observe),
+        receipts=ReceiptSender(
+            store.receipts, parts.publisher, now=parts.real_clock, poll=config.poll, observe=parts.observe
+        ),
         contact_keys={c.contact: read_secret(c.key_file) for c in config.contacts},
         registers=registers,
         poll=config.poll,

@@ -169,7 +169,7 @@ async def test_a_named_contacts_delivery_needs_that_contacts_key(
     assert (await client.get(f"/inbox/{DELIVERY}")).status_code == 404
     assert (await client.get(f"/inbox/{DELIVERY}/pdf")).status_code == 404
     assert (await client.post(f"/inbox/{DELIVERY}/receipts", json={"state": "opened"})).status_code == 404
-    assert len(half.inbox_store.list_receipts(DELIVERY)) == 1
+    assert len(half.inbox_store.receipts.list_chain(DELIVERY)) == 1
     wrong = await client.get("/inbox", headers={"Safelane-Contact": "lead", "Safelane-Contact-Key": "x" * 40})
     assert wrong.status_code == 401
     named = {"Safelane-Contact": "lead", "Safelane-Contact-Key": KEY}

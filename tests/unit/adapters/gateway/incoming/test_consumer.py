@@ -115,7 +115,7 @@ async def test_a_delivery_that_does_not_open_is_kept_and_refused(tmp_path: Path)
     half = make_receiving_half(tmp_path, keystore=FakeKeystore(encryption={kid: seeded_encryption_jwk("wrong")}))
     await half.reader.take_in(make_incoming(make_delivery()))
     assert list_codes(half) == [("delivery", "cannot-open", 1)]
-    (refusal,) = half.inbox_store.list_receipts(DELIVERY)
+    (refusal,) = half.inbox_store.receipts.list_chain(DELIVERY)
     assert (refusal.state, refusal.reason_code) == (ReceiptState.REFUSED, "cannot_open")
 
 
@@ -178,14 +178,14 @@ async def test_a_proof_of_something_else_is_refused(half: ReceivingHalf, log_nam
 
 async def test_word_that_our_receipt_is_logged_ends_its_resending(half: ReceivingHalf) -> None:
     await half.reader.take_in(make_incoming(make_delivery()))
-    (receipt,) = half.inbox_store.list_receipts(DELIVERY)
+    (receipt,) = half.inbox_store.receipts.list_chain(DELIVERY)
     members = {"outcome": "recorded", "delivery_id": DELIVERY, "receipt_digest": receipt.digest}
     event = {"event": "receipt", "delivery_id": DELIVERY, "receipt_digest": receipt.digest}
-    assert len(half.inbox_store.list_to_publish(NOW)) == 1
+    assert len(half.inbox_store.receipts.list_to_publish(NOW)) == 1
     await half.reader.take_in(make_incoming(canonical_bytes(make_notice(**members)), "notice"))
-    assert len(half.inbox_store.list_to_publish(NOW)) == 1  # no proof, no end
+    assert len(half.inbox_store.receipts.list_to_publish(NOW)) == 1  # no proof, no end
     await half.reader.take_in(make_incoming(canonical_bytes(make_notice(**members) | prove(event)), "notice"))
-    assert half.inbox_store.list_to_publish(NOW) == []
+    assert half.inbox_store.receipts.list_to_publish(NOW) == []
 
 
 def make_receipt_body(signer: str = RECIPIENT, **changes: Any) -> bytes:

@@ -54,16 +54,16 @@ async def test_a_new_decision_counts_though_the_witness_is_late(tmp_path: Path, 
     await half.reader.take_in(make_incoming(log_and_deliver(verified, decide(verified, DELIVERY, SECTIONS))))
     half.inbox.record_receipt(DELIVERY, None, ReceiptRequest(ReceiptState.OPENED))
     before = half.inbox_store.find_leaf(DELIVERY)
-    signed = [receipt.digest for receipt in half.inbox_store.list_receipts(DELIVERY)]
+    signed = [receipt.digest for receipt in half.inbox_store.receipts.list_chain(DELIVERY)]
 
     half.keeper.known = open_second_epoch(kept_size)
     anew = decide(verified, DELIVERY, SECTIONS, inputs_digest="j" * 43)
     await half.reader.take_in(make_incoming(log_and_deliver(verified, anew, log_name="second", origin=SECOND)))
 
-    chain = half.inbox_store.list_receipts(DELIVERY)
+    chain = half.inbox_store.receipts.list_chain(DELIVERY)
     assert [receipt.state.value for receipt in chain] == ["accepted", "opened"]
     is_lost = kept_size == 0
     assert (half.inbox_store.find_leaf(DELIVERY) != before) is is_lost, "what was kept stays as it is"
     assert set(signed).isdisjoint(receipt.digest for receipt in chain) is is_lost
-    due = {receipt.digest for receipt in half.inbox_store.list_to_publish(LONG_AGO)}
+    due = {receipt.digest for receipt in half.inbox_store.receipts.list_to_publish(LONG_AGO)}
     assert due == {receipt.digest for receipt in chain}, "every receipt is on its way to the log"

@@ -51,7 +51,7 @@ def test_a_delivery_has_one_effect_however_often_it_comes(half: ReceivingHalf) -
     assert half.inbox.take_in(make_bound(), b"body") is Taken.STORED
     assert half.inbox.take_in(make_bound(), b"body again, with a newer proof") is Taken.REPEATED
     assert [line.release for line in half.inbox.list_entries(InboxFilter(), 10)] == [1]
-    assert len(half.inbox_store.list_receipts("delivery-0000000000001")) == 1
+    assert len(half.inbox_store.receipts.list_chain("delivery-0000000000001")) == 1
     assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
 
 
@@ -71,7 +71,7 @@ def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHal
     assert received.release_id == "delivery-0000000000001.2"
     assert [line.release for line in half.inbox.list_entries(InboxFilter(), 10)] == [2], "a line says that more came"
     assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
-    assert len(half.inbox_store.list_receipts("delivery-0000000000001")) == 1
+    assert len(half.inbox_store.receipts.list_chain("delivery-0000000000001")) == 1
 
 
 def test_a_risk_that_is_released_later_is_added_to_the_line(half: ReceivingHalf) -> None:

@@ -36,7 +36,7 @@ async def half(tmp_path: Path) -> ReceivingHalf:
 def read_chain(half: ReceivingHalf, delivery_id: str = DELIVERY) -> list[tuple[str, Receipt]]:
     """Return the chain after checking each signature and link as the hub and sender would."""
     chain: list[tuple[str, Receipt]] = []
-    for stored in half.inbox_store.list_receipts(delivery_id):
+    for stored in half.inbox_store.receipts.list_chain(delivery_id):
         receipt = read_object("receipt", stored.body, (seeded_signer(RECIPIENT).public,))
         assert isinstance(receipt, Receipt)
         check_next_receipt(receipt, chain)
@@ -125,7 +125,7 @@ async def test_a_delivery_that_cannot_be_opened_is_refused_once(half: ReceivingH
     )
     half.inbox.refuse(binding, "cannot_open")
     half.inbox.refuse(binding, "cannot_open")
-    (refusal,) = half.inbox_store.list_receipts("delivery-000000000shut")
+    (refusal,) = half.inbox_store.receipts.list_chain("delivery-000000000shut")
     assert (refusal.state, refusal.reason_code) == (ReceiptState.REFUSED, "cannot_open")
 
 
@@ -144,11 +144,11 @@ class Recorder:
 
 async def test_receipts_leave_in_order_unchanged_and_again_until_they_are_logged(half: ReceivingHalf) -> None:
     record(half, ReceiptState.ACTIONED)
-    chain = half.inbox_store.list_receipts(DELIVERY)
+    chain = half.inbox_store.receipts.list_chain(DELIVERY)
     now = [NOW]
     wire = Recorder()
     sender = ReceiptSender(
-        half.inbox_store,
+        half.inbox_store.receipts,
         wire,  # type: ignore[arg-type]
         now=lambda: now[0],
         poll=timedelta(seconds=1),
@@ -171,7 +171,7 @@ async def test_receipts_leave_in_order_unchanged_and_again_until_they_are_logged
 async def test_an_offer_of_the_same_delivery_sends_the_chain_again(half: ReceivingHalf) -> None:
     wire = Recorder()
     sender = ReceiptSender(
-        half.inbox_store,
+        half.inbox_store.receipts,
         wire,  # type: ignore[arg-type]
         now=lambda: NOW,
         poll=timedelta(seconds=1),

@@ -64,8 +64,8 @@ def list_deliveries(half: ReceivingHalf) -> set[str]:
 async def test_a_second_sealing_of_what_was_handed_over_is_kept_refused_and_alarmed(half: ReceivingHalf) -> None:
     await half.reader.take_in(make_incoming(make_delivery()))
     half.inbox.record_receipt(DELIVERY, None, ReceiptRequest(ReceiptState.OPENED))
-    for receipt in half.inbox_store.list_receipts(DELIVERY):
-        half.inbox_store.record_published(receipt.receipt_id, NOW)
+    for receipt in half.inbox_store.receipts.list_chain(DELIVERY):
+        half.inbox_store.receipts.record_published(receipt.receipt_id, NOW)
     second = seal_again()
     for _ in range(2):  # and however often it comes
         await half.reader.take_in(make_incoming(second))
@@ -74,12 +74,12 @@ async def test_a_second_sealing_of_what_was_handed_over_is_kept_refused_and_alar
     (kept,) = half.quarantine.list_messages()
     assert (kept.code, kept.field, kept.arrivals) == ("sealed-twice", "manifest.message_id", 2)
     assert half.quarantine.read_body(kept.digest) == second
-    (refusal,) = half.inbox_store.list_receipts(SECOND_DELIVERY)
+    (refusal,) = half.inbox_store.receipts.list_chain(SECOND_DELIVERY)
     assert (refusal.state, refusal.reason_code) == (ReceiptState.REFUSED, "duplicate")
     assert peek_object(refusal.body)["message_id"] == SECOND_MESSAGE
-    chain = half.inbox_store.list_receipts(DELIVERY)
+    chain = half.inbox_store.receipts.list_chain(DELIVERY)
     assert [r.state for r in chain] == [ReceiptState.ACCEPTED, ReceiptState.OPENED], "the first chain is as it was"
-    due = {r.delivery_id for r in half.inbox_store.list_to_publish(NOW)}
+    due = {r.delivery_id for r in half.inbox_store.receipts.list_to_publish(NOW)}
     assert due == {DELIVERY, SECOND_DELIVERY}, "the sender hears of both"
 
 
