@@ -7,6 +7,7 @@ from datetime import datetime
 from adapters.mapping.addressing import Addresses, read_conflicts, read_tokens
 from adapters.mapping.content import ContentBuilder
 from adapters.mapping.facts import (
+    Assessment,
     choose_assessment,
     find_provision,
     make_risk,
@@ -21,7 +22,7 @@ from adapters.mapping.facts import (
 )
 from adapters.mapping.limits import check_text
 from adapters.mapping.model import Mapping
-from adapters.mapping.origin import check_times, find_area, find_sender, read_origin
+from adapters.mapping.origin import Origin, check_times, find_area, find_sender, read_origin
 from adapters.mapping.people import Person, check_births, read_people
 from adapters.mapping.quality import flag_people, flag_record, flag_risk, flag_voice
 from adapters.mapping.records import split_records
@@ -31,10 +32,11 @@ from adapters.mapping.unread import list_unread
 from adapters.mapping.values import RecordContext, meets, read_text, require
 from adapters.mapping.wording import say_always, say_decision, word_decision_summary, word_risk_summary
 from schemas.codes import Compartment, Kind, RiskGrade
-from schemas.directory import Directory
+from schemas.directory import Agency, Directory
 from schemas.errors import Rejected
+from schemas.header import LawfulBasis
 from schemas.identifiers import parse_identifier
-from schemas.referral import Part, Referral
+from schemas.referral import CirculationEntry, Consent, Hold, Part, Referral, StatedRisk, Tell
 
 _POLICE = "police"
 
@@ -95,12 +97,51 @@ def read_records(data: bytes, mapping: Mapping, context: MappingContext) -> list
     return outcomes
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a record states, read before anything is written of it."""
+
+    origin: Origin
+    people: Sequence[Person]
+    sender: Agency
+    area: str
+    addresses: Addresses
+    hold: Hold | None
+    circulation: tuple[CirculationEntry, ...]
+    consent: Consent
+    tell: Tell
+    assessment: Assessment | None
+    risk: StatedRisk
+    task: str | None
+
+
 def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
-    mapping, node = context.mapping, context.node
-    for one in mapping.required:
-        if meets(node, one.when):
-            require(node, one.path)
+    for one in context.mapping.required:
+        if meets(context.node, one.when):
+            require(context.node, one.path)
     _check_content(context)
+    reading = _read_record(context)
+    builder = _gather_content(context, reading.people)
+    basis, words = read_basis(
+        context,
+        context.mapping.basis,
+        reading.origin.decision_kind,
+        art10=builder.holds(Compartment.C09),
+        police=reading.sender.kind == _POLICE,
+    )
+    say_always(builder, reading.tell)
+    say_decision(builder, basis, words, consent=reading.consent, tell=reading.tell, hold=reading.hold)
+    parts = _finish_content(builder, reading.people, _word_summaries(context, reading, builder, basis))
+    _flag(context, reading, parts)
+    return _make_referral(context, reading, basis, parts, number=number, digest=digest)
+
+
+def _read_record(context: RecordContext) -> _Reading:
+    """Read what the record is, whom it is about and for, and what is said of telling them.
+
+    Raises:
+        Rejected: something of it is missing or contradicts itself.
+    """
     origin = read_origin(context)
     people = read_people(context)
     sender = find_sender(context)
@@ -108,66 +149,89 @@ def _map_record(context: RecordContext, number: int, digest: str) -> Referral:
     check_times(context, origin)
     check_births(context, people, origin.reported_at or origin.incident_at)
     addresses = Addresses(context, people, area=area, kind=origin.decision_kind)
-    hold = read_hold(context, mapping.hold, addresses) if mapping.hold is not None else None
-    may_know = (
-        frozenset(read_may_know(context, mapping.hold)) if mapping.hold and hold and hold.facts.active else frozenset()
-    )
+    hold_spec = context.mapping.hold
+    hold = read_hold(context, hold_spec, addresses) if hold_spec is not None else None
+    may_know = frozenset(read_may_know(context, hold_spec)) if hold_spec and hold and hold.facts.active else frozenset()
     circulation = addresses.list_entries(may_know)
-    consent = read_consent(context, mapping.consent, people, addresses)
+    consent = read_consent(context, context.mapping.consent, people, addresses)
     tell = read_tell(context, people, addresses)
     assessment = choose_assessment(read_assessments(context, _name_area(context.directory, sender.area)))
-    risk = make_risk(assessment, danger=origin.danger)
-    task = _read_task(context, origin.kind)
-    builder = _gather_content(context, people)
-    basis, words = read_basis(
-        context,
-        mapping.basis,
-        origin.decision_kind,
-        art10=builder.holds(Compartment.C09),
-        police=sender.kind == _POLICE,
+    return _Reading(
+        origin=origin,
+        people=people,
+        sender=sender,
+        area=area,
+        addresses=addresses,
+        hold=hold,
+        circulation=circulation,
+        consent=consent,
+        tell=tell,
+        assessment=assessment,
+        risk=make_risk(assessment, danger=origin.danger),
+        task=_read_task(context, origin.kind),
     )
-    say_always(builder, tell)
-    say_decision(builder, basis, words, consent=consent, tell=tell, hold=hold)
-    summaries = {C: text for C, spec in mapping.summaries.items() if (text := read_text(node, spec)) is not None}
-    summaries[Compartment.C17] = word_decision_summary(basis, consent, tell, origin.kind, task)
+
+
+def _word_summaries(
+    context: RecordContext, reading: _Reading, builder: ContentBuilder, basis: LawfulBasis
+) -> dict[Compartment, str]:
+    """Return what goes where a compartment goes as a summary: the record's words, else words made of codes."""
+    summaries = {
+        compartment: text
+        for compartment, spec in context.mapping.summaries.items()
+        if (text := read_text(context.node, spec)) is not None
+    }
+    summaries[Compartment.C17] = word_decision_summary(
+        basis, reading.consent, reading.tell, reading.origin.kind, reading.task
+    )
     if builder.holds(Compartment.C05):
-        summaries.setdefault(Compartment.C05, word_risk_summary(risk))
-    parts = _finish_content(builder, people, summaries)
+        summaries.setdefault(Compartment.C05, word_risk_summary(reading.risk))
+    return summaries
+
+
+def _flag(context: RecordContext, reading: _Reading, parts: Sequence[Part]) -> None:
+    origin, people = reading.origin, reading.people
     flag_people(context, people)
     flag_voice(context, people, heard=any(part.compartment is Compartment.C06 for part in parts))
-    flag_risk(context, people, assessment, kind=origin.decision_kind, missing_event=origin.missing_event)
-    flag_record(context, tell, origin.decision_kind)
-    subjects = [person for person in people if person.is_subject]
+    flag_risk(context, people, reading.assessment, kind=origin.decision_kind, missing_event=origin.missing_event)
+    flag_record(context, reading.tell, origin.decision_kind)
+
+
+def _make_referral(
+    context: RecordContext, reading: _Reading, basis: LawfulBasis, parts: tuple[Part, ...], *, number: int, digest: str
+) -> Referral:
+    mapping, origin, addresses = context.mapping, reading.origin, reading.addresses
+    subjects = [person for person in reading.people if person.is_subject]
     return Referral(
         mapping=mapping.id,
         record_number=number,
-        sender=sender.id,
+        sender=reading.sender.id,
         native_ref=origin.native_ref,
         native_digest=digest,
         kind=origin.kind,
         original_kind=origin.original_kind,
         relates_to=origin.relates_to,
         missing_event=origin.missing_event,
-        area=area,
+        area=reading.area,
         occurrence_ref=origin.occurrence_ref,
         reported_at=origin.reported_at,
         received_at=context.received_at,
         subjects=make_subjects(context, subjects),
         parts=parts,
-        risk=risk,
+        risk=reading.risk,
         lawful_basis=basis,
-        consent=consent,
-        tell_status=tell,
-        embargo=hold,
+        consent=reading.consent,
+        tell_status=reading.tell,
+        embargo=reading.hold,
         conflicts=tuple(dict.fromkeys(c for spec in mapping.conflicts for c in read_conflicts(context, spec))),
         tokens=tuple(read_tokens(context, mapping.tokens, addresses)) if mapping.tokens is not None else (),
-        clinical_confidence=read_confidence(context, subjects, consent.facts),
-        statutory_task=task,
+        clinical_confidence=read_confidence(context, subjects, reading.consent.facts),
+        statutory_task=reading.task,
         clocks=read_clocks(context),
-        circulation=circulation,
+        circulation=reading.circulation,
         quality_flags=tuple(sorted(context.flags)),
-        urgent=origin.danger or risk.grade is RiskGrade.HIGH or origin.decision_kind == Kind.POLICE_PROTECTION,
-        unmapped=list_unread(node, mapping),
+        urgent=origin.danger or reading.risk.grade is RiskGrade.HIGH or origin.decision_kind == Kind.POLICE_PROTECTION,
+        unmapped=list_unread(context.node, mapping),
     )
 
 

@@ -149,24 +149,11 @@ def verify_delivery(
     payload = verify_jws(unverified.manifest, sender_keys, REFERRAL_TYP)
     manifest = read_manifest(payload)
     decision, checkpoint = _verify_decision(unverified, log)
-    try:
-        entries = read_openings(unverified.openings, check_digests(manifest.digests))
-    except UndeclaredEntry as error:
-        raise DeliveryTampered(error.detail, field=error.field) from None
+    entries = _read_entries(unverified, manifest)
     case, risk, request, subjects = _read_header_part(entries)
     descriptors = read_entries(entries, "section", "section_id", SectionDescriptor)
     keyrings = read_entries(entries, "keyring", "delivery_id", KeyringDescriptor)
-    facts = (manifest.message_id, manifest.referral_id, manifest.revision, manifest.sender, sha256_base64url(payload))
-    if facts != (
-        decision.message_id,
-        decision.referral_id,
-        decision.revision,
-        decision.sender,
-        decision.manifest_digest,
-    ):
-        raise DeliveryTampered("the decision is about another message", field="decision")
-    if (request.delivery_id, request.agency, recipient) != (decision.delivery_id, decision.recipient, request.agency):
-        raise DeliveryTampered("the decision is about another delivery", field="decision")
+    _check_subject(manifest, sha256_base64url(payload), decision, request, recipient)
     # The decision's instant is the hub's business clock's, which a rehearsal may set; what the real clock rules is the sealing.
     if manifest.issued_at > now + CLOCK_SKEW:
         raise DeliveryTampered("is from the future", field="manifest.issued_at")
@@ -175,10 +162,7 @@ def verify_delivery(
     kid = (
         _check_keyring(unverified, keyrings, manifest, request) if addendum is None else addendum.keyring_descriptor.kid
     )
-    if kid is not None and kid not in kids:
-        raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
-    if kid != decision.keyring_kid:
-        raise DeliveryTampered("the decision names another key", field="decision.keyring_kid")
+    _check_kid(kid, decision, kids)
     expected = list_opened_entries(request.delivery_id, descriptors, keyring=unverified.keyring is not None)
     if entries.keys() != set(expected):
         raise DeliveryTampered("the opened entries are not those that go with these sections", field="openings")
@@ -246,6 +230,37 @@ def _verify_decision(unverified: UnverifiedDelivery, log: NoteVerifier) -> tuple
     if checkpoint is None:
         raise ProofInvalid("the log does not hold this decision", field="proof")
     return DecidedEvent.from_bytes(unverified.event), checkpoint
+
+
+def _read_entries(unverified: UnverifiedDelivery, manifest: Manifest) -> dict[str, tuple[str, Any]]:
+    try:
+        return read_openings(unverified.openings, check_digests(manifest.digests))
+    except UndeclaredEntry as error:
+        raise DeliveryTampered(error.detail, field=error.field) from None
+
+
+def _check_subject(
+    manifest: Manifest, digest: str, decision: DecidedEvent, request: DeliveryRequest, recipient: str
+) -> None:
+    """Refuse a decision that is about another message or delivery than the sender signed, or for another agency than ours."""
+    facts = (manifest.message_id, manifest.referral_id, manifest.revision, manifest.sender, digest)
+    if facts != (
+        decision.message_id,
+        decision.referral_id,
+        decision.revision,
+        decision.sender,
+        decision.manifest_digest,
+    ):
+        raise DeliveryTampered("the decision is about another message", field="decision")
+    if (request.delivery_id, request.agency, recipient) != (decision.delivery_id, decision.recipient, request.agency):
+        raise DeliveryTampered("the decision is about another delivery", field="decision")
+
+
+def _check_kid(kid: str | None, decision: DecidedEvent, kids: Collection[str]) -> None:
+    if kid is not None and kid not in kids:
+        raise ForeignKeyring("is sealed to a key that is not here", field="keyring")
+    if kid != decision.keyring_kid:
+        raise DeliveryTampered("the decision names another key", field="decision.keyring_kid")
 
 
 def _read_header_part(

@@ -40,82 +40,76 @@ def _fill_hours(counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], 
 
 
 def _build_journey(data: ReportData) -> Made:
+    return Made(
+        tables=(
+            _make_stages(data),
+            _make_opened(data),
+            _make_ran_out(data, "kinds", "kind of referral", by="kind", order=say_kind_order),
+            _make_ran_out(data, "areas", "area", by="area", words=data.name),
+            _make_hours(data),
+        ),
+        plots=_JOURNEY_PLOTS,
+    )
+
+
+def _make_stages(data: ReportData) -> Table:
     stages = [code for code in STAGES if data.total("stage", code=code)]
-    kinds = sorted(data.group("stage_by_kind", "kind"), key=say_kind_order)
-    opened = make_times(
+    title = "How long each step takes"
+    return make_times("stages", title, "Step", data, stages, lambda code: {"code": code}, whole="Measured")
+
+
+def _make_opened(data: ReportData) -> Table:
+    return make_times(
         "opened",
         "From release to opening, by kind of referral",
         "Kind",
         data,
-        kinds,
+        sorted(data.group("stage_by_kind", "kind"), key=say_kind_order),
         lambda kind: {"code": "released_to_opened", "kind": kind},
         whole="Deliveries opened",
         measure="stage_by_kind",
     )
-    shared = {"all": "clocks", "breached": "breached"}
-    by_hour = make_parts(
-        "hours",
-        "Clocks that ran out, by the hour at which the referral came",
-        "Hour",
-        _fill_hours(data.group("clock_hour", "code", "within")),
+
+
+def _make_ran_out(data: ReportData, name: str, words_for_by: str, *, by: str, **shape: Any) -> Table:
+    """Return how many clocks ran out of all, by a dimension of the referral."""
+    counts = data.group("clock_hour", by, "within")
+    return _make_share_out(name, f"Clocks that ran out, by {words_for_by}", by.capitalize(), counts, **shape)
+
+
+def _make_hours(data: ReportData) -> Table:
+    counts = _fill_hours(data.group("clock_hour", "code", "within"))
+    title = "Clocks that ran out, by the hour at which the referral came"
+    return _make_share_out("hours", title, "Hour", counts, words=lambda hour: f"{hour}:00")
+
+
+def _make_share_out(name: str, title: str, heading: str, counts: Mapping[tuple[str, str], int], **shape: Any) -> Table:
+    return make_parts(
+        name,
+        title,
+        heading,
+        counts,
         _KEPT,
         whole="Clocks",
         share="breached",
-        words=lambda hour: f"{hour}:00",
         hidden=("kept",),
-        shares=shared,
+        shares={"all": "clocks", "breached": "breached"},
+        **shape,
     )
-    return Made(
-        tables=(
-            make_times(
-                "stages",
-                "How long each step takes",
-                "Step",
-                data,
-                stages,
-                lambda code: {"code": code},
-                whole="Measured",
-            ),
-            opened,
-            make_parts(
-                "kinds",
-                "Clocks that ran out, by kind of referral",
-                "Kind",
-                data.group("clock_hour", "kind", "within"),
-                _KEPT,
-                whole="Clocks",
-                share="breached",
-                order=say_kind_order,
-                hidden=("kept",),
-                shares=shared,
-            ),
-            make_parts(
-                "areas",
-                "Clocks that ran out, by area",
-                "Area",
-                data.group("clock_hour", "area", "within"),
-                _KEPT,
-                whole="Clocks",
-                share="breached",
-                words=data.name,
-                hidden=("kept",),
-                shares=shared,
-            ),
-            by_hour,
-        ),
-        plots=(
-            Plot(
-                PlotForm.MULTIPLES,
-                "stages",
-                "Half are done within the median, 9 in 10 within the p90",
-                ("median", "p90"),
-                "Time",
-            ),
-            Plot(PlotForm.MULTIPLES, "opened", "How long until a delivery is opened", ("median", "p90"), "Time"),
-            Plot(PlotForm.BARS, "kinds", "Share of clocks that ran out", ("share",), "Of all clocks"),
-            Plot(PlotForm.COLUMNS, "hours", "Clocks that ran out, by hour of the day", ("breached",), "Clocks"),
-        ),
-    )
+
+
+_JOURNEY_PLOTS: Final = (
+    Plot(
+        PlotForm.MULTIPLES,
+        "stages",
+        "Half are done within the median, 9 in 10 within the p90",
+        ("median", "p90"),
+        "Time",
+    ),
+    Plot(PlotForm.MULTIPLES, "opened", "How long until a delivery is opened", ("median", "p90"), "Time"),
+    Plot(PlotForm.BARS, "kinds", "Share of clocks that ran out", ("share",), "Of all clocks"),
+    Plot(PlotForm.COLUMNS, "hours", "Clocks that ran out, by hour of the day", ("breached",), "Clocks"),
+)
 
 
 JOURNEY = Report(
