@@ -4,12 +4,12 @@ Key forms: Ed25519 is ``OKP`` (RFC 8037) with ``alg: Ed25519`` (RFC 9864); ML-DS
 (draft-ietf-jose-hpke-pq-pqt) are ``AKP``, whose ``priv`` is a 32-byte seed. Key ids are RFC 7638 thumbprints. A key says what it is for in ``safelane_use``, outside the thumbprint.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import shake_256
 from secrets import token_bytes
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -38,6 +38,7 @@ _MLKEM768_PUBLIC_BYTES = 1184
 _PRIVATE_MEMBERS = frozenset({"d", "priv"})
 _THUMBPRINT_MEMBERS = {"OKP": ("crv", "kty", "x"), "AKP": ("alg", "kty", "pub")}
 _BAD_KEY = (ValueError, TypeError, KeyError, UnsupportedAlgorithm)
+K = TypeVar("K")
 
 
 class KeyUse(StrEnum):
@@ -173,11 +174,7 @@ def load_ed25519_private_key(jwk: Mapping[str, Any]) -> Ed25519PrivateKey:
     Raises:
         MalformedMessage: it is not such a key.
     """
-    _require_form(jwk, "OKP", ED25519, ("d",))
-    try:
-        return Ed25519PrivateKey.from_private_bytes(decode_base64url(jwk["d"], field="jwk.d"))
-    except _BAD_KEY:
-        raise MalformedMessage("is not an Ed25519 private key", field="jwk.d") from None
+    return _load(jwk, ("OKP", ED25519, "d"), Ed25519PrivateKey.from_private_bytes, "an Ed25519 private key")
 
 
 def load_ed25519_public_key(jwk: Mapping[str, Any]) -> Ed25519PublicKey:
@@ -186,11 +183,7 @@ def load_ed25519_public_key(jwk: Mapping[str, Any]) -> Ed25519PublicKey:
     Raises:
         MalformedMessage: it is not such a key.
     """
-    _require_form(jwk, "OKP", ED25519, ("x",))
-    try:
-        return Ed25519PublicKey.from_public_bytes(decode_base64url(jwk["x"], field="jwk.x"))
-    except _BAD_KEY:
-        raise MalformedMessage("is not an Ed25519 public key", field="jwk.x") from None
+    return _load(jwk, ("OKP", ED25519, "x"), Ed25519PublicKey.from_public_bytes, "an Ed25519 public key")
 
 
 def load_ml_dsa_44_private_key(jwk: Mapping[str, Any]) -> MLDSA44PrivateKey:
@@ -199,11 +192,7 @@ def load_ml_dsa_44_private_key(jwk: Mapping[str, Any]) -> MLDSA44PrivateKey:
     Raises:
         MalformedMessage: it is not such a key.
     """
-    _require_form(jwk, "AKP", ML_DSA_44, ("priv",))
-    try:
-        return MLDSA44PrivateKey.from_seed_bytes(decode_base64url(jwk["priv"], field="jwk.priv"))
-    except _BAD_KEY:
-        raise MalformedMessage("is not an ML-DSA-44 private key", field="jwk.priv") from None
+    return _load(jwk, ("AKP", ML_DSA_44, "priv"), MLDSA44PrivateKey.from_seed_bytes, "an ML-DSA-44 private key")
 
 
 def load_ml_dsa_44_public_key(jwk: Mapping[str, Any]) -> MLDSA44PublicKey:
@@ -212,11 +201,7 @@ def load_ml_dsa_44_public_key(jwk: Mapping[str, Any]) -> MLDSA44PublicKey:
     Raises:
         MalformedMessage: it is not such a key.
     """
-    _require_form(jwk, "AKP", ML_DSA_44, ("pub",))
-    try:
-        return MLDSA44PublicKey.from_public_bytes(decode_base64url(jwk["pub"], field="jwk.pub"))
-    except _BAD_KEY:
-        raise MalformedMessage("is not an ML-DSA-44 public key", field="jwk.pub") from None
+    return _load(jwk, ("AKP", ML_DSA_44, "pub"), MLDSA44PublicKey.from_public_bytes, "an ML-DSA-44 public key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +221,9 @@ class VerifyingKeys:
         Raises:
             MalformedMessage: one of them is not such a key.
         """
-        _require_form(ml_dsa_65_jwk, "AKP", ML_DSA_65, ("pub",))
-        try:
-            ml_dsa_65 = MLDSA65PublicKey.from_public_bytes(decode_base64url(ml_dsa_65_jwk["pub"], field="jwk.pub"))
-        except _BAD_KEY:
-            raise MalformedMessage("is not an ML-DSA-65 public key", field="jwk.pub") from None
+        ml_dsa_65 = _load(
+            ml_dsa_65_jwk, ("AKP", ML_DSA_65, "pub"), MLDSA65PublicKey.from_public_bytes, "an ML-DSA-65 public key"
+        )
         return cls(
             load_ed25519_public_key(ed25519_jwk),
             ml_dsa_65,
@@ -277,10 +260,9 @@ class SigningKeys:
         """
         _require_form(ml_dsa_65_jwk, "AKP", ML_DSA_65, ("pub", "priv"))
         ed25519 = load_ed25519_private_key(ed25519_jwk)
-        try:
-            ml_dsa_65 = MLDSA65PrivateKey.from_seed_bytes(decode_base64url(ml_dsa_65_jwk["priv"], field="jwk.priv"))
-        except _BAD_KEY:
-            raise MalformedMessage("is not an ML-DSA-65 private key", field="jwk.priv") from None
+        ml_dsa_65 = _load(
+            ml_dsa_65_jwk, ("AKP", ML_DSA_65, "priv"), MLDSA65PrivateKey.from_seed_bytes, "an ML-DSA-65 private key"
+        )
         public = VerifyingKeys.from_jwks(ed25519_jwk, ml_dsa_65_jwk)
         if (
             public.ed25519.public_bytes_raw() != ed25519.public_key().public_bytes_raw()
@@ -310,6 +292,16 @@ def pair_verifying_keys(
         require_use(jwk, use)
     pairs = [VerifyingKeys.from_jwks(jwks[i], jwks[i + 1]) for i in range(0, len(jwks), 2)]
     return tuple(p for p in pairs if p.ed25519_kid not in revoked and p.ml_dsa_65_kid not in revoked)
+
+
+def _load(jwk: Mapping[str, Any], form: tuple[str, str, str], read: Callable[[bytes], K], what: str) -> K:
+    """Load the key that lies in one member of a JWK; ``form`` is its type, algorithm and that member."""
+    kind, algorithm, member = form
+    _require_form(jwk, kind, algorithm, (member,))
+    try:
+        return read(decode_base64url(jwk[member], field=f"jwk.{member}"))
+    except _BAD_KEY:
+        raise MalformedMessage(f"is not {what}", field=f"jwk.{member}") from None
 
 
 def _write_ml_dsa_jwk(alg: str, use: KeyUse, private: MLDSA44PrivateKey | MLDSA65PrivateKey) -> Jwk:

@@ -143,35 +143,42 @@ def build_referral(
     )
     if manifest.reseals:
         effects.resealed.append((manifest.sender, manifest.reseals))
-    native_ref = verified.header.policy.native_ref_digest
     effects.messages.append(
-        MessageRow(
-            message_id=candidate.message_id,
-            sender=manifest.sender,
-            referral_id=manifest.referral_id,
-            revision=manifest.revision,
-            kind=verified.header.case.kind,
-            conversation=manifest.conversation,
-            supersedes=UUID(manifest.supersedes) if manifest.supersedes else None,
-            reseals=UUID(manifest.reseals) if manifest.reseals else None,
-            native_ref_digest=native_ref,
-            repeat_of=known.native_refs.get((manifest.sender, native_ref)) if native_ref else None,
-            body_sha256=candidate.body_sha256,
-            manifest_digest=verified.manifest_digest,
-            issued_at=manifest.issued_at,
-            expires_at=manifest.expires_at,
-            received_at=context.now,
-            directory_version=context.snapshot.version,
-            event_id=effects.events[accepted].event_id,
-            notice=notice.base,
-            body=candidate.incoming.body,
-        )
+        _make_message_row(candidate, context, effects.events[accepted].event_id, notice.base, known)
     )
     for number, (delivery, decision) in enumerate(zip(verified.header.deliveries, decisions, strict=True)):
         _build_delivery(candidate, number, (delivery, decision), context, effects)
     note_consequences(verified, candidate.message_id, decisions, context, effects)
     context.clocks.take_message(verified, candidate.message_id, clocks)
     effects.send("notice", manifest.sender, accepted, notice.base, message_id=candidate.message_id)
+
+
+def _make_message_row(
+    candidate: Candidate, context: DecisionContext, event_id: UUID, notice: bytes, known: Known
+) -> MessageRow:
+    verified, manifest = candidate.verified, candidate.verified.manifest
+    native_ref = verified.header.policy.native_ref_digest
+    return MessageRow(
+        message_id=candidate.message_id,
+        sender=manifest.sender,
+        referral_id=manifest.referral_id,
+        revision=manifest.revision,
+        kind=verified.header.case.kind,
+        conversation=manifest.conversation,
+        supersedes=UUID(manifest.supersedes) if manifest.supersedes else None,
+        reseals=UUID(manifest.reseals) if manifest.reseals else None,
+        native_ref_digest=native_ref,
+        repeat_of=known.native_refs.get((manifest.sender, native_ref)) if native_ref else None,
+        body_sha256=candidate.body_sha256,
+        manifest_digest=verified.manifest_digest,
+        issued_at=manifest.issued_at,
+        expires_at=manifest.expires_at,
+        received_at=context.now,
+        directory_version=context.snapshot.version,
+        event_id=event_id,
+        notice=notice,
+        body=candidate.incoming.body,
+    )
 
 
 def _build_delivery(

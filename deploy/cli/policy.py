@@ -1,5 +1,6 @@
 """``safelane policy``: check decision cases, explain a decision in plain sentences, rehearse a changed pack before it is activated."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,11 +165,7 @@ def simulate(
             }
         )
         return
-    for change in changes:
-        _print_change(change)
-    more = f", {unreadable} could not be read back" if unreadable else ""
-    widened = sum(change.widens for change in changes)
-    typer.echo(f"{len(inputs)} decisions replayed{more}: {len(changes)} would change, {widened} of them wider.")
+    _print_rehearsal(changes, len(inputs), unreadable)
 
 
 @app.command(epilog="Example: safelane policy rerun dlv_3kq9x2vw --by ann --config hub.yaml")
@@ -298,6 +295,14 @@ def _print_case(path: Path, result: "CaseResult") -> None:
         typer.secho(f"  {what}: expected {_say(expected)}, found {_say(found)}", fg="red")
     for line in explain_decision(result.decision):
         typer.echo(f"    {line}")
+
+
+def _print_rehearsal(changes: "Sequence[Change]", replayed: int, unreadable: int) -> None:
+    for change in changes:
+        _print_change(change)
+    more = f", {unreadable} could not be read back" if unreadable else ""
+    widened = sum(change.widens for change in changes)
+    typer.echo(f"{replayed} decisions replayed{more}: {len(changes)} would change, {widened} of them wider.")
 
 
 def _print_change(change: "Change") -> None:

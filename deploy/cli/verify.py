@@ -1,14 +1,21 @@
 """``safelane verify``: check an evidence pack, a log, or two witnesses' notes, without believing whoever handed them over."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from deploy.evidence.directory_copy import DirectoryCopy
     from deploy.evidence.verdict import Verdict
     from schemas.trust import TrustFile
+
+_Never = tuple[str, tuple[str, ...]]
+"""A title, and what no such thing proves."""
 
 
 def verify(
@@ -57,37 +64,59 @@ def verify(
     Example: safelane verify evidence.zip --trust trust.json
     Example: safelane verify https://hub.example.org:8443 --trust trust.json --directory directory.json --remember hub.log-state.json
     """
-    from deploy.evidence import checking, event_checking, log_check
-    from deploy.evidence.pack import read_pack
-    from deploy.evidence.state_compare import compare_states
-    from schemas.errors import ConfigInvalid
-    from schemas.event_proofs import split_proofs
     from schemas.timestamp import read_roots
     from schemas.trust import parse_trust_file
 
     pinned = parse_trust_file(_read(trust, "trust")) if trust else None
     roots = read_roots(_read(timestamp_ca, "timestamp_ca")) if timestamp_ca else ()
-    never: tuple[str, tuple[str, ...]] = ("", ())
-    if compare:
-        verdict = compare_states([Path(item) for item in source])
-    elif len(source) != 1:
-        raise ConfigInvalid("one pack, folder, file or URL at a time", field="source")
-    elif source[0].startswith("https://"):
-        copy = _find_directory(source[0], pinned, directory, (person, passphrase_file))
-        verdict = _check_url(source[0], pinned, copy, key, (seen or [], remember))
-        never = ("No log proves", log_check.NOT_PROVED)
-    elif source[0].endswith(".json"):
-        proofs = split_proofs(_read(Path(source[0]), "source"))
-        verdict = event_checking.ProofsChecker(proofs, pinned.authority_keys() if pinned else None).check()
-        never = ("No proof shows", event_checking.EVENTS_NOT_PROVED)
-    else:
-        verdict = checking.PackChecker(
-            read_pack(Path(source[0])), pinned.authority_keys() if pinned else None, roots
-        ).check()
-        never = ("No pack proves", checking.NOT_PROVED)
+    known = _Known(pinned, roots, directory, (person, passphrase_file), key, tuple(seen or ()), remember)
+    verdict, never = _compare(source) if compare else _check(source, known)
     _show(verdict, never)
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was given beside the thing to verify; the last five are for a URL alone."""
+
+    pinned: "TrustFile | None"
+    roots: "Sequence[Certificate]"
+    directory: Path | None
+    person: tuple[Path | None, Path | None]
+    key: str | None
+    seen: tuple[Path, ...]
+    remember: Path | None
+
+
+def _compare(source: list[str]) -> "tuple[Verdict, _Never]":
+    from deploy.evidence.state_compare import compare_states
+
+    return compare_states([Path(item) for item in source]), ("", ())
+
+
+def _check(source: list[str], known: _Known) -> "tuple[Verdict, _Never]":
+    """Check a log, proofs of events or a pack; return the verdict, and what nothing of that sort could prove."""
+    from deploy.evidence import checking, event_checking, log_check
+    from deploy.evidence.pack import read_pack
+    from schemas.errors import ConfigInvalid
+    from schemas.event_proofs import split_proofs
+
+    if len(source) != 1:
+        raise ConfigInvalid("one pack, folder, file or URL at a time", field="source")
+    (what,) = source
+    authority = known.pinned.authority_keys() if known.pinned else None
+    if what.startswith("https://"):
+        copy = _find_directory(what, known.pinned, known.directory, known.person)
+        return _check_url(what, known, copy), ("No log proves", log_check.NOT_PROVED)
+    if what.endswith(".json"):
+        proofs = split_proofs(_read(Path(what), "source"))
+        return event_checking.ProofsChecker(proofs, authority).check(), (
+            "No proof shows",
+            event_checking.EVENTS_NOT_PROVED,
+        )
+    verdict = checking.PackChecker(read_pack(Path(what)), authority, known.roots).check()
+    return verdict, ("No pack proves", checking.NOT_PROVED)
 
 
 def _find_directory(
@@ -120,13 +149,7 @@ def _find_directory(
         raise IntegrityBroken("the hub serves one that the pinned authority did not sign", field="directory") from None
 
 
-def _check_url(
-    url: str,
-    pinned: "TrustFile | None",
-    copy: "DirectoryCopy | None",
-    key: str | None,
-    files: tuple[list[Path], Path | None],
-) -> "Verdict":
+def _check_url(url: str, given: _Known, copy: "DirectoryCopy | None") -> "Verdict":
     from datetime import UTC, datetime
 
     from deploy.evidence.log_check import Known, check_log
@@ -134,17 +157,18 @@ def _check_url(
     from deploy.evidence.state_compare import read_states
     from schemas.errors import ConfigInvalid
 
-    seen, remember = files
-    if remember and not (copy or key):
+    remember = given.remember
+    if remember and not (copy or given.key):
         raise ConfigInvalid(
             "needs --directory, --as or --key: the hub's own word is nothing to remember", field="--remember"
         )
-    states = read_states(seen)
+    states = read_states(list(given.seen))
     own = read_remembered(remember) if remember else None
-    known = Known(datetime.now(UTC), pinned.ca_pem if pinned else None, key, copy, [*states, *([own] if own else [])])
+    ca_pem = given.pinned.ca_pem if given.pinned else None
+    known = Known(datetime.now(UTC), ca_pem, given.key, copy, [*states, *([own] if own else [])])
     verdict, note = check_log(url, known)
     if remember and not verdict.broken:
-        write_remembered(remember, own, note, copy.directory.hub.log_verifier if copy else str(key))
+        write_remembered(remember, own, note, copy.directory.hub.log_verifier if copy else str(given.key))
     return verdict
 
 
@@ -157,7 +181,7 @@ def _read(path: Path, field: str) -> bytes:
         raise ConfigInvalid("cannot be read", field=field) from None
 
 
-def _show(verdict: "Verdict", never: tuple[str, tuple[str, ...]]) -> None:
+def _show(verdict: "Verdict", never: _Never) -> None:
     for title, lines, colour in (
         ("FALSE", verdict.broken, "red"),
         ("Proved", verdict.proved, "green"),

@@ -6,6 +6,7 @@ these are. Whoever holds the section keys can open the sealed parts; whoever doe
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -72,6 +73,24 @@ async def export_evidence(
             return await _collect(connection, messages, searched_id, authority, by=by, now=now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What the hub has of the messages that a pack is about. ``notices`` are as ``_write_later_notices`` returns them."""
+
+    messages: Sequence[Any]
+    deliveries: Sequence[Any]
+    later: Sequence[Any]
+    receipts: Sequence[Any]
+    versions: Sequence[Any]
+    erased: Sequence[Any]
+    notices: Sequence[tuple[UUID, UUID, bytes]]
+
+    def list_events(self) -> list[UUID]:
+        """Return the ids of the log's events about these records."""
+        rows = (*self.messages, *self.deliveries, *self.later, *self.receipts, *self.erased)
+        return [row["event_id"] for row in rows] + [told for told, _, _ in self.notices]
+
+
 async def _collect(
     connection: Any,
     messages: Sequence[Any],
@@ -81,6 +100,30 @@ async def _collect(
     by: str,
     now: datetime,
 ) -> Files:
+    records = await _fetch_records(connection, messages)
+    directory = Directory.model_validate(peek_object(records.versions[-1]["body"]))
+    note, proven = await prove_events(connection, records.list_events(), directory)
+    decisions = [_describe(row) for row in (*records.deliveries, *records.later)]
+    files: Files = {
+        "README.txt": README.encode(),
+        "checkpoint.txt": note.encode(),
+        "events.json": canonical_bytes([show_event(event) for event in proven]),
+        "decisions.json": json.dumps(_tell_decisions(records, decisions), indent=1).encode(),
+        "directory.json": canonical_bytes(
+            {"authority": list(authority), "versions": [json.loads(row["body"]) for row in records.versions]}
+        ),
+    }
+    stamp = await _find_timestamp(connection, proven[-1].position, note)
+    if stamp is not None:
+        files["timestamp.json"] = canonical_bytes(stamp)
+    files |= _list_sealed(records)
+    files["summary.pdf"] = write_summary_pdf(searched_id, messages, decisions, records.receipts, note, now=now)
+    files |= {f"notices/{sha256_base64url(notice)}.json": notice for _, _, notice in records.notices}
+    under = {str(row["message_id"]): row["directory_version"] for row in messages}
+    return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=under)
+
+
+async def _fetch_records(connection: Any, messages: Sequence[Any]) -> _Records:
     ids = [row["message_id"] for row in messages]
     deliveries = await connection.fetch(
         "SELECT message_id, delivery_id, recipient, decision, decided_at, state, event_id FROM deliveries"
@@ -102,42 +145,27 @@ async def _collect(
         " ORDER BY version",
         sorted({row["directory_version"] for row in messages}),
     )
-    directory = Directory.model_validate(peek_object(versions[-1]["body"]))
     erased = await connection.fetch("SELECT event_id FROM erasures WHERE subject_id = ANY($1) ORDER BY erased_at", ids)
     notices = await _write_later_notices(connection, ids)
-    wanted = [row["event_id"] for row in (*messages, *deliveries, *later, *receipts, *erased)] + [
-        told for told, _, _ in notices
-    ]
-    note, proven = await prove_events(connection, wanted, directory)
-    events = [show_event(event) for event in proven]
-    decisions = [_describe(row) for row in (*deliveries, *later)]
-    spoken = {event_id for _, event_id, _ in notices} | {row["event_id"] for row in deliveries}
-    rows = zip((*deliveries, *later), decisions, strict=True)
-    told = [_show_told(line, is_told=row["event_id"] in spoken) for row, line in rows if line["decision"]]
-    files: Files = {
-        "README.txt": README.encode(),
-        "checkpoint.txt": note.encode(),
-        "events.json": canonical_bytes(events),
-        "decisions.json": json.dumps(told, indent=1).encode(),
-        "directory.json": canonical_bytes(
-            {"authority": list(authority), "versions": [json.loads(row["body"]) for row in versions]}
-        ),
-    }
-    stamp = await _find_timestamp(connection, proven[-1].position, note)
-    if stamp is not None:
-        files["timestamp.json"] = canonical_bytes(stamp)
-    files |= {f"envelopes/{row['message_id']}.json": row["body"] for row in messages if row["body"]}
-    files |= {f"manifests/{row['message_id']}.json": row["manifest"] for row in messages if row["manifest"]}
-    files |= {f"notices/{row['message_id']}.json": row["notice"] for row in messages if row["notice"]}
-    files |= {
-        f"receipts/{number:03d}-{row['receipt_digest']}.json": row["body"]
-        for number, row in enumerate(receipts, 1)
-        if row["body"]
-    }
-    files["summary.pdf"] = write_summary_pdf(searched_id, messages, decisions, receipts, note, now=now)
-    files |= {f"notices/{sha256_base64url(notice)}.json": notice for _, _, notice in notices}
-    under = {str(row["message_id"]): row["directory_version"] for row in messages}
-    return seal_pack(files, subject=searched_id, made_at=now.isoformat(), made_by=by, directory_versions=under)
+    return _Records(messages, deliveries, later, receipts, versions, erased, notices)
+
+
+def _tell_decisions(records: _Records, decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each decision as its sender was told of it, of those that have one."""
+    spoken = {event_id for _, event_id, _ in records.notices} | {row["event_id"] for row in records.deliveries}
+    rows = zip((*records.deliveries, *records.later), decisions, strict=True)
+    return [_show_told(line, is_told=row["event_id"] in spoken) for row, line in rows if line["decision"]]
+
+
+def _list_sealed(records: _Records) -> Files:
+    """Return the files of what the hub keeps as it was sealed or signed by others, and of what it told the senders at first."""
+    files: Files = {}
+    for folder, column in (("envelopes", "body"), ("manifests", "manifest"), ("notices", "notice")):
+        files |= {f"{folder}/{row['message_id']}.json": row[column] for row in records.messages if row[column]}
+    for number, row in enumerate(records.receipts, 1):
+        if row["body"]:
+            files[f"receipts/{number:03d}-{row['receipt_digest']}.json"] = row["body"]
+    return files
 
 
 async def _write_later_notices(connection: Any, ids: Sequence[UUID]) -> list[tuple[UUID, UUID, bytes]]:
