@@ -21,7 +21,7 @@ from broker.delivery.queues import QueueNames
 from broker.delivery.relay import Relay
 from broker.intake.batch import Intake
 from broker.intake.draining import Drainer
-from broker.intake.ports import Times
+from broker.intake.ports import IntakeParts, Times
 from broker.intake.redeciding import Redecider
 from broker.intake.replaying import Replayer
 from broker.intake.sweeping import Sweeper
@@ -133,8 +133,9 @@ class Worker:
     ) -> list[Coroutine[Any, Any, None]]:
         """Return what the worker does side by side until it stops: intake, relay, quarantine, replays, decisions made again, sweeps."""
         settings, queues, stop = self._config.worker, QueueNames(), self._stop
-        deciders = Deciders(shelf)
         clocks = Times(read_real_clock, self._business)
+        parts = IntakeParts(pool, log, snapshots, Deciders(shelf), clocks, self._observe)
+        intake = Intake(parts, queues=queues, lease=settings.lease)
         times = DispatchTimes(lease=settings.lease, offer_first=settings.offer_again_after)
         dispatcher = Dispatcher(
             pool=pool,
@@ -142,16 +143,6 @@ class Worker:
             queues=queues,
             clock=read_real_clock,
             times=times,
-            observe=self._observe,
-        )
-        intake = Intake(
-            pool=pool,
-            log=log,
-            snapshots=snapshots,
-            deciders=deciders,
-            queues=queues,
-            times=clocks,
-            lease=settings.lease,
             observe=self._observe,
         )
         relay = Relay(
@@ -173,21 +164,14 @@ class Worker:
             batch_linger_seconds=settings.batch_linger_ms / 1000,
             most_under_way=settings.batches_under_way,
         )
-        registers: dict[str, Any] = {
-            "pool": pool,
-            "log": log,
-            "snapshots": snapshots,
-            "deciders": deciders,
-            "times": clocks,
-        }
         every = settings.relay_every_seconds
         return [
             self.loop.run(stop),
             relay.run(stop, every_seconds=every),
             Drainer(links.dead_letters, intake, dispatcher).run(stop),
             Replayer(pool, intake, dispatcher).run(stop, every_seconds=every),
-            Redecider(**registers, observe=self._observe).run(stop, every_seconds=every),
-            Sweeper(**registers, observe=self._observe).run(stop, every_seconds=every),
+            Redecider(parts).run(stop, every_seconds=every),
+            Sweeper(parts).run(stop, every_seconds=every),
         ]
 
     def stop(self) -> None:

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
 from broker.amqp.consumer import Incoming
 from broker.delivery.dispatch import Parcel
-from broker.delivery.ports import Observe
 from broker.delivery.queues import QueueNames
 from broker.intake import objects
 from broker.intake import receipts as receipt_steps
@@ -26,7 +24,7 @@ from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.consequences import tell_corrected
 from broker.intake.effects import Effects, build_parcels
 from broker.intake.notifying import tell
-from broker.intake.ports import DeciderSource, SnapshotSource, Times
+from broker.intake.ports import IntakeParts
 from broker.intake.reading import Candidate, read_referral
 from broker.intake.receipts import SignedCandidate
 from broker.intake.referrals import DecisionContext, Repeat
@@ -34,7 +32,6 @@ from broker.intake.refusals import DeadLettered, NotUnderstood, Stuck
 from broker.intake.refusing import Refusal, build_refusal
 from broker.intake.register_view import read_registers
 from broker.intake.stored import list_tokens
-from broker.log import LogWriter
 from broker.registry import DirectorySnapshot
 from broker.store import messages as message_store
 from broker.store import receipts as receipt_store
@@ -77,27 +74,11 @@ class Taken:
 class Intake:
     """Takes batches in. One for each process; while one is committed the next is read, and they commit in the order of arrival."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        log: LogWriter,
-        snapshots: SnapshotSource,
-        deciders: DeciderSource,
-        queues: QueueNames,
-        times: Times,
-        lease: timedelta,
-        observe: Observe,
-    ) -> None:
+    def __init__(self, parts: IntakeParts, *, queues: QueueNames, lease: timedelta) -> None:
         """Keep what it works with. ``lease`` is how long this process has to publish what it committed before another may."""
-        self._pool = pool
-        self._log = log
-        self._snapshots = snapshots
-        self._deciders = deciders
+        self._parts = parts
         self._queues = queues
-        self._times = times
         self._lease = lease
-        self._observe = observe
         self._turn = asyncio.Lock()
 
     async def take(self, incoming: Sequence[Incoming]) -> Taken:
@@ -108,10 +89,10 @@ class Intake:
             IntegrityBroken: something that must never differ differs; release nothing more.
         """
         with translate_errors():
-            snapshot = await self._snapshots.current()
-        snapshot.require_fresh(self._times.real())
+            snapshot = await self._parts.snapshots.current()
+        snapshot.require_fresh(self._parts.times.real())
         readings = await self._read(incoming, snapshot)
-        self._observe("verified")
+        self._parts.observe("verified")
         async with self._turn:
             return await self._take_readings(readings, snapshot)
 
@@ -122,7 +103,7 @@ class Intake:
             DependencyUnavailable: nothing was stored; try again later.
         """
         with translate_errors():
-            snapshot = await self._snapshots.current()
+            snapshot = await self._parts.snapshots.current()
         async with self._turn:
             return await self._take_readings(
                 Readings(refusals=[Refusal(m, DeadLettered()) for m in incoming]), snapshot
@@ -155,7 +136,7 @@ class Intake:
 
     async def _read(self, incoming: Sequence[Incoming], snapshot: DirectorySnapshot) -> Readings:
         readings = Readings()
-        now = self._times.real()
+        now = self._parts.times.real()
         for number, message in enumerate(incoming):
             try:
                 if (message.type or "referral") == "referral":
@@ -184,33 +165,38 @@ class Intake:
         for _ in range(_MOST_RACES):
             try:
                 with translate_errors():
-                    async with self._pool.acquire(timeout=10) as connection:
+                    async with self._parts.pool.acquire(timeout=10) as connection:
                         await self._queues.refresh(connection, asyncio.get_running_loop().time())
                         effects = await self._gather(connection, readings, snapshot)
-                        self._observe("decided")
+                        self._parts.observe("decided")
                         if effects.is_empty():
                             return Taken([], effects.deferred)
                         batch = await commit_effects(
-                            self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe
+                            self._parts.pool,
+                            connection,
+                            self._parts.log,
+                            effects,
+                            snapshot=snapshot,
+                            observe=self._parts.observe,
                         )
-                        self._observe("committed")
+                        self._parts.observe("committed")
                         parcels = build_parcels(effects.events, effects.drafts, batch) if batch else []
                         return Taken(parcels, effects.deferred)
             except RacedByAnother:
                 # Another worker stored one of these meanwhile, or the directory moved: look again, decide again.
                 with translate_errors():
-                    current = await self._snapshots.current()
+                    current = await self._parts.snapshots.current()
                 if current.change != snapshot.change:
                     readings = await self._read_again(readings, current)
                 snapshot = current
         raise StoreUnavailable("other workers were faster too often", field="postgresql")
 
     async def _gather(self, connection: Connection, readings: Readings, snapshot: DirectorySnapshot) -> Effects:
-        now = self._times.real()
+        now = self._parts.times.real()
         effects = Effects(now=now, lease_until=now + self._lease)
         effects.register_change = await register_store.read_change(connection)
-        decider, registers = self._deciders(snapshot)
-        now_logged = self._times.business()
+        decider, registers = self._parts.deciders(snapshot)
+        now_logged = self._parts.times.business()
         clocks = ClockLedger(decider.clock_rules, snapshot.directory, now_logged)
         context = DecisionContext(snapshot, decider, registers, self._queues, now_logged, clocks)
         refusals = list(readings.refusals)

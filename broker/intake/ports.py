@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+import asyncpg
+
 from broker.decisions.clocks import Clock, ClockRules
 from broker.delivery.ports import Clock as ReadClock
+from broker.delivery.ports import Observe
+from broker.log import LogWriter
 from broker.registry import DirectorySnapshot
 from broker.store.pool import Connection
 from schemas.decision import Decision
@@ -52,3 +56,15 @@ class Times:
 
     real: ReadClock
     business: ReadClock
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeParts:
+    """What everything that decides works with: intake itself, decisions made again, and the sweeps."""
+
+    pool: asyncpg.Pool
+    log: LogWriter
+    snapshots: SnapshotSource
+    deciders: DeciderSource
+    times: Times
+    observe: Observe

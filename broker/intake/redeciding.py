@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from secrets import token_bytes
 
-import asyncpg
 import structlog
 
 from broker.amqp.connection import retry_delay
 from broker.delivery.dispatch import pause
 from broker.delivery.notices import build_notice, describe_decision
-from broker.delivery.ports import Observe
 from broker.intake.clocking import start_late_clocks
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
-from broker.intake.ports import DeciderSource, SnapshotSource, Times
+from broker.intake.ports import IntakeParts
 from broker.intake.releasing import choose_sections, decided_contact, list_rest, tell_grounds
 from broker.intake.reopening import note_hold, note_release
 from broker.intake.standing import Standing, read_standing
-from broker.log import LogWriter, NewEvent
+from broker.log import NewEvent
 from broker.registry import DirectorySnapshot
 from broker.store import registers as register_store
 from broker.store.pool import Connection, translate_errors
@@ -55,23 +53,9 @@ class Choice:
 class Redecider:
     """Takes deliveries that must be decided again, one transaction each."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        log: LogWriter,
-        snapshots: SnapshotSource,
-        deciders: DeciderSource,
-        times: Times,
-        observe: Observe,
-    ) -> None:
+    def __init__(self, parts: IntakeParts) -> None:
         """Keep what it works with."""
-        self._pool = pool
-        self._log = log
-        self._snapshots = snapshots
-        self._deciders = deciders
-        self._times = times
-        self._observe = observe
+        self._parts = parts
 
     async def run(self, stop: asyncio.Event, *, every_seconds: float) -> None:
         """Decide again until ``stop``. What a dependency interrupts is tried again; broken integrity ends it."""
@@ -86,9 +70,9 @@ class Redecider:
 
     async def redecide_once(self) -> int:
         """Decide again what is due and return how many deliveries that were. A crash in between decides them again, with one effect."""
-        now = self._times.real()
+        now = self._parts.times.real()
         with translate_errors():
-            async with self._pool.acquire(timeout=10) as connection:
+            async with self._parts.pool.acquire(timeout=10) as connection:
                 due = await register_store.claim_decisions(connection, now, now + _LEASE, _MOST_AT_ONCE)
         for item in due:
             try:
@@ -103,23 +87,28 @@ class Redecider:
         for attempt in range(_MOST_RACES):
             try:
                 with translate_errors():
-                    snapshot = await self._snapshots.current()
-                    async with self._pool.acquire(timeout=10) as connection:
+                    snapshot = await self._parts.snapshots.current()
+                    async with self._parts.pool.acquire(timeout=10) as connection:
                         effects = await self._gather(connection, due, snapshot)
                         await commit_effects(
-                            self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe
+                            self._parts.pool,
+                            connection,
+                            self._parts.log,
+                            effects,
+                            snapshot=snapshot,
+                            observe=self._parts.observe,
                         )
                         return
             except RacedByAnother:
                 await asyncio.sleep(retry_delay(attempt, base=0.02, ceiling=0.5))
 
     async def _gather(self, connection: Connection, due: DueDecision, snapshot: DirectorySnapshot) -> Effects:
-        real_now, now = self._times.real(), self._times.business()
+        real_now, now = self._parts.times.real(), self._parts.times.business()
         effects = Effects(now=real_now, lease_until=real_now)
         effects.register_change = await register_store.read_change(connection)
         try:
             standing = await read_standing(
-                connection, due, snapshot, self._deciders, now=now, version=effects.register_change
+                connection, due, snapshot, self._parts.deciders, now=now, version=effects.register_change
             )
         except Erased:
             effects.writes.append(lambda writer: register_store.finish_decision(writer, due))
@@ -129,7 +118,7 @@ class Redecider:
         if choice.released or _differs(standing):
             build_redecision(standing, choice, effects, now)
         if choice.released and not standing.gone:
-            decider, _ = self._deciders(snapshot)
+            decider, _ = self._parts.deciders(snapshot)
             clocks = decider.start_clocks(standing.stored.header, [standing.decision], now)
             await start_late_clocks(connection, standing.stored, clocks, effects, now)
         if choice.missing:

@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import asyncpg
 import structlog
 
 from broker.delivery.dispatch import pause
-from broker.delivery.ports import Observe
 from broker.intake.clocking import ClockLedger
 from broker.intake.committing import RacedByAnother, commit_effects
 from broker.intake.effects import Effects
 from broker.intake.expiring import take_expiries
 from broker.intake.notifying import tell, tell_of
-from broker.intake.ports import DeciderSource, SnapshotSource, Times
-from broker.log import LogWriter
+from broker.intake.ports import IntakeParts
 from broker.registry import DirectorySnapshot
 from broker.store import clocks as clock_store
 from broker.store import reviewing
@@ -38,23 +35,9 @@ _LOOK_FOR_ENDS_EVERY = 5.0
 class Sweeper:
     """Looks regularly for what is overdue."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        log: LogWriter,
-        snapshots: SnapshotSource,
-        deciders: DeciderSource,
-        times: Times,
-        observe: Observe,
-    ) -> None:
+    def __init__(self, parts: IntakeParts) -> None:
         """Keep what it works with."""
-        self._pool = pool
-        self._log = log
-        self._snapshots = snapshots
-        self._deciders = deciders
-        self._times = times
-        self._observe = observe
+        self._parts = parts
         self._ends_next = 0.0
 
     async def run(self, stop: asyncio.Event, *, every_seconds: float) -> None:
@@ -71,12 +54,12 @@ class Sweeper:
     async def sweep_once(self) -> int:
         """Escalate what is overdue now; return how much that was: none while another worker sweeps."""
         with translate_errors():
-            snapshot = await self._snapshots.current()
-            async with self._pool.acquire(timeout=10) as connection:
+            snapshot = await self._parts.snapshots.current()
+            async with self._parts.pool.acquire(timeout=10) as connection:
                 if not await clock_store.lock_sweeping(connection):
                     return 0
                 try:
-                    count = await self._sweep(connection, snapshot, self._times.business())
+                    count = await self._sweep(connection, snapshot, self._parts.times.business())
                 finally:
                     await clock_store.unlock_sweeping(connection)
         if count:
@@ -84,13 +67,13 @@ class Sweeper:
         return count
 
     async def _sweep(self, connection: Connection, snapshot: DirectorySnapshot, now: datetime) -> int:
-        decider, _ = self._deciders(snapshot)
+        decider, _ = self._parts.deciders(snapshot)
         rules = decider.clock_rules
         actions = rules.list_approvals()
         looks_for_ends = asyncio.get_running_loop().time() >= self._ends_next
         if not looks_for_ends and not await has_overdue(connection, now, now - _AGAIN_AFTER, actions):
             return 0
-        effects = Effects(now=self._times.real(), lease_until=self._times.real())
+        effects = Effects(now=self._parts.times.real(), lease_until=self._parts.times.real())
         ledger = ClockLedger(rules, snapshot.directory, now)
         ledger.take_reviews(await clock_store.find_reviewed_clocks(connection, actions, _MOST_AT_ONCE))
         ledger.breach(await clock_store.find_overdue_clocks(connection, now, _MOST_AT_ONCE))
@@ -99,7 +82,9 @@ class Sweeper:
         if looks_for_ends:
             count += await take_expiries(connection, effects, snapshot, now, _MOST_AT_ONCE)
         if not effects.is_empty():
-            await commit_effects(self._pool, connection, self._log, effects, snapshot=snapshot, observe=self._observe)
+            await commit_effects(
+                self._parts.pool, connection, self._parts.log, effects, snapshot=snapshot, observe=self._parts.observe
+            )
         if looks_for_ends:
             self._ends_next = asyncio.get_running_loop().time() + _LOOK_FOR_ENDS_EVERY
         return count

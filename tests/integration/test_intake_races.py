@@ -14,7 +14,7 @@ from broker.amqp.consumer import Incoming
 from broker.config import read_log_key
 from broker.delivery.queues import QueueNames
 from broker.intake.batch import Intake
-from broker.intake.ports import Times
+from broker.intake.ports import IntakeParts, Times
 from broker.log import LogWriter
 from broker.registry import DirectorySnapshot, Registry
 from broker.registry.packs import InstalledPack, PackShelf
@@ -57,16 +57,15 @@ def build_intake(
     world: HubWorld, pool: asyncpg.Pool, change: Callable[[DirectorySnapshot], Any] | None = None
 ) -> Intake:
     registry = Registry(pool, read_authority_keys(world.config.trust_file), read_real_clock)
-    return Intake(
+    parts = IntakeParts(
         pool=pool,
         log=LogWriter(world.config.log.origin, read_log_key(world.config.log.key_file)),
         snapshots=Snapshots(registry, change),
         deciders=Deciders(PackShelf(InstalledPack.load(None, None))),
-        queues=QueueNames(),
         times=Times(read_real_clock, read_real_clock),
-        lease=timedelta(seconds=60),
         observe=lambda _step: None,
     )
+    return Intake(parts, queues=QueueNames(), lease=timedelta(seconds=60))
 
 
 def incoming(body: bytes, tag: int = 1) -> Incoming:
@@ -107,7 +106,7 @@ async def test_a_sender_revoked_meanwhile_is_refused(world: HubWorld, pool: asyn
             change=snapshot.change + 1,
         )
         await world.owner.execute("UPDATE registry_change SET change = change + 1")
-        intake._snapshots.registry._snapshot = revoked  # type: ignore[attr-defined]
+        intake._parts.snapshots.registry._snapshot = revoked  # type: ignore[attr-defined]
 
     intake = build_intake(world, pool, revoke)
     taken = await intake.take([incoming(world.seal(Draft()).body)])
