@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from broker.amqp.settings import AmqpSettings
 from broker.api.settings import ApiSettings
 from broker.console.settings import ConsoleSettings
+from broker.reports.suppression import DEFAULT_THRESHOLD
 from schemas.errors import ConfigInvalid
 from schemas.keys import KeyUse, require_use
 from schemas.plain_yaml import read_yaml
@@ -131,6 +132,17 @@ class RetentionSettings(ConfigModel):
     )
 
 
+class ReportSettings(ConfigModel):
+    """Inspection reports. The same for the console, the API and the command line: two thresholds would tell by their difference."""
+
+    threshold: int = Field(
+        default=DEFAULT_THRESHOLD,
+        ge=1,
+        le=100,
+        description="Counts of children below this are not shown in reports; 1 shows all.",
+    )
+
+
 class HubConfig(ConfigModel):
     """Everything that the hub's programs need to know."""
 
@@ -155,6 +167,7 @@ class HubConfig(ConfigModel):
         default=None, description="Timestamps of checkpoints by an authority outside; absent: none."
     )
     retention: RetentionSettings = Field(default=RetentionSettings(), description="How long sealed bytes are kept.")
+    reports: ReportSettings = Field(default=ReportSettings(), description="Inspection reports.")
     worker: WorkerSettings = Field(default=WorkerSettings(), description="The intake worker.")
     api: ApiSettings | None = Field(default=None, description="The HTTP API; absent on machines that only run workers.")
     console: ConsoleSettings | None = Field(default=None, description="The console; absent where none runs.")

@@ -16,7 +16,6 @@ from broker.reports.making import ReportMaker
 from broker.reports.periods import ReportFilters, local_day
 from broker.reports.plots import draw_plot
 from broker.reports.report import ReportResult
-from broker.reports.suppression import DEFAULT_THRESHOLD
 from broker.reports.tables import ShownTable
 from deploy.clock import build_business_clock
 from deploy.hub_status import open_operator
@@ -36,7 +35,6 @@ async def read_report(config: Path, report_id: str, given: Mapping[str, str], *,
     settings = load_config(config)
     report, clock = find_report(report_id), build_business_clock(settings.clock_file, settings.environment)
     filters = ReportFilters.read(given, today=local_day(clock()))
-    threshold = settings.console.report_threshold if settings.console is not None else DEFAULT_THRESHOLD
     log = LogWriter(settings.log.origin, read_log_key(settings.log.key_file), epoch=settings.log.epoch)
     now = datetime.now(UTC)
     subject = f"{report.id} {filters.period.first} {filters.period.last}"
@@ -44,7 +42,7 @@ async def read_report(config: Path, report_id: str, given: Mapping[str, str], *,
     async with open_operator(settings) as (pool, _), pool.acquire(timeout=10) as connection:
         async with connection.transaction():
             await log.append(connection, [NewEvent.salted("audit_read", members)], at=now)
-        return await ReportMaker(clock, threshold=threshold).make(connection, report, filters)
+        return await ReportMaker(clock, threshold=settings.reports.threshold).make(connection, report, filters)
 
 
 def list_reports() -> None:

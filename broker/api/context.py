@@ -23,6 +23,7 @@ from broker.log.timestamping import Timestamper
 from broker.registry import Registry
 from broker.registry.access import AccessTokens, Caller
 from broker.registry.packs import PackShelf
+from broker.reports.suppression import DEFAULT_THRESHOLD
 from schemas.errors import NotAuthenticated, NotPermitted
 
 
@@ -44,6 +45,8 @@ class ApiContext:
     audit: AuditReader
     clock: Callable[[], datetime]
     timestamper: Timestamper | None = None
+    report_threshold: int = DEFAULT_THRESHOLD
+    """Counts of children below this are not shown."""
     audit_rate: RateBound = field(default_factory=RateBound)
     """How often one person may ask the audit."""
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -87,7 +87,7 @@ async def _make(request: Request, report_id: str, context: Context, reader: Read
     await audit.gate.record(
         reader, Permission.REPORTS, action, f"{report.id} {filters.period.first} {filters.period.last}"
     )
-    maker = ReportMaker(audit.business_clock, threshold=context.settings.report_threshold, shelf=_SHELF)
+    maker = ReportMaker(audit.business_clock, threshold=context.report_threshold, shelf=_SHELF)
     with translate_errors():
         async with audit.pool.acquire(timeout=10) as connection:
             return await maker.make(connection, report, filters)

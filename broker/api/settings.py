@@ -31,6 +31,3 @@ class ApiSettings(BaseModel):
     )
     concurrent_requests: int = Field(default=256, ge=8, description="Requests served at once; more are answered 503.")
     pool_size: int = Field(default=8, ge=1, le=64, description="Connections to PostgreSQL.")
-    report_threshold: int = Field(
-        default=5, ge=1, le=100, description="Counts of children below this are not shown in reports; 1 shows all."
-    )

@@ -91,6 +91,7 @@ async def open_api(config: HubConfig, business_clock: Clock) -> AsyncIterator[Fa
             audit=AuditReader(pool, AuditGate(pool, writer, read_clock), registry, read_clock, business_clock, shelf),
             clock=read_clock,
             timestamper=open_timestamper(config, pool, writer),
+            report_threshold=config.reports.threshold,
         )
         with translate_errors():
             async with pool.acquire(timeout=10) as connection:

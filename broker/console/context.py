@@ -44,6 +44,8 @@ class ConsoleContext:
     clock: Callable[[], datetime]
     business_clock: Callable[[], datetime]
     shelf: PackShelf
+    report_threshold: int
+    """Counts of children below this are not shown."""
     hub_url: str = ""
     services: ConsoleServices = NO_SERVICES
 

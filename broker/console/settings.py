@@ -83,8 +83,5 @@ class ConsoleSettings(BaseModel):
         default=True, description="Whether accounts with a password and one-time codes, or a passkey, may sign in."
     )
     oidc: OidcSettings | None = Field(default=None, description="Sign-in through an identity provider; absent: none.")
-    report_threshold: int = Field(
-        default=5, ge=1, le=100, description="Counts of children below this are not shown in reports; 1 shows all."
-    )
     concurrent_requests: int = Field(default=128, ge=8, description="Requests served at once; more are answered 503.")
     pool_size: int = Field(default=6, ge=2, le=64, description="Connections to PostgreSQL.")

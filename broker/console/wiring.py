@@ -67,6 +67,7 @@ async def open_console(
             PackShelf(InstalledPack.load(config.policy_pack, config.local_policy_pack)),
             clock=read_clock,
             business_clock=business_clock,
+            report_threshold=config.reports.threshold,
             hub_url=config.api.public_url if config.api else "",
             services=services,
         )
@@ -89,6 +90,7 @@ def build_context(
     *,
     clock: Clock,
     business_clock: Clock,
+    report_threshold: int,
     hub_url: str,
     services: ConsoleServices,
 ) -> ConsoleContext:
@@ -116,6 +118,7 @@ def build_context(
         clock=clock,
         business_clock=business_clock,
         shelf=shelf,
+        report_threshold=report_threshold,
         hub_url=hub_url,
         services=services,
     )

@@ -50,10 +50,7 @@ def _build(data: Mapping[str, Any], engine: DecisionEngine) -> DecisionFacts:
     risk = header.get("risk") or {}
     embargo = header.get("embargo") or {}
     active = bool(embargo.get("active"))
-    live = any(
-        token["recipient"] == to["agency"] and not _is_past(token.get("expires_at"), now)
-        for token in _list(header.get("disclosure_token"))
-    )
+    live = _has_live_token(header, to["agency"], now)
     parties = [_split(entry) for entry in (header.get("tell_status") or {}).get("parties") or ()]
     choice = choose_contact(
         engine.directory.find_agency(to["agency"]),
@@ -102,6 +99,13 @@ def _build(data: Mapping[str, Any], engine: DecisionEngine) -> DecisionFacts:
         approved=_find_approved(header, engine),
         features=_find_features(data.get("feature_flags")) | _find_features(header.get("feature_flags")),
         holds=frozenset((CHILD_SUBJECT,) if _is_about_a_child(header) else ()),
+    )
+
+
+def _has_live_token(header: Mapping[str, Any], recipient: str, now: datetime) -> bool:
+    return any(
+        token["recipient"] == recipient and not _is_past(token.get("expires_at"), now)
+        for token in _list(header.get("disclosure_token"))
     )
 
 

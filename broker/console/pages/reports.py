@@ -72,7 +72,7 @@ def open_maker(page: PageContext) -> ReportMaker:
     """
     if page.user.agency is not None:
         raise PartnershipOnly
-    return ReportMaker(page.context.business_clock, threshold=page.context.settings.report_threshold, shelf=_SHELF)
+    return ReportMaker(page.context.business_clock, threshold=page.context.report_threshold, shelf=_SHELF)
 
 
 @pages.read("/reports", capability=Capability.READ_REPORTS, action="reports")
