@@ -9,6 +9,7 @@ from broker.audit.event_index import EVENT_INDEX
 from broker.audit.projecting import ProjectionState, read_projections
 from broker.log.witnessing import WitnessState, read_witness_state
 from broker.store.pool import Connection
+from broker.store.waiting import count_clocks, count_holds
 from schemas.directory import Directory
 
 FLOW_EVENTS: Final = ("accepted", "decided", "receipt", "rejected", "quarantined", "security", "undeliverable", "clock")
@@ -49,24 +50,8 @@ async def read_overview(
 ) -> Overview:
     """Return the counts, of one agency's part if ``agency`` is given: what it sent. The caller has logged the look before."""
     flow, referrals = await _read_flow(connection, since, agency)
-    clocks = await _count(
-        connection,
-        "SELECT count(*) FILTER (WHERE c.state = 'running') AS running,"
-        " count(*) FILTER (WHERE c.state = 'running' AND c.due_at < $1::timestamptz + interval '1 day') AS soon,"
-        " count(*) FILTER (WHERE c.state = 'breached') AS breached"
-        " FROM (SELECT message_id, state, due_at FROM clocks WHERE state = 'running'"
-        "  UNION ALL SELECT message_id, state, due_at FROM clocks WHERE state = 'breached' AND met_at IS NULL) c"
-        " WHERE $2::text IS NULL OR EXISTS (SELECT 1 FROM messages m WHERE m.message_id = c.message_id AND m.sender = $2)",
-        business_now,
-        agency,
-    )
-    holds = await _count(
-        connection,
-        "SELECT count(*) AS open, count(*) FILTER (WHERE deadline_at <= $1) AS overdue FROM holds"
-        " WHERE state = 'open' AND ($2::text IS NULL OR owner = $2)",
-        business_now,
-        agency,
-    )
+    clocks = await count_clocks(connection, agency, business_now, received=False)
+    holds = await count_holds(connection, agency, business_now)
     reviews = await _count(
         connection,
         "SELECT count(*) AS open, count(*) FILTER (WHERE deadline_at <= $1) AS overdue FROM retrospective_reviews"
@@ -86,11 +71,11 @@ async def read_overview(
         as_of=now,
         flow=flow,
         referrals=referrals,
-        clocks_running=clocks["running"],
-        clocks_due_within_a_day=clocks["soon"],
-        clocks_breached=clocks["breached"],
-        holds_open=holds["open"],
-        holds_overdue=holds["overdue"],
+        clocks_running=clocks.running,
+        clocks_due_within_a_day=clocks.due_soon,
+        clocks_breached=clocks.breached,
+        holds_open=holds.open,
+        holds_overdue=holds.overdue,
         reviews_open=reviews["open"],
         reviews_overdue=reviews["overdue"],
         quarantine_open=quarantine["open"],

@@ -6,6 +6,7 @@ from datetime import datetime, time
 import asyncpg
 
 from broker.store.pool import Connection
+from broker.store.waiting import count_clocks, count_holds
 from schemas.local_time import LONDON
 
 
@@ -30,19 +31,6 @@ class Overview:
     witnessed_size: int
 
 
-_HOLDS = """
-SELECT count(*) AS open, count(*) FILTER (WHERE deadline_at <= $2) AS overdue, min(deadline_at) AS next_at
-FROM holds WHERE state = 'open' AND ($1::text IS NULL OR owner = $1)
-"""
-# Two reads, each by its partial index: what ran out and was met since stays `breached`, and is most of what ever did.
-_CLOCKS = """
-SELECT count(*) FILTER (WHERE c.state = 'running') AS running,
-  count(*) FILTER (WHERE c.state = 'running' AND c.due_at <= $2::timestamptz + interval '24 hours') AS soon,
-  count(*) FILTER (WHERE c.state = 'breached') AS breached
-FROM (SELECT message_id, state, due_at, recipient FROM clocks WHERE state = 'running' AND met_at IS NULL
-  UNION ALL SELECT message_id, state, due_at, recipient FROM clocks WHERE state = 'breached' AND met_at IS NULL) c
-WHERE $1::text IS NULL OR c.recipient = $1 OR EXISTS (SELECT FROM messages m WHERE m.message_id = c.message_id AND m.sender = $1)
-"""
 _TODAY = """
 SELECT d.state, count(*) AS number FROM messages m JOIN deliveries d USING (message_id)
 WHERE m.received_at >= $2 AND ($1::text IS NULL OR m.sender = $1 OR d.recipient = $1) GROUP BY d.state
@@ -61,8 +49,8 @@ async def read_overview(
     connection: Connection, agency: str | None, *, now: datetime, business_now: datetime
 ) -> Overview:
     """Read the figures for one agency, or for the partnership; ``business_now`` is the time of deadlines."""
-    holds = await _fetch_one(connection, _HOLDS, agency, business_now)
-    clocks = await _fetch_one(connection, _CLOCKS, agency, business_now)
+    holds = await count_holds(connection, agency, business_now)
+    clocks = await count_clocks(connection, agency, business_now, received=True)
     midnight = datetime.combine(now.astimezone(LONDON).date(), time(), LONDON)
     today = await connection.fetch(_TODAY, agency, midnight)
     log = await _fetch_one(connection, _LOG)
@@ -78,12 +66,12 @@ async def read_overview(
     )
     return Overview(
         as_of=now,
-        holds_open=holds["open"],
-        holds_overdue=holds["overdue"],
-        next_hold_at=holds["next_at"],
-        clocks_running=clocks["running"],
-        clocks_due_soon=clocks["soon"],
-        clocks_breached=clocks["breached"],
+        holds_open=holds.open,
+        holds_overdue=holds.overdue,
+        next_hold_at=holds.next_at,
+        clocks_running=clocks.running,
+        clocks_due_soon=clocks.due_soon,
+        clocks_breached=clocks.breached,
         quarantine_open=quarantine["open"],
         security=quarantine["security"],
         accepted_today=await connection.fetchval(_ACCEPTED, agency, midnight),

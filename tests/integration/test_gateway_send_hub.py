@@ -13,20 +13,18 @@ import httpx
 import pytest
 
 from adapters.gateway.config import load_config
-from adapters.gateway.identity.keystore import Keystore
 from adapters.gateway.identity.route import write_route
-from adapters.gateway.identity.sealed_secrets import SealedSecrets, write_new_key_file
 from adapters.gateway.identity.trust import read_trust_file
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
 from broker.decisions import NO_REGISTERS, DecisionEngine
-from schemas.canonical import encode_base64url, parse_object
+from schemas.canonical import parse_object
 from schemas.directory import Directory
 from schemas.header import RoutingHeader
 from schemas.signed_directory import verify_directory
-from tests.support.authority import AgencyKit
-from tests.support.gateways import PEPPER, SAMPLES, StubHub, policy_pack, write_gateway
+from tests.support.gateways import SAMPLES, StubHub, policy_pack, write_gateway
 from tests.support.hub_world import HubWorld, open_hub_world
+from tests.support.living import keep_keystore
 from tests.support.servers import RabbitVhost
 
 POLICE, CSC, HEALTH, SCHOOL, GP = (
@@ -60,30 +58,6 @@ class WorldHub(StubHub):
         return {"decisions": [d.to_json() for d in decisions], "directory_version": self.known.version}
 
 
-def keep_kit(folder: Path, kit: AgencyKit) -> Keystore:
-    """Write a keystore that holds a test kit's keys."""
-    folder.mkdir(parents=True)
-    now = datetime.now(UTC)
-    encryption = {
-        "jwk": kit.encryption_jwk,
-        "made_at": now.isoformat(),
-        "dies_at": now.replace(year=now.year + 1).isoformat(),
-        "announcement": encode_base64url(kit.announcement(now=now)),
-        "announced": True,
-    }
-    secrets = {
-        "signing": list(kit.signing_jwks),
-        "api": kit.api_jwk,
-        "witness": kit.witness_jwks[0],
-        "witness_ml_dsa_44": kit.witness_jwks[1],
-        "store_key": encode_base64url(bytes(32)),
-        "encryption": [encryption],
-        "pepper": {"pepper_id": "p1", "pepper": encode_base64url(PEPPER)},
-    }
-    kek = write_new_key_file(folder / "kek")
-    return Keystore(kit.agency, SealedSecrets.create(folder / "keystore.json", kit.agency, kek, secrets))
-
-
 @pytest.fixture
 async def world(database: str, rabbit_vhost: RabbitVhost, tmp_path: Path) -> AsyncIterator[HubWorld]:
     agencies = (POLICE, CSC, HEALTH, SCHOOL, GP)
@@ -101,7 +75,7 @@ async def make_hub(world: HubWorld, folder: Path) -> WorldHub:
     hub.body = {"directory": directory, "keys": [parse_object(a, max_bytes=1 << 20) for a in announcements]}
     hub.known = verify_directory(bytes(signed), read_trust_file(world.config.trust_file).authority_keys())
     for agency, kit in world.kits.items():
-        hub.keystores[agency] = keep_kit(folder / agency, kit)
+        hub.keystores[agency] = keep_keystore(folder / agency, kit)
     return hub
 
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 from uuid import uuid4
 
@@ -32,7 +31,7 @@ from schemas.objects import digest_object, peek_object, sign_object
 from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl
 from schemas.objects.correspondence import Request, RequestStep
-from tests.support.drafts import EARLY_HELP, TOKEN, ChangedDraft, consent, early_help
+from tests.support.drafts import EARLY_HELP, ChangedDraft, consent, early_help, list_request_members
 from tests.support.hub_agency import check_evidence, check_notice, open_as, verify_as
 from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PersonalApi, make_approver, serve_api
@@ -281,20 +280,7 @@ async def test_a_correction_tells_those_whom_it_does_not_reach(hub: Any) -> None
 async def test_a_request_is_passed_on_clocked_and_answered_once(hub: Any) -> None:
     api, _ = hub
     world: HubWorld = api.world
-    members: dict[str, Any] = {
-        "request_id": f"request-{token_hex(7)}",
-        "requester": CSC,
-        "requester_role": "csc",
-        "recipient": HEALTH,
-        "person": "p-20",
-        "statutory_task": "CA 1989 s.47",
-        "purpose": "promote_welfare",
-        "compartments": (Compartment.C01,),
-        "subject_tokens": (TOKEN,),
-        "conversation": f"conversation-{token_hex(4)}0",
-        "issued_at": datetime.now(UTC),
-        "answer_due_at": datetime.now(UTC) + timedelta(days=5),
-    }
+    members = list_request_members(CSC, HEALTH, datetime.now(UTC) + timedelta(days=5))
     asked = sign_object("request", Request(**members), world.kits[CSC].signer)
     assert (await say(world, CSC, "request", asked))["outcome"] == "recorded"
     (word,) = await world.receive(HEALTH, 1)

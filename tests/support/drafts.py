@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
-from schemas.codes import ConsentGiver, ConsentState, RiskGrade
+from schemas.codes import Compartment, ConsentGiver, ConsentState, RiskGrade
 from schemas.header import RoutingHeader, SubjectToken
 from schemas.objects import sign_object
 from schemas.objects.consent import Capacity, Consent
@@ -61,3 +61,21 @@ def consent(world: HubWorld, agency: str, state: ConsentState, **changes: Any) -
         "withdrawn_at": now if state is ConsentState.WITHDRAWN else None,
     }
     return sign_object("consent", Consent(**(fields | changes)), world.kits[agency].signer)
+
+
+def list_request_members(requester: str, recipient: str, answer_due_at: datetime) -> dict[str, Any]:
+    """Return the members of a request for information about a child, asked now under section 47."""
+    return {
+        "request_id": f"request-{token_hex(7)}",
+        "requester": requester,
+        "requester_role": "csc",
+        "recipient": recipient,
+        "person": "p-20",
+        "statutory_task": "CA 1989 s.47",
+        "purpose": "promote_welfare",
+        "compartments": (Compartment.C01,),
+        "subject_tokens": (TOKEN,),
+        "conversation": f"conversation-{token_hex(4)}0",
+        "issued_at": datetime.now(UTC),
+        "answer_due_at": answer_due_at,
+    }

@@ -35,7 +35,7 @@ from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
 from schemas.objects.correspondence import Recall, Request, RequestStep
 from schemas.timestamp import read_roots
 from tests.support.authority import FoundedAuthority
-from tests.support.drafts import EARLY_HELP, TOKEN, ChangedDraft, consent, early_help
+from tests.support.drafts import EARLY_HELP, TOKEN, ChangedDraft, consent, early_help, list_request_members
 from tests.support.hub_agency import check_evidence, sign_receipt, verify_as
 from tests.support.hub_world import CSC, HEALTH, ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PersonalApi, make_approver, serve_api, sign_addendum
@@ -293,20 +293,7 @@ async def recall_and_request(whole: WholeLog) -> None:
     await whole.say(HEALTH, "control", sign_object("control", done, world.kits[HEALTH].signer))
     asked = b""
     for _ in range(2):
-        members: dict[str, Any] = {
-            "request_id": f"request-{token_hex(7)}",
-            "requester": CSC,
-            "requester_role": "csc",
-            "recipient": HEALTH,
-            "person": "p-20",
-            "statutory_task": "CA 1989 s.47",
-            "purpose": "promote_welfare",
-            "compartments": (Compartment.C01,),
-            "subject_tokens": (TOKEN,),
-            "conversation": f"conversation-{token_hex(4)}0",
-            "issued_at": datetime.now(UTC),
-            "answer_due_at": whole_day(1),
-        }
+        members = list_request_members(CSC, HEALTH, whole_day(1))
         asked = await whole.say(CSC, "request", sign_object("request", Request(**members), world.kits[CSC].signer))
     refusal = members | {"step": RequestStep.REFUSED, "reason_code": "no_record", "previous": digest_object(asked)}
     await whole.say(HEALTH, "request", sign_object("request", Request(**refusal), world.kits[HEALTH].signer))
