@@ -3,6 +3,7 @@
 authority → directory → log key and witnesses → checkpoint → every event; authority → directory → agencies' keys → envelopes and receipts.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -33,6 +34,8 @@ from schemas.objects.registry import read_object
 from schemas.timestamp import verify_timestamp
 
 _LINE = 5
+_NAMED = 3
+_OURS = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,99}")
 """Members of a line of ``decisions.json``."""
 NOT_PROVED = (
     "what the sealed parts say: only whoever has their keys can show it",
@@ -82,8 +85,9 @@ class PackChecker(EventChecker):
     def _check_files(self) -> str:
         listed = read_manifest(self._files)["files"]
         found = {name: sha256_base64url(data) for name, data in self._files.items() if name != "pack.json"}
-        if listed != found:
-            raise MalformedMessage("a file was changed, added or taken away", field="pack.json")
+        changed = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+        if changed:
+            raise MalformedMessage("a file was changed, added or taken away", field=_name_files(changed))
         return f"{len(found)} files are those that the pack lists"
 
     def _check_timestamp(self) -> None:
@@ -212,6 +216,13 @@ class PackChecker(EventChecker):
             check_next_receipt(receipt, chain)
             chain.append((digest, receipt))
         return f"{len(found)} receipts are signed by their recipients, logged, and in unbroken chains"
+
+
+def _name_files(names: Sequence[str]) -> str:
+    """Return the first names that a pack of ours could have; whoever made another wrote its names, and they are not repeated."""
+    ours = [name for name in names if _OURS.fullmatch(name)][:_NAMED]
+    more = len(names) - len(ours)
+    return ", ".join([*ours, f"{more} more"] if more else ours)
 
 
 def _tell(event: Mapping[str, Any], cause: str | None, decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,35 @@
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
-from schemas.errors import ConfigInvalid, MalformedMessage, TooLarge
+from schemas.errors import ConfigInvalid, Conflict, IntegrityBroken, MalformedMessage, TooLarge
 
 FORMAT: Final = "safelane-evidence-1"
 MANIFEST: Final = "pack.json"
 MAX_FILES: Final = 5_000
 MAX_BYTES: Final = 512 * 1024 * 1024
 
+_ZIP: Final = b"PK\x03\x04"
+
 Files = dict[str, bytes]
 """Path within the pack to bytes."""
+
+
+class PackDamaged(IntegrityBroken):
+    """A pack's bytes are not those that were written."""
+
+    code = "pack-damaged"
+    public_message = "This file is not what was exported: it proves nothing. Get the pack again from who made it."
+
+
+class OutputTaken(Conflict):
+    """A pack is never written over something."""
+
+    public_message = "Nothing was written."
 
 
 def seal_pack(files: Files, **facts: Any) -> Files:
@@ -40,10 +56,11 @@ def write_pack(files: Files, out: Path) -> None:
     """Write a pack to ``out``: a zip if it is named so, else a new folder.
 
     Raises:
-        ConfigInvalid: something is there already, or it cannot be written.
+        OutputTaken: something is there already.
+        ConfigInvalid: it cannot be written.
     """
     if out.exists():
-        raise ConfigInvalid("exists already", field="out")
+        raise OutputTaken("exists already: give another name", field="out")
     try:
         if out.suffix == ".zip":
             out.write_bytes(zip_pack(files))
@@ -63,10 +80,11 @@ def read_pack(source: Path) -> Files:
         ConfigInvalid: it cannot be read.
         TooLarge: it is over the limits.
         MalformedMessage: it is not a pack.
+        PackDamaged: it is a zip whose bytes are not those that were written.
     """
     try:
         files = _read_zip(source) if source.is_file() else _read_folder(source)
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except OSError:
         raise ConfigInvalid("cannot be read", field="pack") from None
     if MANIFEST not in files:
         raise MalformedMessage("is not an evidence pack", field="pack")
@@ -85,12 +103,23 @@ def read_manifest(files: Files) -> dict[str, Any]:
     return found
 
 
+def _read_start(source: Path) -> bytes:
+    with source.open("rb") as file:
+        return file.read(len(_ZIP))
+
+
 def _read_zip(source: Path) -> Files:
-    with zipfile.ZipFile(source) as archive:
-        entries = archive.infolist()
-        if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_BYTES:
-            raise TooLarge(f"more than {MAX_BYTES} bytes or {MAX_FILES} files", field="pack")
-        return {entry.filename: archive.read(entry) for entry in entries if not entry.is_dir()}
+    if _read_start(source) != _ZIP:
+        raise MalformedMessage("is not an evidence pack", field="pack")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_BYTES:
+                raise TooLarge(f"more than {MAX_BYTES} bytes or {MAX_FILES} files", field="pack")
+            return {entry.filename: archive.read(entry) for entry in entries if not entry.is_dir()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError):
+        # Whatever a changed byte makes of the zip's structure: its checksums, its method, its names.
+        raise PackDamaged("the zip is damaged or was changed", field="pack") from None
 
 
 def _read_folder(source: Path) -> Files:

@@ -22,7 +22,7 @@ from deploy.authority.state import save_state
 from deploy.cli import app
 from deploy.evidence.checking import PackChecker
 from deploy.evidence.export import export_evidence
-from deploy.evidence.pack import Files, read_pack, seal_pack, write_pack
+from deploy.evidence.pack import Files, OutputTaken, PackDamaged, read_pack, seal_pack, write_pack
 from deploy.evidence.state_compare import compare_states
 from schemas.checkpoint import read_checkpoint, write_verifier
 from schemas.codes import ReceiptState
@@ -116,6 +116,16 @@ async def test_a_pack_is_verified_offline_and_says_since_when(world: HubWorld, t
         assert "since" not in shown.output
         assert "No pack proves" in shown.output
         assert len(shown.output.splitlines()) < 25, "one screen"
+    whole = archive.read_bytes()
+    for at in (len(whole) // 3, len(whole) // 2, len(whole) - 10):
+        damaged = tmp_path / "damaged.zip"
+        damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(PackDamaged):
+            read_pack(damaged)
+    changed = PackChecker({**files, "README.txt": b"other", "\x1b[2J": b""}, authority).check()
+    assert changed.broken == ["files: malformed (README.txt, 1 more)"]
+    with pytest.raises(OutputTaken):
+        write_pack(files, archive)
     unpinned = CliRunner().invoke(app, ["verify", str(archive)])
     assert unpinned.exit_code == 1
     assert "give the partnership's trust file" in unpinned.output
