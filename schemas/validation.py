@@ -6,9 +6,25 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schemas.clear_codes import ACTS
+
+_INSTANT = "must be an instant with its offset, as in 2026-11-01T00:00:00Z"
 _OURS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _CLOSED_LIST = re.compile(r"\^\(\?:([A-Za-z0-9_]+(?:\|[A-Za-z0-9_]+)*)\)\$")
+_LOCAL = "|local_[0-9]{2}"
+_BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
 UNKNOWN_MEMBER = "(unknown member)"
+_GENERAL = "is missing or not of its form"
+_FORMS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "json_invalid": "must be JSON",
+    "int_parsing": "must be a whole number",
+    "datetime_from_date_parsing": _INSTANT,
+    "datetime_parsing": _INSTANT,
+    "timezone_aware": _INSTANT,
+}
+"""What pydantic calls a fault, and what to say of it; anything else stays general."""
 
 
 def name_first_fault(error: ValidationError) -> str:
@@ -32,10 +48,29 @@ def describe_fault(fault: Mapping[str, Any]) -> str:
     context = fault.get("ctx") or {}
     if fault["type"] == "enum":
         return f"must be one of {context['expected']}".replace("'", "")
-    closed = _CLOSED_LIST.fullmatch(str(context.get("pattern", "")))
-    if fault["type"] == "string_pattern_mismatch" and closed:
-        return f"must be one of {', '.join(closed[1].split('|'))}"
-    return "is missing or not of its form"
+    if fault["type"] == "string_pattern_mismatch":
+        return _describe_pattern(str(context.get("pattern", "")))
+    if fault["type"] == "string_too_long":
+        return f"must be at most {context['max_length']} characters"
+    for name, words in _BOUNDS:
+        if isinstance(context.get(name), int):
+            return f"must be {words} {context[name]}"
+    return _FORMS.get(fault["type"], _GENERAL)
+
+
+def describe_first_fault(error: ValidationError) -> str:
+    """Return what is wrong first, as ``describe_fault`` says it."""
+    return describe_fault(error.errors(include_input=False, include_url=False)[0])
+
+
+def _describe_pattern(pattern: str) -> str:
+    if pattern.lstrip("^(?:").startswith(f"{ACTS[0]}|"):
+        return f"must be an Act and a section, as in CA 1989 s.47; the Acts are {', '.join(ACTS)}"
+    local = _LOCAL in pattern
+    closed = _CLOSED_LIST.fullmatch(pattern.replace(_LOCAL, ""))
+    if closed is None:
+        return _GENERAL
+    return f"must be one of {', '.join(closed[1].split('|'))}" + (", or local_01 to local_99" if local else "")
 
 
 def _show(part: Any) -> str:

@@ -17,6 +17,7 @@ from schemas.errors import ConfigInvalid, DependencyUnavailable, Rejected
 from schemas.jose import sign_jwt
 
 TIMEOUT_SECONDS = 30.0
+MAX_WORDS = 300
 TOKEN_LIFETIME = timedelta(minutes=2)
 
 
@@ -96,7 +97,7 @@ class HubLink:
         if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR and answer.get("retryable"):
             raise DependencyUnavailable(f"the hub answers {answer.get('code', response.status_code)}", field="hub")
         if response.is_error:
-            raise HubRefused(f"the hub answers {answer.get('code', response.status_code)}", field=path)
+            raise HubRefused(_describe(answer, response.status_code), field=_plain(answer.get("field")) or path)
         return answer
 
     def _authorize(self, officer: Officer | Approver) -> dict[str, str]:
@@ -110,6 +111,17 @@ class HubLink:
             lifetime=TOKEN_LIFETIME,
         )
         return {"Authorization": f"Bearer {token}"}
+
+
+def _describe(answer: Mapping[str, Any], status: int) -> str:
+    """Return the hub's code and its words for people, which name fields and rules and quote nothing."""
+    detail = _plain(answer.get("detail"))
+    return f"the hub answers {_plain(answer.get('code')) or status}" + (f": {detail}" if detail else "")
+
+
+def _plain(words: object) -> str:
+    """Return what a terminal can show: another's words may hold anything."""
+    return "".join(c for c in words if c.isprintable())[:MAX_WORDS] if isinstance(words, str) else ""
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from deploy.authority.key_file import open_with_passphrase
 from schemas.canonical import encode_base64url, parse_object
 from schemas.directory import Person
-from schemas.errors import ConfigInvalid, NotFound
+from schemas.errors import ConfigInvalid, NotFound, Rejected
 from schemas.keys import SigningKeys
 from schemas.objects import sign_object
 from schemas.objects.approval import Approval
-from schemas.validation import name_first_fault
+from schemas.validation import describe_first_fault, name_first_fault
 
 APPROVAL_LIFETIME = timedelta(hours=24)
 
@@ -65,7 +65,7 @@ def sign_approval(
     """Return an approval signed with a person's own key, good for ``lifetime``.
 
     Raises:
-        ConfigInvalid: a member is missing or not of its form.
+        Rejected: a member is missing or not of its form.
     """
     base = {
         "approval_id": encode_base64url(token_bytes(16)),
@@ -80,7 +80,7 @@ def sign_approval(
         approval = Approval.model_validate(base | given)
     except ValidationError as error:
         path = name_first_fault(error)
-        raise ConfigInvalid("is missing or not of its form", field=f"approval.{path}") from None
+        raise Rejected(describe_first_fault(error), field=f"approval.{path}") from None
     return sign_object("approval", approval, approver.signer)
 
 

@@ -46,6 +46,9 @@ def list_approvals(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = N
         typer.echo(
             f"{row['digest']}  {row['state']:<8} to {row['recipient']} because of {row['cause']}, asked {show_minute(row['asked_at'])}"
         )
+        if "compartments" in row:
+            asked = " ".join(row["compartments"])
+            typer.echo(f"    {asked} of referral {row['referral_id']}, delivery {row['delivery_id']}")
     typer.echo(f"{len(answer['approvals'])} requests.")
 
 

@@ -50,6 +50,8 @@ async def test_a_person_at_the_sender_gives_what_an_approver_released(
 
         [request] = await living.eventually(asked)
         assert (request["state"], request["recipient"], request["cause"]) == ("waiting", CSC, "release")
+        # Whoever gives keys sees of which referral, and of what.
+        assert (request["referral_id"], request["compartments"]) == (referral_id, ["C10"])
         assert SOURCE_CANARY not in (await living.clients[CSC].get(f"/inbox/{delivery_id}")).text
         given = await living.post(POLICE, f"/approvals/{request['digest']}", {"by": "p-17"}, status=200)
         assert given["state"] == "given"

@@ -133,6 +133,12 @@ async def test_a_person_reviews_from_the_command_line(database: str, rabbit_vhos
 
         useless = await desk.run("release", other, "--reason-code", "need_to_know")
         assert isinstance(useless.exception, Rejected), useless.output
+        assert "nothing of it can be released: refuse it to close it" in str(useless.exception)
+        assert useless.exception.field == "approval.delivery_id"
+        unknown = await desk.run("refuse", other, "--reason-code", "because")
+        assert isinstance(unknown.exception, Rejected), unknown.output
+        assert unknown.exception.field == "approval.reason_code"
+        assert "source_at_risk" in str(unknown.exception)
         refused = await desk.run("refuse", other, "--reason-code", "source_at_risk")
         assert "registered as" in refused.output, (refused.output, refused.exception)
         await world.wait_for("SELECT state FROM holds WHERE delivery_id = $1", "refused", other)

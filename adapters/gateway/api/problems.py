@@ -51,7 +51,9 @@ async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError) or not error.errors():
         return problem_response(Rejected("is missing or not of its form"))
     fault = error.errors()[0]
-    return problem_response(Rejected(describe_fault(fault), field=name_fault(fault)))
+    # A header's name is the route's own, never what the caller wrote.
+    header = fault["loc"][1:] if fault["loc"][0] == "header" else ()
+    return problem_response(Rejected(describe_fault(fault), field=str(header[0]) if header else name_fault(fault)))
 
 
 async def _answer_http(_request: Request, error: Exception) -> JSONResponse:

@@ -40,6 +40,8 @@ async def post_referrals(
     ] = None,
 ) -> JSONResponse:
     """Take in a document. 202: every good record is stored and will be sent; ``errors`` names the bad ones. 422: none was good."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise Rejected("compressed documents are not taken: send it as it is", field="Content-Encoding")
     body = await _read_body(request, gateway.parts.gateway.max_document_bytes)
     media_type, parameters = _read_media_type(request.headers.get("content-type", ""))
     document = IncomingDocument(

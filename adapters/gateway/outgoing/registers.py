@@ -31,7 +31,7 @@ from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
 from schemas.objects.correspondence import Recall
 from schemas.objects.registry import read_object
-from schemas.validation import name_first_fault
+from schemas.validation import describe_first_fault, name_first_fault
 
 _log = structlog.get_logger(__name__)
 
@@ -255,4 +255,4 @@ def _make(form: type[Made], fields: Mapping[str, Any]) -> Made:
         return form.model_validate(fields)
     except ValidationError as error:
         where = name_first_fault(error)
-        raise Rejected("is missing or not of its form", field=where or form.__name__.lower()) from None
+        raise Rejected(describe_first_fault(error), field=where or form.__name__.lower()) from None

@@ -21,7 +21,7 @@ from schemas.canonical import decode_base64url, parse_object, sha256_base64url
 from schemas.envelope import KeyringAddendum, SectionDescriptor, parse_envelope, seal_addendum_keyring
 from schemas.envelope.entries import read_openings
 from schemas.envelope.verify import read_entries, read_header, read_manifest
-from schemas.errors import Conflict, MalformedMessage, NotFound
+from schemas.errors import Conflict, MalformedMessage, NotFound, SafelaneError
 from schemas.jose.jws import peek_payload
 
 _log = structlog.get_logger(__name__)
@@ -162,12 +162,24 @@ class ReleaseDesk:
             return done.rowcount
 
     def list_requests(self) -> list[dict[str, Any]]:
-        """Return the requests, newest first: ids, cause and state."""
+        """Return the requests, newest first: ids, cause, state, and of each that waits the compartments whose keys are asked for."""
         rows = self._parts.store.query(
             "SELECT digest, message_id, delivery_id, recipient, cause, asked_at, state, decided_by, decided_at, code"
             " FROM release_request ORDER BY rowid DESC LIMIT 500"
         )
-        return [dict(row) for row in rows]
+        return [dict(row) | (self._describe(row["digest"]) if row["state"] == WAITING else {}) for row in rows]
+
+    def _describe(self, digest: str) -> dict[str, Any]:
+        """Return what a person must know of a request before giving keys: whose referral, and which compartments."""
+        row = self._row(digest)
+        body = self._parts.store.open(f"release_request.body:{digest}", row["body"])
+        request = parse_object(body, max_bytes=MAX_REQUEST_BYTES, field="release_request")
+        try:
+            sent = self._read_sent(row["message_id"], row["delivery_id"])
+        except SafelaneError:
+            return {}  # its sealed bytes are erased, and its keys with them: there is nothing left to give
+        asked = {sent.descriptors[s].compartment.value for s in request["sections"] if s in sent.descriptors}
+        return {"referral_id": request["referral_id"], "compartments": sorted(asked)}
 
     def _check(
         self, request: dict[str, Any], sent: SentDelivery, directory: VerifiedDirectory, now: datetime

@@ -27,7 +27,7 @@ from schemas.header import SubjectToken
 from schemas.objects import digest_object, peek_object
 from schemas.objects.correspondence import Request, RequestStep
 from schemas.objects.registry import read_object
-from schemas.validation import name_first_fault
+from schemas.validation import describe_first_fault, name_first_fault
 
 ASKED = "REQUEST_ASKED"
 ANSWERS = ("REQUEST_ANSWERED", "REQUEST_REFUSED")
@@ -187,7 +187,7 @@ class RequestDesk:
         try:
             request = Request.model_validate(fields)
         except ValidationError as error:
-            raise Rejected("is missing or not of its form", field=name_first_fault(error) or "request") from None
+            raise Rejected(describe_first_fault(error), field=name_first_fault(error) or "request") from None
         return self.statements.sign("request", request, subject=request.request_id)
 
     def _read_told(self, codes: Sequence[str]) -> list[tuple[str, Request]]:

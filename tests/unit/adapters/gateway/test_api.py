@@ -192,7 +192,7 @@ async def test_no_error_repeats_what_was_sent(world: World, tmp_path: Path) -> N
         (SIBLINGS.read_bytes().replace(b"{", b'{"occ": 1,', 1), "occ"),
         (b"\xef\xbb\xbf" + SIBLINGS.read_bytes(), "(document)"),
         (SIBLINGS.read_text().encode("utf-16"), "(document)"),
-        (gzip.compress(SIBLINGS.read_bytes()), "(document)"),
+        (gzip.compress(SIBLINGS.read_bytes()), "Content-Encoding"),
         (SIBLINGS.read_bytes().replace(b"{", b'{"q": ' + b"[" * 100_000, 1), "(document)"),
         (SIBLINGS.read_bytes() + b"{}", "(document)"),
     ],
@@ -228,6 +228,19 @@ async def test_a_corrected_document_may_use_the_key_of_its_refused_one(world: Wo
     headers = JSON | {"Idempotency-Key": "k"}
     assert (await world.post(POLICE, SAMPLES / "bad" / "ppn-empty-reason.json", headers)).status_code == 422
     assert (await world.post(POLICE, SIBLINGS, headers)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "detail"),
+    [
+        ("Content-Encoding", "gzip", "compressed documents are not taken: send it as it is"),
+        ("Idempotency-Key", "k" * 201, "must be at most 200 characters"),
+    ],
+)
+async def test_a_header_that_is_not_taken_is_named(shared: World, header: str, value: str, detail: str) -> None:
+    answer = await shared.post(POLICE, SIBLINGS, JSON | {header: value})
+    assert answer.status_code == 422
+    assert (answer.json()["field"].lower(), answer.json()["detail"]) == (header.lower(), detail)
 
 
 async def test_the_mapping_can_be_named(world: World) -> None:

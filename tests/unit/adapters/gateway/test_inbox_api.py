@@ -139,7 +139,7 @@ async def test_a_receipt_is_new_once(client: httpx.AsyncClient, half: ReceivingH
         ({"state": "opened", "reason_code": "Words of hers"}, "is missing or not of its form", "body.reason_code"),
         ({"state": "accepted"}, "is signed when the delivery is stored", "state"),
         ({"state": "gone"}, "must be one of accepted, opened, actioned or refused", "body.state"),
-        ({"state": "opened", "extra": 1}, "is missing or not of its form", "body.(unknown member)"),
+        ({"state": "opened", "extra": 1}, "is not known here", "body.(unknown member)"),
     ],
 )
 async def test_a_wrong_receipt_is_a_problem_that_names_the_field(
