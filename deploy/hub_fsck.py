@@ -80,7 +80,7 @@ async def check_hub(
         try:
             # One snapshot: what is appended meanwhile belongs to the next check.
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                hub = await _read_hub_keys(connection, config)
+                hub = await read_hub_keys(connection, config)
                 fsck = Fsck(
                     connection,
                     config.log.origin,
@@ -96,7 +96,7 @@ async def check_hub(
             await connection.close(timeout=CONNECT_SECONDS)
 
 
-async def _read_hub_keys(connection: asyncpg.Connection, config: HubConfig) -> HubKeys:
+async def read_hub_keys(connection: asyncpg.Connection, config: HubConfig) -> HubKeys:
     """Return what the newest directory says of the log; nothing before there is one.
 
     Raises:

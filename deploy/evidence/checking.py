@@ -15,10 +15,7 @@ from deploy.evidence.event_checking import MAX_BYTES, EventChecker, read_list
 from deploy.evidence.pack import Files, read_manifest
 from deploy.evidence.verdict import Verdict
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
-from schemas.checkpoint import (
-    NoteVerifier,
-    verify_checkpoint,
-)
+from schemas.checkpoint import verify_checkpoint
 from schemas.directory import Directory
 from schemas.envelope import parse_envelope, verify_envelope
 from schemas.envelope.model import REFERRAL_TYP
@@ -26,6 +23,7 @@ from schemas.envelope.verify import read_manifest as read_manifest_facts
 from schemas.errors import MalformedMessage
 from schemas.jose.jws import peek_payload, verify_jws
 from schemas.keys import VerifyingKeys, pair_verifying_keys
+from schemas.log_epochs import find_verifier
 from schemas.merkle import verify_consistency
 from schemas.objects import digest_object, peek_object
 from schemas.objects.events import DecidedEvent
@@ -97,9 +95,9 @@ class PackChecker(EventChecker):
             self.verdict.attempt("timestamp", self._verify_timestamp)
 
     def _verify_timestamp(self) -> str:
-        """A timestamp of a checkpoint of this log, which covers every event of the pack."""
+        """A timestamp of a checkpoint of this log, which covers every event of the pack; also of what was kept of an earlier epoch."""
         held = parse_object(self._files["timestamp.json"], max_bytes=MAX_BYTES, field="timestamp.json")
-        stamped = verify_checkpoint(held["checkpoint"], NoteVerifier.from_text(self._newest().hub.log_verifier))
+        stamped = verify_checkpoint(held["checkpoint"], find_verifier(self._newest().hub, held["checkpoint"]))
         moment = verify_timestamp(
             decode_base64url(held["token"], field="timestamp.token"), held["checkpoint"], self._timestamp_roots
         )

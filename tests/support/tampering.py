@@ -15,10 +15,11 @@ import asyncpg
 import pytest
 
 from broker.log import fsck_messages, fsck_objects, fsck_records, unchecked
-from broker.log.append import LogWriter
+from broker.log.append import LogWriter, insert_payloads, read_edge
 from broker.log.events import NewEvent
 from broker.log.fsck_reading import ReadMessage
 from broker.log.rebuilding import NoteReader
+from deploy import hub_fsck
 from schemas.keys import VerifyingKeys
 from schemas.merkle import RightEdge, hash_leaf
 
@@ -94,19 +95,12 @@ class Tamperer:
         self._targets = targets
         self._writer = writer
         self._chance = chance
+        self.expected: str | None = None
+        """What ``fsck`` must call it; none where anything will do."""
 
     async def tamper(self) -> str | None:
         """Change one thing, and say what; none where nothing changed (a constraint forbade it, or there was nothing to change)."""
-        ways: list[tuple[int, Callable[[], Awaitable[str | None]]]] = [
-            (70, self.edit),
-            (10, self.delete),
-            (8, self.insert),
-            (4, self.swap_values),
-            (3, self.reorder),
-            (2, self.put_in),
-            (2, self.roll_back),
-            (1, self.fork),
-        ]
+        ways = self._list_ways()
         way = self._chance.choices([way for _, way in ways], [weight for weight, _ in ways])[0]
         await self._owner.execute(
             "SET LOCAL session_replication_role = replica"
@@ -117,6 +111,19 @@ class Tamperer:
         except asyncpg.PostgresError:
             return None
         return done
+
+    def _list_ways(self) -> list[tuple[int, Callable[[], Awaitable[str | None]]]]:
+        """Return what may be done, each with its weight."""
+        return [
+            (70, self.edit),
+            (10, self.delete),
+            (8, self.insert),
+            (4, self.swap_values),
+            (3, self.reorder),
+            (2, self.put_in),
+            (2, self.roll_back),
+            (1, self.fork),
+        ]
 
     async def edit(self) -> str | None:
         """Change one column of one row: a little, to nothing, or to what stands in another row."""
@@ -215,33 +222,21 @@ class Tamperer:
     async def fork(self) -> str | None:
         """Put the log back and write another history over it, signed with the hub's own key: a hub that lies to a witness."""
         cut = await self._cut("fork")
-        row = await self._owner.fetchrow("SELECT size, edge, at FROM log_checkpoints ORDER BY size DESC LIMIT 1")
-        if row is None:
+        edge, at = await read_log_edge(self._owner)
+        if not edge.size:
             return None
-        edge = RightEdge(row["size"], tuple(row["edge"][n : n + 32] for n in range(0, len(row["edge"]), 32)))
-        grown = self._targets.counts["log_entries"] - row["size"]
-        events = [NewEvent.clear("heartbeat", {"at": row["at"].isoformat(), "size": n}) for n in range(max(grown, 1))]
-        await self._owner.executemany(
-            "INSERT INTO log_payloads (event_id, event) VALUES ($1, $2)", [(e.event_id, e.event) for e in events]
-        )
-        await self._writer.append_locked(self._owner, edge, events, at=row["at"])
+        events = make_heartbeats(max(self._targets.counts["log_entries"] - edge.size, 1), at)
+        await insert_payloads(self._owner, events)
+        await self._writer.append_locked(self._owner, edge, events, at=at)
         return cut
 
     async def _cut(self, what: str) -> str:
-        sizes = [row["size"] for row in await self._owner.fetch("SELECT size FROM log_checkpoints ORDER BY size")]
-        cut = self._chance.choice(sizes[:-1])
-        await self._owner.execute(
-            "DELETE FROM log_payloads p USING log_entries e WHERE e.event_id = p.event_id AND e.position >= $1", cut
+        # Below what witnesses have seen: a heartbeat that the hub added since can go without anybody knowing of it.
+        rows = await self._owner.fetch(
+            "SELECT size FROM log_checkpoints WHERE size < $1 ORDER BY size", self._targets.counts["log_entries"]
         )
-        for statement in (
-            "DELETE FROM log_entries WHERE position >= $1",
-            "DELETE FROM log_checkpoints WHERE size > $1",
-            "DELETE FROM log_cosignatures WHERE size > $1",
-            "DELETE FROM log_timestamps WHERE size > $1",
-            "DELETE FROM log_proposals WHERE size > $1",
-            "DELETE FROM log_tiles WHERE (number + 1) * (256::numeric ^ (level + 1)) > $1",
-        ):
-            await self._owner.execute(statement, cut)
+        cut = self._chance.choice(rows)["size"]
+        await cut_log(self._owner, cut)
         self._note(what)
         return f"{what} to {cut}"
 
@@ -309,11 +304,40 @@ class Tamperer:
         self._targets.tried[what] = self._targets.tried.get(what, 0) + 1
 
 
+async def cut_log(owner: asyncpg.Connection, size: int) -> None:
+    """Put the log back to a checkpoint, with everything of it; foreign keys must be off."""
+    await owner.execute(
+        "DELETE FROM log_payloads p USING log_entries e WHERE e.event_id = p.event_id AND e.position >= $1", size
+    )
+    for statement in (
+        "DELETE FROM log_entries WHERE position >= $1",
+        "DELETE FROM log_checkpoints WHERE size > $1",
+        "DELETE FROM log_cosignatures WHERE size > $1",
+        "DELETE FROM log_timestamps WHERE size > $1",
+        "DELETE FROM log_proposals WHERE size > $1",
+        "DELETE FROM log_tiles WHERE (number + 1) * (256::numeric ^ (level + 1)) > $1",
+    ):
+        await owner.execute(statement, size)
+
+
+async def read_log_edge(owner: asyncpg.Connection) -> tuple[RightEdge, datetime]:
+    """Return the tree's right edge as it is stored, and the instant of its checkpoint."""
+    row = await owner.fetchrow("SELECT size, edge, at FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    if row is None:
+        return RightEdge(), _SOME_TIME
+    return read_edge(row["size"], row["edge"]), row["at"]
+
+
+def make_heartbeats(count: int, at: datetime) -> list[NewEvent]:
+    """Return events that belong to nothing."""
+    return [NewEvent.clear("heartbeat", {"at": at.isoformat(), "size": n}) for n in range(count)]
+
+
 @contextmanager
 def remembered_signatures() -> Iterator[None]:
     """Verify each signature once: the same bytes under the same keys are right or wrong for ever, and a trial changes one thing of hundreds."""
     note, signed, parse = NoteReader.is_signed, fsck_objects.is_signed, fsck_records.parse_directory
-    manifest = fsck_messages.is_manifest_signed
+    manifest, verify = fsck_messages.is_manifest_signed, hub_fsck.verify_directory
     known: dict[Any, Any] = {}
 
     def remember(key: Any, work: Callable[[], Any]) -> Any:
@@ -334,6 +358,9 @@ def remembered_signatures() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fsck_messages, "is_manifest_signed", read_manifest)
+        patch.setattr(
+            hub_fsck, "verify_directory", lambda body, keys: remember(("authority", body), lambda: verify(body, keys))
+        )
         patch.setattr(NoteReader, "is_signed", read_note)
         patch.setattr(fsck_objects, "is_signed", read_signed)
         patch.setattr(fsck_records, "parse_directory", lambda body: remember(body, lambda: parse(body)))

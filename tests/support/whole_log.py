@@ -37,7 +37,7 @@ from schemas.timestamp import read_roots
 from tests.support.authority import FoundedAuthority
 from tests.support.drafts import EARLY_HELP, TOKEN, ChangedDraft, consent, early_help, list_request_members
 from tests.support.hub_agency import check_evidence, sign_receipt, verify_as
-from tests.support.hub_world import CSC, HEALTH, ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
+from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.reviewing import PersonalApi, make_approver, serve_api, sign_addendum
 from tests.support.servers import RabbitVhost
 from tests.support.timestamp_authority import serve_timestamps
@@ -89,7 +89,8 @@ class WholeLog:
 
     @property
     def writer(self) -> LogWriter:
-        return LogWriter(ORIGIN, read_log_key(self.world.config.log.key_file))
+        log = self.world.config.log
+        return LogWriter(log.origin, read_log_key(log.key_file), epoch=log.epoch)
 
     async def append(self, *events: NewEvent) -> None:
         async with self.world.owner.transaction():
@@ -163,7 +164,9 @@ async def open_whole_log(dsn: str, rabbit: RabbitVhost, folder: Path) -> AsyncIt
             await world.wait_for("SELECT count(*) FROM outbox WHERE kind <> 'delivery' AND kind <> 'ticket'", 0)
         await hold_and_erase(whole)
         await read_the_audit(whole)
-        await witness_and_stamp(whole)
+        await propose_checkpoint(world.owner, now=datetime.now(UTC))
+        await witness(whole)
+        await stamp(whole)
         yield whole
 
 
@@ -366,15 +369,21 @@ async def read_the_audit(whole: WholeLog) -> None:
         await whole.append(*batch, NewEvent.clear("heartbeat", {"at": at, "size": number}))
 
 
-async def witness_and_stamp(whole: WholeLog) -> None:
-    """Two witnesses cosign the newest checkpoint, and a timestamp authority stamps it."""
+async def witness(whole: WholeLog) -> str:
+    """Let two witnesses cosign the newest checkpoint; return it."""
     world, now = whole.world, datetime.now(UTC)
-    note = await propose_checkpoint(world.owner, now=now)
     body = await versions.read_latest_directory(world.owner)
     directory = Directory.model_validate(peek_object(body or b""))
+    note = str(await world.owner.fetchval("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1"))
     for agency in (CSC, SCHOOL):
         lines = world.kits[agency].cosign(note, at=now)
         await add_cosignature(world.owner, directory, agency, read_checkpoint(note).size, lines, now=now)
+    return note
+
+
+async def stamp(whole: WholeLog) -> None:
+    """Let a timestamp authority stamp the newest checkpoint."""
+    world = whole.world
     pool: asyncpg.Pool = await open_pool(world.config.postgres.read_dsn("api"), name="test", most=2)
     try:
         with serve_timestamps(whole.folder / "tsa") as authority:
