@@ -1,5 +1,6 @@
 """Fixtures for every test (see tests/support/servers.py), and the order in which two processes share the files."""
 
+import gc
 import os
 
 import pytest
@@ -10,8 +11,10 @@ LONGEST_FIRST = ("e2e", "faults", "browser", "integration", "contract", "vectors
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the shared fixtures where tests run: the process that only hands them out needs none, and they take a second and a half."""
-    hands_out = config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
-    for name in () if hands_out else SHARED_FIXTURES:
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    gc.disable()  # until all tests are collected
+    for name in SHARED_FIXTURES:
         config.pluginmanager.import_plugin(f"tests.support.{name}")
 
 
@@ -19,6 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Hand out long files first where processes share the work, so that what is left at the end is small and both end together."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_rank)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what every test module holds for the whole run."""
+    gc.freeze()
+    gc.enable()
 
 
 def _rank(item: pytest.Item) -> int:

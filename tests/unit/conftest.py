@@ -3,7 +3,6 @@
 The product is imported where a fixture needs it, and not here: the process that only hands out tests loads this file too.
 """
 
-import gc
 import os
 import ssl
 from collections.abc import Iterator
@@ -58,12 +57,6 @@ def without_the_machines_authorities() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda _context: None)
         yield
-
-
-def pytest_collection_finish() -> None:
-    """Spare the collector of garbage what every test module holds for the whole run."""
-    gc.collect()
-    gc.freeze()
 
 
 def _remember_askers(make: Any) -> Any:
