@@ -17,6 +17,7 @@ from broker.console.routing import Pages
 from broker.console.signed_decisions import choose_role, require_person, take_signed
 from broker.intake.approving import read_members
 from broker.intake.people import find_roles
+from broker.registry.packs import PackShelf
 from broker.store import reviewing
 from schemas.canonical import canonical_bytes
 from schemas.codes import Compartment
@@ -55,7 +56,7 @@ async def show_queue(page: Page) -> Response:
         rows = await reviewing.list_queue(connection, owner=page.user.agency, state=None if state == "all" else state)
     return await page.render(
         "queue.html",
-        rows=rows,
+        rows=[dict(row) | {"why": tell_why(dict(row), page.context.shelf)} for row in rows],
         agencies=await page.context.agency_names(),
         people=await read_names(page),
         state=state,
@@ -154,6 +155,32 @@ def choose_compartments(row: Mapping[str, Any], chosen: list[str]) -> list[str]:
     return [] if whole else chosen or sorted(held)
 
 
+def list_actions(row: Mapping[str, Any]) -> list[str]:
+    """Return what may be decided of a line. Nothing is released where nothing is held, but what could not be handed over."""
+    if row["review"] != "hold":
+        return ["review_break_glass"]
+    releasable = row["delivery_state"] == "undeliverable" or _list_unsent(row, {"held"})
+    return ["release", "refuse"] if releasable else ["refuse"]
+
+
+def tell_why(row: Mapping[str, Any], shelf: PackShelf) -> str:
+    """Return why a line waits: where a delivery went and a part of it stayed, it is the part's rule, not the one by which the rest went."""
+    decision = read_members(row["decision"]) if row["decision"] else {}
+    pack = shelf.find_loaded(decision.get("policy_digest", ""))
+    held = _list_unsent(row, {"held"}).values()
+    looked_at = [
+        verdict
+        for verdict in _list_unsent(row, {"withheld"}).values()
+        if pack is not None and pack.wants_a_person(verdict["policy"])
+    ]
+    parts = list(held) or looked_at
+    if row["review"] != "hold" or decision.get("outcome") != "delivered" or not parts:
+        parts = [row]
+    whys = dict.fromkeys(f"{part['reason']} Rule {part['row']}." if part["row"] else part["reason"] for part in parts)
+    cannot = " It cannot be released to them: refuse it when you have seen to it." if parts is looked_at else ""
+    return " ".join(whys) + cannot
+
+
 def has_approved(
     approvals: Sequence[Mapping[str, Any]], person: str, compartments: Sequence[str], now: datetime
 ) -> bool:
@@ -178,11 +205,12 @@ async def _show(page: PageContext, message_id: UUID, delivery_id: str) -> Respon
     return await page.render(
         "one.html",
         row=row,
+        why=tell_why(row, page.context.shelf),
         held=held,
         agencies=await page.context.agency_names(),
         approvals=approvals,
         people=await read_names(page),
-        actions=["release", "refuse"] if row["review"] == "hold" else ["review_break_glass"],
+        actions=list_actions(row),
         reasons=REASONS,
         may_decide=may_decide,
         now_at=page.context.business_clock(),
