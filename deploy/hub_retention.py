@@ -76,8 +76,10 @@ async def count_retained(config: HubConfig) -> RetainedCounts:
         return await eraser.count()
 
 
-async def place_hold(config: HubConfig, *, scope: str, subject: str, reason_code: str, by: str) -> UUID:
-    """Place a legal hold and return its id.
+async def place_hold(
+    config: HubConfig, *, scope: str, subject: str, reason_code: str, by: str
+) -> tuple[UUID, int | None]:
+    """Place a legal hold; return its id, and how many messages of the referral are here (none given for a subject).
 
     Raises:
         MalformedMessage: what it names is not of its form.
@@ -85,9 +87,10 @@ async def place_hold(config: HubConfig, *, scope: str, subject: str, reason_code
     """
     now = build_business_clock(config.clock_file, config.environment)()
     async with open_operator(config) as (pool, _):
-        return await holds.place_hold(
+        hold_id = await holds.place_hold(
             pool, open_log(config), scope=scope, subject=subject, reason_code=reason_code, by=by, now=now
         )
+        return hold_id, await holds.count_of_referral(pool, subject) if scope == "referral" else None
 
 
 async def list_holds(config: HubConfig, *, in_force: bool) -> list[dict[str, Any]]:

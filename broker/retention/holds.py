@@ -14,6 +14,7 @@ from broker.log.events import new_event_id
 from broker.store import erasing as erasing_store
 from broker.store.pool import Connection, translate_errors
 from schemas.canonical import sha256_base64url
+from schemas.clear_codes import Reason
 from schemas.errors import MalformedMessage, NotFound
 
 SCOPES = ("referral", "subject")
@@ -30,8 +31,11 @@ async def place_hold(
     """
     if scope not in SCOPES or not subject or (scope == "subject" and subject.count("|") != 2):
         raise MalformedMessage("must be a referral's id, or a subject's token as scheme|pepper|value", field="subject")
-    if not reason_code or not by:
-        raise MalformedMessage("must say why, and who", field="reason_code")
+    if reason_code not in set(Reason):
+        # It is in the log in clear, where no name may stand.
+        raise MalformedMessage(f"must be one of {', '.join(sorted(Reason))}", field="reason_code")
+    if not by:
+        raise MalformedMessage("must say who", field="by")
     hold_id = new_event_id()
     members = {
         "at": now.isoformat(),
@@ -58,6 +62,17 @@ async def place_hold(
             await erasing_store.insert_hold(connection, values)
             await log.append(connection, [event], at=now)
     return hold_id
+
+
+async def count_of_referral(pool: asyncpg.Pool, referral_id: str) -> int:
+    """Return how many messages of a referral are here: none where the id is of nothing that came, or is mistyped.
+
+    Raises:
+        StoreUnavailable: PostgreSQL does not answer.
+    """
+    with translate_errors():
+        async with pool.acquire(timeout=10) as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM messages WHERE referral_id = $1", referral_id))
 
 
 async def lift_hold(

@@ -110,8 +110,12 @@ def add(
         raise ConfigInvalid("give one of --referral and --subject-token", field="referral")
     subject = referral or read_token(subject_token)
     scope = "referral" if referral else "subject"
-    hold_id = asyncio.run(place_hold(load_config(config), scope=scope, subject=subject, reason_code=reason_code, by=by))
+    hold_id, here = asyncio.run(
+        place_hold(load_config(config), scope=scope, subject=subject, reason_code=reason_code, by=by)
+    )
     typer.echo(f"Hold {hold_id} is in force.")
+    if here == 0:
+        typer.echo("It keeps nothing now: no message of this referral is here. Check the id; one that comes is kept.")
 
 
 @hold.command(epilog="Example: safelane hub hold lift 0b6f0c1e-… --by ann --config hub.yaml")

@@ -173,6 +173,9 @@ async def test_a_recall_tells_and_collects_signed_deletions(
             return [t for t in (await living.get(POLICE, "/told"))["told"] if t["code"] == "DELETION_CONFIRMED"]
 
         await living.eventually(confirmed)
+        # A person who confirms once more says the same, and gives the hub nothing to quarantine.
+        again = await living.post(CSC, f"/inbox/{delivery_id}/deletion", {})
+        assert again["digest"] == done["digest"]
         assert await world.owner.fetchval("SELECT agency FROM deletions") == CSC
 
 

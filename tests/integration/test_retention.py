@@ -28,7 +28,7 @@ from deploy.evidence.pack import Files, seal_pack
 from schemas.checkpoint import read_proof, verify_proof
 from schemas.codes import Compartment, ReceiptState
 from schemas.envelope import SectionDraft
-from schemas.errors import Conflict
+from schemas.errors import Conflict, MalformedMessage
 from schemas.header import RoutingHeader, SubjectRouting, SubjectToken
 from tests.support.fsck import list_findings
 from tests.support.hub_agency import check_evidence, sign_receipt, verify_as
@@ -240,8 +240,18 @@ async def test_legal_holds_stop_time_and_requests_for_the_referral_and_for_the_c
     first, second = (json.loads(row["event"]) for row in events)
     assert (first["hold_id"], first["subject"]) == (str(hold_id), OLD.referral_id)
     assert TOKEN.value not in second["subject"], "a token stands there as its digest"
+    placing = ("hub", "hold", "add", "--by", "ann", "--reason-code")
+    known = await run(world, *placing, "court_order", "--referral", OPEN.referral_id)
+    assert known.exit_code == 0, (known.output, known.exception)
+    assert "keeps nothing now" not in known.output
+    mistyped = await run(world, *placing, "court_order", "--referral", "referral-000000000nope")
+    assert "It keeps nothing now: no message of this referral is here." in mistyped.output
+    named = await run(world, *placing, "Ann Lee", "--referral", OPEN.referral_id)
+    assert isinstance(named.exception, MalformedMessage)
+    assert "court_order" in str(named.exception)
+    assert "Ann Lee" not in str(named.exception)
     listed = await run(world, "hub", "hold", "list", "--all")
-    assert "2 holds." in listed.output
+    assert "4 holds." in listed.output
     assert TOKEN.value not in listed.output
 
 

@@ -217,7 +217,7 @@ class RegisterDesk:
         return self.statements.sign("recall", recall, subject=message_id)
 
     def confirm_deletion(self, delivery_id: str, *, exceptions_code: str | None = None) -> Statement:
-        """Delete a recalled delivery's content here, with the files that we wrote of it, and sign that it is deleted.
+        """Delete a recalled delivery's content here, with the files that we wrote of it, and sign that it is deleted. Said again, it is the same statement.
 
         Raises:
             NotFound: it is not there, or its sender has not recalled it.
@@ -230,6 +230,8 @@ class RegisterDesk:
         recall = read_object("recall", signed, directory.signing_keys.get(entry.sender, ())) if signed else None
         if not isinstance(recall, Recall) or recall.message_id != entry.message_id:
             raise NotFound("is not recalled by its sender", field="delivery_id")
+        if (said := self._find_confirmed(recall.recall_id, delivery_id, exceptions_code)) is not None:
+            return said
         if exceptions_code is None:
             self.recalls.erase_content(delivery_id)
             self.erase_files(delivery_id)
@@ -245,6 +247,18 @@ class RegisterDesk:
             },
         )
         return self.statements.sign("control", done, subject=entry.message_id)
+
+    def _find_confirmed(self, recall_id: str, delivery_id: str, exceptions_code: str | None) -> Statement | None:
+        """Return what was signed of this recall before. A register of the hub has one place for it: a second would be quarantined."""
+        wanted = (recall_id, delivery_id, exceptions_code)
+        for statement, _, refused in self.statements.list_signed("control"):
+            said = peek_object(statement.body)
+            if (
+                refused is None
+                and (said.get("recall_id"), said.get("delivery_id"), said.get("exceptions_code")) == wanted
+            ):
+                return statement
+        return None
 
 
 Made = TypeVar("Made", bound=BaseModel)
