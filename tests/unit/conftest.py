@@ -6,7 +6,7 @@ The product is imported where a fixture needs it, and not here: the process that
 import os
 import ssl
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import pytest
@@ -60,12 +60,25 @@ def without_the_machines_authorities() -> Iterator[None]:
 
 
 def _remember_askers(make: Any) -> Any:
-    """Return ``CedarAsker`` with its answer kept for each pack."""
-    made: dict[int, tuple[Any, Any]] = {}
+    """Return ``CedarAsker`` with one asker for packs that say the same, and its answer to each question kept: Cedar answers by nothing else."""
+    made: dict[tuple[str, ...], list[tuple[Any, Any]]] = {}
 
     def find(pack: Any) -> Any:
-        if id(pack) not in made:
-            made[id(pack)] = (pack, make(pack))  # the pack is held too, so that its id stays its own
-        return made[id(pack)][1]
+        alike = made.setdefault((pack.digest, pack.policy_text, pack.schema_text), [])
+        for other, asker in alike:
+            if (other.matrix, other.purposes, other.policies) == (pack.matrix, pack.purposes, pack.policies):
+                return asker
+        asker = make(pack)
+        asker.ask = _remember_answers(asker.ask)
+        alike.append((pack, asker))
+        return asker
 
     return find
+
+
+def _remember_answers(ask: Any) -> Any:
+    @cache
+    def answer(role: str, questions: tuple[tuple[str, str, str], ...], context: str) -> tuple[Any, ...]:
+        return tuple(ask(role, questions, context))
+
+    return lambda role, questions, context: list(answer(role, tuple(questions), context))
