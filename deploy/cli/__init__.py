@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from deploy.cli.ids_as_arguments import take_ids
 from deploy.local.program_missing import ProgramMissing
 from schemas.errors import DependencyUnavailable, IntegrityBroken, SafelaneError
 
@@ -44,11 +45,11 @@ class LazyGroup(TyperGroup):
         if cmd_name in GROUPS:
             group = typer.main.get_group(importlib.import_module(f"deploy.cli.{cmd_name}").app)
             group.name = cmd_name
-            return group
+            return take_ids(group)
         function = getattr(importlib.import_module(SINGLE_COMMANDS[cmd_name]), cmd_name)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name)(function)
-        return typer.main.get_command(single)
+        return take_ids(typer.main.get_command(single))
 
 
 app = typer.Typer(

@@ -8,7 +8,6 @@ import typer
 
 from deploy.cli import gateway_requests
 from deploy.cli.gateway_call import call_gateway
-from deploy.cli.gateway_requests import DIGEST_FIRST
 from deploy.cli.verdicts import show_minute
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
@@ -52,9 +51,7 @@ def list_approvals(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = N
     typer.echo(f"{len(answer['approvals'])} requests.")
 
 
-@approvals_app.command(
-    "give", context_settings=DIGEST_FIRST, epilog="Example: safelane gateway approvals give DIGEST --person p-17"
-)
+@approvals_app.command("give", epilog="Example: safelane gateway approvals give DIGEST --person p-17")
 def give(
     digest: Annotated[str, typer.Argument(help="The request, as 'approvals list' shows it.")],
     *,
@@ -69,7 +66,6 @@ def give(
 
 @approvals_app.command(
     "refuse",
-    context_settings=DIGEST_FIRST,
     epilog="Example: safelane gateway approvals refuse DIGEST --person p-17 --reason-code not_agreed",
 )
 def refuse_approval(

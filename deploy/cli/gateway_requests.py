@@ -19,8 +19,6 @@ AskNumber = Annotated[
     bool, typer.Option("--nhs-number", help="Ask for the child's NHS number here; it leaves as a token only.")
 ]
 DEFAULT_CONFIG = Path("gateway.yaml")
-DIGEST_FIRST = {"ignore_unknown_options": True}
-"""A digest in base64url may begin with a hyphen, and is no option then."""
 
 
 @app.command(
@@ -75,7 +73,7 @@ def list_requests(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = No
     typer.echo(f"{len(rows)} requests.")
 
 
-@app.command(context_settings=DIGEST_FIRST, epilog="Example: safelane gateway request check DIGEST")
+@app.command(epilog="Example: safelane gateway request check DIGEST")
 def check(digest: Digest, config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = None) -> None:
     """Ask for an NHS number, and say whether the request is about that child. Exit code 1 if not."""
     number = _ask_number()
@@ -86,9 +84,7 @@ def check(digest: Digest, config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOpt
         raise typer.Exit(1)
 
 
-@app.command(
-    context_settings=DIGEST_FIRST, epilog="Example: safelane gateway request answer DIGEST --referral REF --person p-31"
-)
+@app.command(epilog="Example: safelane gateway request answer DIGEST --referral REF --person p-31")
 def answer(
     digest: Digest,
     *,
@@ -103,7 +99,6 @@ def answer(
 
 
 @app.command(
-    context_settings=DIGEST_FIRST,
     epilog="Example: safelane gateway request refuse DIGEST --reason-code more_detrimental --person p-31",
 )
 def refuse(
