@@ -164,7 +164,7 @@ async def _write_copy(connection: Any, source: str, name: str, kind: str) -> str
         return f"replace({column}::text, '{MARK}', '{{mark}}')::uuid"
     if name == "notice" and source.startswith(f"{SCHEMA}.messages"):
         return f"convert_to({_state_instants('n.body', 'n', '{week}')}, 'UTF8')"
-    if kind in {"text", "jsonb", "text[]"}:
+    if kind in {"text", "json", "jsonb", "text[]"}:
         marked = await connection.fetchval(
             f"SELECT EXISTS (SELECT FROM {source} b WHERE strpos({column}::text, '{MARK}') > 0)"  # noqa: S608 (our own names)
         )

@@ -118,9 +118,9 @@ async def read_decisions(
     ids = [row["message_id"] for row in found if agency in {None, row["sender"]}]
     rows = await connection.fetch(
         "SELECT message_id, number AS place, delivery_id, 0 AS number, '' AS cause, decision FROM deliveries"
-        " WHERE message_id = ANY($1::uuid[]) AND decision <> '{}'"
+        " WHERE message_id = ANY($1::uuid[]) AND decision::text <> '{}'"
         " UNION ALL SELECT r.message_id, d.number, r.delivery_id, r.number, r.cause, r.decision FROM redecisions r"
-        " JOIN deliveries d USING (message_id, delivery_id) WHERE r.message_id = ANY($1::uuid[]) AND r.decision <> '{}'"
+        " JOIN deliveries d USING (message_id, delivery_id) WHERE r.message_id = ANY($1::uuid[]) AND r.decision::text <> '{}'"
         " ORDER BY message_id, place, number",
         ids,
     )

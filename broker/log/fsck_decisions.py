@@ -180,7 +180,7 @@ def _digest_notice(row: Any, event: Mapping[str, Any]) -> str:
 
 
 _STATES: Final = """
-SELECT d.message_id, d.delivery_id, d.state, d.last_receipt, d.decision <> '{}' AS decided, d.outcome, coalesce(l.outcome, d.outcome) AS last_outcome,
+SELECT d.message_id, d.delivery_id, d.state, d.last_receipt, d.decision::text <> '{}' AS decided, d.outcome, coalesce(l.outcome, d.outcome) AS last_outcome,
   (cardinality(d.released) > 0 OR EXISTS (SELECT 1 FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id
     AND cardinality(r.released) > 0)) AS gone,
   coalesce(l.number, 0) AS numbers, (SELECT count(*) FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id) AS later,

@@ -376,6 +376,7 @@ def change_value(kind: str, old: Any, chance: random.Random) -> Any:
         "boolean": lambda: not old,
         "timestamp with time zone": lambda: (old or _SOME_TIME) + timedelta(microseconds=chance.choice(_MOVES)),
         "ARRAY": lambda: [*(old or []), "x-000000000000000000099"] if not old or chance.random() < 0.5 else old[:-1],
+        "json": lambda: _change_json(old, chance),
         "jsonb": lambda: _change_json(old, chance),
     }
     if kind in {"integer", "bigint", "smallint"}:
