@@ -5,7 +5,7 @@ Messages are always persistent (delivery mode 2) and ``mandatory``.
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.errors import TooLarge
 
@@ -22,8 +22,7 @@ _PERSISTENT = b"\x02"
 MEDIA_TYPE = "application/safelane+json"
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One message to publish.
 
     Attributes:

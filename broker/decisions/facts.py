@@ -57,9 +57,12 @@ class DetrimentView:
     reason_given: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DecisionFacts:
-    """Everything that one delivery's decision rests on. The first block identifies; the rest decides."""
+    """Everything that one delivery's decision rests on. The first block identifies; the rest decides.
+
+    Nobody changes one. It is not frozen, because one with this many members is then made three times as slowly, and there is one for each delivery.
+    """
 
     recipient: str
     role: str

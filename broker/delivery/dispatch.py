@@ -8,8 +8,9 @@ jitter. A crash anywhere leaves a row whose lease runs out.
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import asyncpg
 import structlog
@@ -58,12 +59,14 @@ class DispatchTimes:
         return _backed_off(self.offer_first, self.offer_most, offers)
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """A row of the outbox with the body to publish."""
 
     row: OutboxRow
-    body: bytes = field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Parcel({self.row!r})"
 
     @property
     def amqp_id(self) -> str:

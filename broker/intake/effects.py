@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from broker.amqp.consumer import Incoming
@@ -22,14 +23,16 @@ Write = Callable[[Connection], Awaitable[object]]
 """A further row that a batch adds, in its transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Something to publish, whose proof is not known yet: delivery parts, or the base of a notice or forwarded receipt."""
 
     row: OutboxRow
     event: int
     """Number of its event in the batch."""
-    content: DeliveryParts | bytes = field(repr=False)
+    content: DeliveryParts | bytes
+
+    def __repr__(self) -> str:
+        return f"Draft({self.row!r})"
 
 
 @dataclass(slots=True)

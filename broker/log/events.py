@@ -5,9 +5,9 @@ that monitors can read them (DESIGN, The message log). An event holds ids, codes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from secrets import token_bytes
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
@@ -213,16 +213,18 @@ CATALOGUE: Final[Mapping[str, EventKind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event that is not in the log yet. ``salt`` is none for a clear event, whose entry is the event itself."""
 
     event_id: UUID
     kind: str
-    event: bytes = field(repr=False)
-    salt: bytes | None = field(repr=False)
+    event: bytes
+    salt: bytes | None
     message_id: UUID | None = None
     """The message that it is about: by it a matter's events are found, and erased."""
+
+    def __repr__(self) -> str:
+        return f"NewEvent({self.kind} {self.event_id})"
 
     @classmethod
     def salted(cls, kind: str, members: Mapping[str, Any]) -> Self:

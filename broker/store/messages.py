@@ -1,9 +1,10 @@
 """Messages and their deliveries: inserted once, never changed, but for a delivery's state."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -11,9 +12,8 @@ import asyncpg
 from broker.store.pool import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
-    """A message as it is stored. Its effect is unique for (sender, referral_id, revision)."""
+class MessageRow(NamedTuple):
+    """A message as it is stored: the columns, in their order. Its effect is unique for (sender, referral_id, revision)."""
 
     message_id: UUID
     sender: str
@@ -32,13 +32,15 @@ class MessageRow:
     received_at: datetime
     directory_version: int
     event_id: UUID
-    notice: bytes = field(repr=False)
-    body: bytes = field(repr=False)
+    notice: bytes
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"MessageRow({self.message_id})"
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
-    """A delivery as it was decided. ``released`` are the sections that go; ``decision`` is JSON text."""
+class DeliveryRow(NamedTuple):
+    """A delivery as it was decided: the columns, in their order. ``released`` are the sections that go; ``decision`` is JSON text."""
 
     message_id: UUID
     delivery_id: str
@@ -128,9 +130,7 @@ async def insert_messages(connection: Connection, rows: Iterable[MessageRow]) ->
     """
     ordered = sorted(rows, key=attrgetter("message_id"))
     try:
-        await connection.copy_records_to_table(
-            "messages", columns=_MESSAGE_COLUMNS, records=list(map(attrgetter(*_MESSAGE_COLUMNS), ordered))
-        )
+        await connection.copy_records_to_table("messages", columns=MessageRow._fields, records=ordered)
     except asyncpg.UniqueViolationError:
         return False
     return True
@@ -138,11 +138,7 @@ async def insert_messages(connection: Connection, rows: Iterable[MessageRow]) ->
 
 async def insert_deliveries(connection: Connection, rows: Iterable[DeliveryRow]) -> None:
     """Insert the deliveries of messages that this transaction inserted."""
-    await connection.copy_records_to_table(
-        "deliveries",
-        columns=_DELIVERY_COLUMNS,
-        records=list(map(attrgetter(*_DELIVERY_COLUMNS), rows)),
-    )
+    await connection.copy_records_to_table("deliveries", columns=DeliveryRow._fields, records=rows)
 
 
 async def read_body(connection: Connection, message_id: UUID) -> bytes | None:
@@ -157,45 +153,3 @@ async def find_notices(connection: Connection, message_ids: Sequence[UUID]) -> d
         "SELECT message_id, event_id, notice FROM messages WHERE message_id = ANY($1::uuid[])", message_ids
     )
     return {row["message_id"]: (row["event_id"], row["notice"]) for row in rows}
-
-
-_MESSAGE_COLUMNS = (
-    "message_id",
-    "sender",
-    "referral_id",
-    "revision",
-    "kind",
-    "conversation",
-    "supersedes",
-    "reseals",
-    "native_ref_digest",
-    "repeat_of",
-    "body_sha256",
-    "manifest_digest",
-    "issued_at",
-    "expires_at",
-    "received_at",
-    "directory_version",
-    "event_id",
-    "notice",
-    "body",
-)
-_DELIVERY_COLUMNS = (
-    "message_id",
-    "delivery_id",
-    "number",
-    "recipient",
-    "role",
-    "purpose",
-    "contact",
-    "outcome",
-    "row",
-    "reason",
-    "decision",
-    "released",
-    "rest_salt",
-    "keyring_kid",
-    "event_id",
-    "decided_at",
-    "state",
-)

@@ -6,17 +6,15 @@ recipient's receipt arrives (DESIGN, step 6).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from broker.store.pool import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """Something to publish. ``body`` is JSON to which event, salt and proof are joined; none for a delivery, which is cut from its message."""
+class OutboxRow(NamedTuple):
+    """Something to publish: the columns, in their order. ``body`` is JSON to which event, salt and proof are joined; none for a delivery, which is cut from its message."""
 
     outbox_id: UUID
     kind: str
@@ -24,31 +22,19 @@ class OutboxRow:
     message_id: UUID | None
     delivery_id: str | None
     event_id: UUID
-    body: bytes | None = field(repr=False)
+    body: bytes | None
     created_at: datetime
     due_at: datetime
     attempts: int = 0
     offers: int = 0
 
-
-_INSERTED = (
-    "outbox_id",
-    "kind",
-    "recipient",
-    "message_id",
-    "delivery_id",
-    "event_id",
-    "body",
-    "created_at",
-    "due_at",
-    "attempts",
-    "offers",
-)
+    def __repr__(self) -> str:
+        return f"OutboxRow({self.kind} {self.outbox_id})"
 
 
 async def insert_outbox(connection: Connection, rows: Iterable[OutboxRow]) -> None:
     """Insert rows; their ``due_at`` is the end of the inserting worker's lease."""
-    await connection.copy_records_to_table("outbox", columns=_INSERTED, records=list(map(attrgetter(*_INSERTED), rows)))
+    await connection.copy_records_to_table("outbox", columns=OutboxRow._fields, records=rows)
 
 
 async def claim_due(connection: Connection, now: datetime, lease_until: datetime, most: int) -> list[OutboxRow]:
@@ -56,12 +42,12 @@ async def claim_due(connection: Connection, now: datetime, lease_until: datetime
     rows = await connection.fetch(
         "WITH due AS (SELECT outbox_id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)"  # noqa: S608 (constant names)
         " UPDATE outbox o SET due_at = $2, attempts = o.attempts + 1 FROM due WHERE o.outbox_id = due.outbox_id"
-        f" RETURNING {', '.join(f'o.{column}' for column in _INSERTED)}",
+        f" RETURNING {', '.join(f'o.{column}' for column in OutboxRow._fields)}",
         now,
         lease_until,
         most,
     )
-    return [OutboxRow(**dict(row)) for row in rows]
+    return [OutboxRow(*row) for row in rows]
 
 
 async def finish(connection: Connection, outbox_ids: Sequence[UUID]) -> None:

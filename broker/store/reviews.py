@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -17,9 +16,8 @@ _QUARANTINE_SHOWN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HoldRow:
-    """A delivery, or a part of one, that waits for its owner until a deadline."""
+class HoldRow(NamedTuple):
+    """A delivery, or a part of one, that waits for its owner until a deadline: the columns, in their order."""
 
     message_id: UUID
     delivery_id: str
@@ -51,8 +49,7 @@ class QuarantineRow:
 
 async def insert_holds(connection: Connection, rows: Iterable[HoldRow]) -> None:
     """Insert holds of deliveries that this transaction inserted."""
-    columns = ("message_id", "delivery_id", "owner", "row", "reason", "created_at", "deadline_at")
-    await connection.copy_records_to_table("holds", columns=columns, records=list(map(attrgetter(*columns), rows)))
+    await connection.copy_records_to_table("holds", columns=HoldRow._fields, records=rows)
 
 
 async def insert_quarantine(connection: Connection, rows: Iterable[QuarantineRow]) -> set[UUID]:
