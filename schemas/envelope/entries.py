@@ -10,7 +10,7 @@ import orjson
 
 from schemas.canonical import (
     canonical_bytes,
-    decode_base64url_all,
+    decode_base64url,
     encode_base64url,
     parse_json,
     sha256_base64url,
@@ -76,7 +76,7 @@ def read_openings(openings: Iterable[str], declared: frozenset[str]) -> dict[str
         raise MalformedMessage("is not base64url", field="openings") from None
     if not declared.issuperset(digests):
         raise UndeclaredEntry("an opening is not in the manifest", field="openings")
-    datas = decode_base64url_all(opened, field="openings")
+    datas = [decode_base64url(opening, field="openings") for opening in opened]
     found: dict[str, tuple[str, Any]] = {}
     for opening, triple in zip(opened, _parse_all(datas), strict=True):
         if type(triple) is not list or len(triple) != 3 or type(triple[0]) is not str or type(triple[1]) is not str:
