@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.decisions.clocks import Clock, ClockRules, start_clocks
 from broker.decisions.facts import DecisionFacts
@@ -42,19 +42,12 @@ class _Verdict:
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
-class _Judgement:
+class _Judgement(NamedTuple):
     """What Cedar decided, without what merely identifies the delivery: this is what is remembered."""
 
-    outcome: DeliveryOutcome
-    policy: Policy
-    compartments: Verdicts
-    queue: bool
-    alerts: tuple[str, ...]
-    emits: tuple[str, ...]
-    review: bool
+    decision: Decision
     includes: Mapping[bool, bool]
-    inputs_digest: str
+    """Whether the sections of a subject go, by whether the recipient is that child's own."""
 
 
 class DecisionEngine:
@@ -102,29 +95,18 @@ class DecisionEngine:
                 if len(self._remembered) >= MAX_REMEMBERED:
                     self._remembered.pop(next(iter(self._remembered)), None)
                 self._remembered[key] = judgement
-        return Decision(
-            delivery_id=facts.delivery_id,
-            recipient=facts.recipient,
-            role=facts.role,
-            purpose=facts.purpose,
-            outcome=judgement.outcome,
-            row=judgement.policy.row,
-            policy=judgement.policy.id,
-            reason=judgement.policy.reason,
-            authority=judgement.policy.authority,
-            told=judgement.policy.told or None,
-            deliver_to=facts.deliver_to if judgement.outcome is DeliveryOutcome.DELIVERED else None,
-            queue=judgement.queue,
-            agreement=facts.agreement_id,
-            alerts=judgement.alerts,
-            emits=judgement.emits,
-            retrospective_review=judgement.review,
-            compartments=judgement.compartments,
-            subjects=tuple(name for name, tied in facts.subjects if judgement.includes[tied]),
-            policy_digest=self.pack.digest,
-            inputs_digest=judgement.inputs_digest,
-            decided_at=facts.decided_at,
-            valid_until=facts.valid_until,
+        decision, includes = judgement
+        # A copy is not validated again: what is added was validated with the header and the directory.
+        return decision.model_copy(
+            update={
+                "delivery_id": facts.delivery_id,
+                "recipient": facts.recipient,
+                "deliver_to": facts.deliver_to if decision.outcome is DeliveryOutcome.DELIVERED else None,
+                "agreement": facts.agreement_id,
+                "subjects": tuple([name for name, tied in facts.subjects if includes[tied]]),
+                "decided_at": facts.decided_at,
+                "valid_until": facts.valid_until,
+            }
         )
 
     @property
@@ -179,20 +161,28 @@ class DecisionEngine:
         outcome, policy = self._sum_up(go, verdicts)
         alerts = [policy.alert] if policy.alert else []
         alerts += [p.alert for p in notes.policies if notes.allowed and p.alert]
-        return _Judgement(
+        decision = Decision(
+            recipient="",
+            role=facts.role,
+            purpose=facts.purpose,
             outcome=outcome,
-            policy=policy,
-            compartments=Verdicts({Compartment(c): _describe(verdicts[c], policy) for c in facts.compartments}),
+            row=policy.row,
+            policy=policy.id,
+            reason=policy.reason,
+            authority=policy.authority,
+            told=policy.told or None,
             queue=any(
                 v.result is CompartmentResult.HELD or v.policy.queue for v in verdicts.values() if v.result not in SENT
             )
             or (outcome is not DeliveryOutcome.DELIVERED and policy.queue),
             alerts=tuple(alerts),
             emits=tuple(p.emits for p in notes.policies if notes.allowed and p.emits),
-            review=any(p.review for p in notes.policies if notes.allowed),
-            includes={value: answer.allowed for value, answer in zip(tied, rest, strict=False)},
+            retrospective_review=any(p.review for p in notes.policies if notes.allowed),
+            compartments=Verdicts({Compartment(c): _describe(verdicts[c], policy) for c in facts.compartments}),
+            policy_digest=self.pack.digest,
             inputs_digest=_digest_inputs(facts, together, cells),
         )
+        return _Judgement(decision, {value: answer.allowed for value, answer in zip(tied, rest, strict=False)})
 
     def _find_cell(self, facts: DecisionFacts, row: Row | None, code: str) -> tuple[str, str]:
         """Return (resource id, cell letter) of a compartment: closed where the pack and the signed matrix do not agree."""
