@@ -13,12 +13,13 @@ from cryptography.x509 import Certificate
 
 from deploy.evidence.event_checking import MAX_BYTES, EventChecker, read_list
 from deploy.evidence.pack import Files, read_manifest
+from deploy.evidence.stories import name_leaf, require_receipt_of_decision, require_told
 from deploy.evidence.verdict import Verdict
 from schemas.canonical import canonical_bytes, decode_base64url, parse_object, sha256_base64url
 from schemas.checkpoint import verify_checkpoint
 from schemas.directory import Directory
 from schemas.envelope import parse_envelope, verify_envelope
-from schemas.envelope.model import REFERRAL_TYP
+from schemas.envelope.model import REFERRAL_TYP, Manifest
 from schemas.envelope.verify import read_manifest as read_manifest_facts
 from schemas.errors import MalformedMessage
 from schemas.jose.jws import peek_payload, verify_jws
@@ -57,6 +58,10 @@ class PackChecker(EventChecker):
         super().__init__(files, authority)
         self._timestamp_roots = tuple(timestamp_roots)
         self._manifests: dict[str, tuple[str, str]] = {}
+        self._compartments: dict[str, dict[str, str]] = {}
+        """Message to its sections' compartments."""
+        self._decided: dict[str, DecidedEvent] = {}
+        """Decisions, by what receipts bind themselves to (``name_leaf``)."""
 
     def check(self) -> Verdict:
         """Check everything and return the verdict."""
@@ -125,7 +130,9 @@ class PackChecker(EventChecker):
         verified = verify_envelope(unverified, keys, now=issued_at, sender=accepted["sender"])
         if (verified.manifest_digest, verified.manifest.message_id) != (accepted["manifest_digest"], message_id):
             raise MalformedMessage("the log accepted another envelope under this id", field=name)
+        self._require_subject(verified.manifest)
         self._manifests[message_id] = (verified.manifest_digest, sender)
+        self._compartments[message_id] = {s: d.compartment.value for s, d in verified.descriptors.items()}
         return f"message {message_id} is what {sender} signed, and what the log says was accepted at {accepted['at']}"
 
     def _check_manifest(self, name: str) -> str:
@@ -144,22 +151,33 @@ class PackChecker(EventChecker):
         signed = (found.message_id, found.sender, sha256_base64url(payload))
         if signed != (message_id, accepted["sender"], accepted["manifest_digest"]):
             raise MalformedMessage("the log accepted another envelope under this id", field=name)
+        self._require_subject(found)
         self._manifests[message_id] = (accepted["manifest_digest"], accepted["sender"])
         return (
             f"message {message_id} is what {found.sender} signed, and what the log says was accepted at {accepted['at']};"
             f" its sealed bytes were erased on {erased[0]['at']} ({erased[0]['reason_code']}), the commitment to them is intact"
         )
 
+    def _require_subject(self, manifest: Manifest) -> None:
+        if read_manifest(self._files).get("subject") not in {manifest.referral_id, manifest.message_id}:
+            raise MalformedMessage("the pack is said to be about something else", field="pack.json")
+
     def _check_decisions(self) -> str:
-        count = 0
-        for _, kind, event in self._events:
+        policies = {directory.policy_digest for directory in self._directories.values()}
+        unnamed = 0
+        for position, kind, event in self._events:
             if kind != "decided":
                 continue
             decided = DecidedEvent.from_bytes(event)
             if self._manifests.get(decided.message_id) != (decided.manifest_digest, decided.sender):
                 raise MalformedMessage("a decision is about another envelope", field="events.json")
-            count += 1
-        return f"{count} decisions bind those envelopes"
+            unnamed += decided.policy_digest not in policies
+            self._decided[name_leaf(self._entries[position])] = decided
+        if unnamed:
+            self.verdict.open.append(
+                f"by which policy {unnamed} decisions were made: no directory here names its pack, so no officer's signature does"
+            )
+        return f"{len(self._decided)} decisions bind those envelopes"
 
     def _check_notices(self) -> str:
         """The reasons: what each sender was told, by the digest that the log holds, and the same in the list for people."""
@@ -173,11 +191,19 @@ class PackChecker(EventChecker):
                 raise MalformedMessage("the sender was told something else", field="notices")
             notice = parse_object(data, max_bytes=MAX_BYTES, field="notice")
             told += [_tell(event, notice.get("cause"), decision) for decision in notice["decisions"]]
+            self._require_told(event, notice["decisions"])
             names.add(name)
         if names != set(self._list("notices/")):
             raise MalformedMessage("what a sender was told is missing, or was never logged", field="notices")
         self._check_listed(told)
         return f"{len(told)} decisions with their rules and reasons are those that the senders were told"
+
+    def _require_told(self, event: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> None:
+        made = {(d.message_id, d.delivery_id, d.at): d for d in self._decided.values()}
+        for decision in told:
+            decided = made.get((event["message_id"], decision["delivery_id"], _instant(event["at"])))
+            if decided is not None:  # ``_check_listed`` finds what was told and never decided
+                require_told(decided, decision, self._compartments.get(event["message_id"], {}))
 
     def _check_listed(self, told: Sequence[Mapping[str, Any]]) -> None:
         """The list for people has each decision of the log once, with exactly what its sender was told of it, or nothing."""
@@ -195,6 +221,7 @@ class PackChecker(EventChecker):
         logged = {event["receipt_digest"]: event for event in self._of_kind("receipt")}
         chains: dict[tuple[str, str], list[tuple[str, Receipt]]] = {}
         found: dict[str, Receipt] = {}
+        erased = {name_leaf(self._entries[position]) for position in self._erased}
         for name in self._list("receipts/"):
             body = self._files[name]
             recipient = str(peek_object(body).get("recipient"))
@@ -205,6 +232,7 @@ class PackChecker(EventChecker):
                 raise MalformedMessage("a receipt is not in the log", field=name)
             if self._manifests.get(receipt.message_id) != (receipt.manifest_digest, receipt.sender):
                 raise MalformedMessage("a receipt is of another envelope", field=name)
+            require_receipt_of_decision(receipt, logged[digest], self._decided, erased)
             found[digest] = receipt
         if found.keys() != logged.keys():
             raise MalformedMessage("a receipt that the log holds is missing", field="receipts")

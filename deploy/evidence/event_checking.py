@@ -42,6 +42,8 @@ class EventChecker:
         self._checkpoint: Checkpoint | None = None
         self._events: list[tuple[int, str, bytes]] = []
         self._erased: set[int] = set()
+        self._entries: dict[int, bytes] = {}
+        """Position to what the log holds there."""
         self.verdict = Verdict()
 
     def check_log(self) -> bool:
@@ -98,6 +100,7 @@ class EventChecker:
                 entry = decode_base64url(item["entry"], field="entry")
                 if proof.index != item["position"] or verify_proof(proof, entry, log) != self._checkpoint:
                     raise MalformedMessage("an entry is not in the log where the pack says", field="events.json")
+                self._keep(item["position"], entry)
                 self._erased.add(item["position"])
                 continue
             event = decode_base64url(item["event"], field="event")
@@ -107,9 +110,15 @@ class EventChecker:
             members = parse_object(event, max_bytes=MAX_BYTES, field="event")
             if members.get("event") != item["kind"]:
                 raise MalformedMessage("an event is of another kind", field="events.json")
+            self._keep(item["position"], entry)
             self._events.append((item["position"], item["kind"], event))
         self._check_erased()
         return f"{len(self._events)} events are in that log, each at its place"
+
+    def _keep(self, position: int, entry: bytes) -> None:
+        if position in self._entries:
+            raise MalformedMessage("an event is there twice", field="events.json")
+        self._entries[position] = entry
 
     def _check_erased(self) -> None:
         """An event may be missing only where another says that it was erased; its commitment is in the log all the same."""

@@ -131,7 +131,7 @@ async def _fetch_records(connection: Any, messages: Sequence[Any]) -> _Records:
         ids,
     )
     later = await connection.fetch(
-        "SELECT message_id, delivery_id, cause, decision, decided_at, event_id FROM redecisions WHERE message_id = ANY($1)"
+        "SELECT message_id, delivery_id, cause, decision, decided_at, directory_version, event_id FROM redecisions WHERE message_id = ANY($1)"
         " ORDER BY decided_at",
         ids,
     )
@@ -143,7 +143,7 @@ async def _fetch_records(connection: Any, messages: Sequence[Any]) -> _Records:
     versions = await connection.fetch(
         "SELECT version, body FROM directory_versions WHERE version = ANY($1) OR version = (SELECT max(version) FROM directory_versions)"
         " ORDER BY version",
-        sorted({row["directory_version"] for row in messages}),
+        sorted({row["directory_version"] for row in (*messages, *later)}),
     )
     erased = await connection.fetch("SELECT event_id FROM erasures WHERE subject_id = ANY($1) ORDER BY erased_at", ids)
     notices = await _write_later_notices(connection, ids)

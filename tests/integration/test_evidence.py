@@ -3,7 +3,7 @@
 import asyncio
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from deploy.evidence.checking import PackChecker
 from deploy.evidence.export import export_evidence
 from deploy.evidence.pack import Files, OutputTaken, PackDamaged, read_pack, seal_pack, write_pack
 from deploy.evidence.state_compare import compare_states
+from schemas.canonical import sha256_base64url
 from schemas.checkpoint import read_checkpoint, write_verifier
 from schemas.codes import ReceiptState
 from schemas.directory import Directory, WitnessPolicy
@@ -36,6 +37,7 @@ from tests.support.authority import FoundedAuthority
 from tests.support.hub_agency import sign_receipt, verify_as
 from tests.support.hub_world import CSC, ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.log_server import ServedLog
+from tests.support.lying_packs import Liar, Story
 from tests.support.servers import RabbitVhost
 
 CANARIES = ("CANARYchild", "CANARYsibling", "CANARYsource")
@@ -237,6 +239,95 @@ async def test_nothing_in_a_pack_can_be_changed_unseen_even_by_who_writes_its_ma
     for name, forged in forgeries.items():
         assert forged != files, name
         assert PackChecker(reseal(forged), authority).check().exit_code == 4, name
+
+
+LIES: dict[str, tuple[str, Callable[[Story], None]]] = {}
+"""Which part is false in ``verify``'s words, and the lie."""
+
+
+def lie(wrong: str) -> Callable[[Callable[[Story], None]], Callable[[Story], None]]:
+    def keep(tell: Callable[[Story], None]) -> Callable[[Story], None]:
+        LIES[tell.__name__] = wrong, tell
+        return tell
+
+    return keep
+
+
+@lie("receipts: malformed (receipts)")
+def a_receipt_for_what_a_forked_log_decided(story: Story) -> None:
+    story.find("decided", recipient=SCHOOL)["inputs_digest"] = sha256_base64url(b"other facts")
+
+
+@lie("receipts: malformed (receipts)")
+def a_receipt_for_less_than_was_released(story: Story) -> None:
+    decided = story.find("decided", recipient=SCHOOL)
+    decided["released"] = decided["released"][:-1]
+
+
+@lie("receipts: malformed (events.json)")
+def a_receipt_that_refuses(story: Story) -> None:
+    story.find("receipt", state="opened")["state"] = "refused"
+
+
+@lie("receipts: malformed (events.json)")
+def a_receipt_moved_to_another_delivery(story: Story) -> None:
+    story.find("receipt", state="accepted")["delivery_id"] = story.find("decided", recipient=CSC)["delivery_id"]
+
+
+@lie(".json: malformed (pack.json)")
+def a_pack_moved_to_another_referral(story: Story) -> None:
+    story.facts["subject"] = "ref-000000000another1"
+
+
+@lie("notices: malformed (events.json)")
+def the_sender_is_told_that_it_was_withheld(story: Story) -> None:
+    story.retell(story.find("decided", recipient=CSC), outcome="withheld")
+
+
+@lie("notices: malformed (events.json)")
+def the_sender_is_told_of_another_agreement(story: Story) -> None:
+    story.retell(story.find("decided", recipient=CSC), agreement="DSA-99")
+
+
+@lie("notices: malformed (events.json)")
+def what_was_held_goes_all_the_same(story: Story) -> None:
+    decided = story.find("decided", recipient=CSC)
+    notice = json.loads(story.files[f"notices/{decided['message_id']}.json"])
+    told = next(d for d in notice["decisions"] if d["delivery_id"] == decided["delivery_id"])
+    held = {compartment: {**verdict, "result": "held"} for compartment, verdict in told["compartments"].items()}
+    story.retell(decided, compartments=held)
+
+
+async def test_a_hub_that_owns_its_log_cannot_tell_another_story(world: HubWorld) -> None:
+    """What witnesses cosign only grew; whether it is true is for agencies' and officers' signatures to say."""
+    await cosign(world, CSC, SCHOOL)
+    authority = read_trust(world.folder / "authority" / "trust.json").authority_keys()
+    now = datetime.now(UTC)
+
+    def sign(note: str) -> str:
+        return "".join(world.kits[agency].cosign(note, at=now) for agency in (CSC, SCHOOL))
+
+    liar = Liar(await export(world), read_log_key(world.config.log.key_file), ORIGIN, sign)
+    true = PackChecker(liar.tell(lambda story: None), authority).check()
+    assert (true.broken, true.open, true.exit_code) == ([], [], 0), "a story without a lie is believed"
+    for name, (wrong, tell) in LIES.items():
+        verdict = PackChecker(liar.tell(tell), authority).check()
+        assert verdict.exit_code == 4, name
+        assert any(wrong in line for line in verdict.broken), (name, verdict.broken)
+
+    files = liar.tell(lambda story: None)
+    listed = json.loads(files["events.json"])
+    twice = PackChecker(reseal({**files, "events.json": json.dumps([*listed, listed[-1]]).encode()}), authority).check()
+    assert any("events: malformed (events.json)" in line for line in twice.broken)
+
+    def decide_by_another_policy(story: Story) -> None:
+        decided = story.find("decided", recipient=CSC)
+        decided["policy_digest"] = "f0" * 32
+        story.retell(decided, policy_digest="f0" * 32)
+
+    verdict = PackChecker(liar.tell(decide_by_another_policy), authority).check()
+    assert (verdict.broken, verdict.exit_code) == ([], 1)
+    assert "by which policy 1 decisions were made" in verdict.open[0]
 
 
 async def test_an_unknown_id_gives_nothing_and_the_attempt_is_logged(world: HubWorld) -> None:

@@ -123,7 +123,7 @@ async def run_trial(
             trials[1],
             seed,
         )
-        targets = await read_targets(whole.world.owner)
+        epochs, targets = await epochs.seen_now(), await read_targets(whole.world.owner)
         with remembered_signatures():
             done, escaped = await try_often(epochs, targets, trials[0], seed, folder)
         assert [*packs, *escaped] == [], "\n".join(["these escaped:", *packs, *escaped])

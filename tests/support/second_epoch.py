@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +46,12 @@ class TwoEpochs:
     def hub(self) -> HubKeys:
         return self.directory.hub
 
+    async def seen_now(self) -> "TwoEpochs":
+        """Return the same, with the log's newest head in the witness's file: what no witness has seen can go without a trace."""
+        *earlier, last = self.states
+        notes = (*last.notes, await _newest_note(self.whole.world.owner))
+        return replace(self, states=(*earlier, replace(last, notes=notes)))
+
 
 async def open_second_epoch(whole: WholeLog) -> TwoEpochs:
     """Lose what was logged last, open the next epoch as the runbook says, and take in, deliver and witness a referral in it."""
@@ -65,8 +71,7 @@ async def open_second_epoch(whole: WholeLog) -> TwoEpochs:
     await _send_and_receive(whole)
     cosigned = await witness(whole)
     await whole.append(*make_heartbeats(1, datetime.now(UTC)))
-    notes = (cosigned, await _newest_note(world.owner))
-    return TwoEpochs(whole, first, (seen, LogState(CSC, verifier, notes)), signed.directory)
+    return TwoEpochs(whole, first, (seen, LogState(CSC, verifier, (cosigned,))), signed.directory)
 
 
 async def _newest_note(owner: asyncpg.Connection) -> str:
