@@ -227,7 +227,8 @@ async def _take_recall(
     }
     effects.writes.append(lambda writer: _insert_next(writer, "recalls", values))
     for delivery in deliveries:
-        if delivery["state"] in {"open", "accepted", "opened", "actioned"}:
+        # Who refused it has it all the same: the wrong school above all.
+        if delivery["state"] in {"open", "accepted", "opened", "actioned", "refused"}:
             tell(
                 effects,
                 delivery["recipient"],

@@ -164,7 +164,9 @@ async def test_a_recall_tells_and_collects_signed_deletions(
             return (await living.get(CSC, "/told"))["recalled"]
 
         assert await living.eventually(recalled) == [{"delivery_id": delivery_id, "deleted": False}]
+        assert (await living.get(CSC, "/attention"))["recalled"] == [delivery_id]
         done = await living.post(CSC, f"/inbox/{delivery_id}/deletion", {})
+        assert (await living.get(CSC, "/attention"))["recalled"] == []
         assert (done["kept_here"], done["left_with_case_system"]) == ([], [])
         assert list((tmp_path / "out").iterdir()) == [], "the files that the gateway wrote are gone too"
         assert (await living.get(CSC, f"/inbox/{delivery_id}"))["referral"]["sections"] == []

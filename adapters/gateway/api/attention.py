@@ -18,14 +18,16 @@ router = APIRouter(tags=["attention"])
 
 @router.get("/attention", summary="What a person must look at")
 async def list_attention(gateway: CallingAgency) -> dict[str, Any]:
-    """List quarantined messages, failed outputs, deliveries for a named contact without a key here, clocks that ran out here, our agreements that end, and referrals with an alarm."""
+    """List deliveries that their senders recalled and that are still here, quarantined messages, failed outputs, deliveries for a named contact without a key here, clocks that ran out here, our agreements that end, and referrals with an alarm."""
     receiving = gateway.receiving
     kept = await asyncio.to_thread(receiving.quarantine.list_messages)
     failed = await asyncio.to_thread(receiving.outputs.list_failed)
     named = await asyncio.to_thread(receiving.store.list_unopened_contacts)
     alarms = await asyncio.to_thread(gateway.outbox.list_alarms)
     overdue = await asyncio.to_thread(gateway.outbox.tracking.clocks.list_escalations)
+    recalled = await asyncio.to_thread(receiving.registers.recalls.list_recalled)
     return {
+        "recalled": [line["delivery_id"] for line in recalled if not line["deleted"]],
         "quarantine": [
             {
                 "digest": message.digest,

@@ -14,6 +14,7 @@ from adapters.gateway.api import inbox as inbox_api
 from adapters.gateway.api import registers as registers_api
 from adapters.gateway.api.access import LocalAccess
 from adapters.gateway.api.app import create_app
+from adapters.gateway.incoming.inbox_recalls import InboxRecalls
 from adapters.gateway.incoming.receiving import Receiving
 from schemas.directory import Agreement
 from tests.support.envelopes import NOW, SENDER
@@ -50,7 +51,7 @@ async def client(half: ReceivingHalf, deleted: list[str]) -> AsyncIterator[httpx
         deleted.append(delivery_id)
         return SimpleNamespace(digest="d" * 43, subject=delivery_id, type="control")
 
-    desk: Any = SimpleNamespace(confirm_deletion=confirm_deletion)
+    desk: Any = SimpleNamespace(confirm_deletion=confirm_deletion, recalls=InboxRecalls(half.store))
     receiving = Receiving(
         agency=RECIPIENT,
         inbox=half.inbox,
