@@ -77,7 +77,7 @@ class ConfigInvalid(SafelaneError):
 
     code = "config-invalid"
     status = 500
-    public_message = "The configuration is wrong. Correct it and start again."
+    public_message = "The configuration, or what was given, is wrong. Correct it and start again."
 
 
 class IntegrityBroken(SafelaneError):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli import gateway_requests
+from deploy.cli import gateway_receipts, gateway_requests
 from deploy.cli.gateway_call import call_gateway
 from deploy.cli.verdicts import show_minute
 
@@ -34,6 +34,10 @@ def add_commands(app: typer.Typer) -> None:
     )(break_glass)
     app.command("recall", epilog="Example: safelane gateway recall REFERRAL --reason-code wrong_child")(recall)
     app.command("confirm-deletion", epilog="Example: safelane gateway confirm-deletion DELIVERY")(confirm_deletion)
+    app.command(
+        "receipt",
+        epilog="Example: safelane gateway receipt DELIVERY --state refused --reason-code not_our_child --person p-17",
+    )(gateway_receipts.receipt)
     app.command("told", epilog="Example: safelane gateway told")(told)
 
 

@@ -125,6 +125,12 @@ async def test_a_recall_and_its_deletion_from_the_command_line(
         referral_id = await desks.living.send(POLICE, SIBLINGS)
         [listed] = await list_inbox(desks.living, CSC, 1)
         delivery_id = listed["delivery_id"]
+        saying = ("receipt", delivery_id, "--person", "p-17", "--state")
+        wrong = await desks.run(CSC, *saying, "refused", "--reason-code", "busy")
+        assert "must be one of cannot_open" in str(wrong.exception)
+        said = await desks.run(CSC, *saying, "refused", "--reason-code", "not_our_child")
+        assert "refused (not_our_child) " in said.output, (said.output, said.exception)
+        await desks.until(POLICE, "status", referral_id, shows="recipient-refused:not_our_child")
         early = await desks.run(CSC, "confirm-deletion", delivery_id)
         assert early.exit_code == 1
         assert "is not recalled by its sender" in str(early.exception)
