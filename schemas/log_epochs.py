@@ -106,6 +106,13 @@ def kept_checkpoint(earlier: EarlierEpoch) -> Checkpoint:
     return Checkpoint(earlier.log_origin, earlier.kept_size, decode_base64url(earlier.kept_root, field="kept_root"))
 
 
+def list_kept_checkpoints(hub: HubKeys) -> list[Checkpoint]:
+    """Return the heads that the authority signed as kept of earlier epochs, but for those that a later loss cut off."""
+    return [
+        kept_checkpoint(earlier) for earlier in hub.earlier if 0 < earlier.kept_size == measure_kept(hub, earlier.epoch)
+    ]
+
+
 def list_epoch_members(hub: HubKeys) -> dict[str, str | int]:
     """Return what the first event of the epoch says, but for its instant.
 

@@ -17,10 +17,9 @@ from broker.log.fsck_erasures import check_erasures, count_emptied
 from broker.log.fsck_records import Registry, check_loose_records, check_records, read_registry
 from broker.log.rebuilding import NoteReader, RebuiltTree, read_vkey
 from broker.store.pool import Connection
-from schemas.canonical import decode_base64url
 from schemas.directory import HubKeys
 from schemas.errors import ConfigInvalid
-from schemas.log_epochs import is_epoch_entry, measure_kept
+from schemas.log_epochs import is_epoch_entry, list_kept_checkpoints, measure_kept
 
 MAX_FINDINGS: Final = 1000
 
@@ -112,7 +111,8 @@ class Fsck:
         for earlier in self._hub.earlier:
             self._notes[earlier.epoch] = read_vkey(earlier.log_verifier)
         self._epoch = epoch
-        self._witnessed = sorted([*witnessed, *_list_kept(self._hub)], key=lambda kept: kept.size)
+        signed = [WitnessedCheckpoint("the authority", c.size, c.root) for c in list_kept_checkpoints(self._hub)]
+        self._witnessed = sorted([*witnessed, *signed], key=lambda kept: kept.size)
         self._timestamp_roots = tuple(timestamp_roots)
         self._registry = Registry({})
         self.state = state or FsckState()
@@ -295,12 +295,3 @@ class Fsck:
             self.state.note("payload-of-no-entry", f"log_payloads {row['event_id']}")
         for kept in self._witnessed:
             self.state.note("database-was-put-back", f"it has {total} entries; {kept.witness} has seen {kept.size}")
-
-
-def _list_kept(hub: HubKeys) -> list[WitnessedCheckpoint]:
-    """Return the heads that the authority signed as kept of earlier epochs, but for those that a later loss cut off."""
-    return [
-        WitnessedCheckpoint("the authority", earlier.kept_size, decode_base64url(earlier.kept_root))
-        for earlier in hub.earlier
-        if 0 < earlier.kept_size == measure_kept(hub, earlier.epoch)
-    ]

@@ -20,7 +20,7 @@ from deploy.evidence.verdict import Verdict
 from schemas.checkpoint import Checkpoint, NoteVerifier, read_checkpoint, verify_checkpoint
 from schemas.directory import HubKeys
 from schemas.errors import DependencyUnavailable, MalformedMessage, SignatureInvalid
-from schemas.log_epochs import ProofLost, find_verifier
+from schemas.log_epochs import ProofLost, find_verifier, list_kept_checkpoints
 from schemas.log_state import LogState
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -83,6 +83,7 @@ class _LogCheck:
         hub = self._find_hub()
         log = NoteVerifier.from_text(hub.log_verifier)
         sizes = {read_checkpoint(note).size for state in self._known.remembered for note in state.notes}
+        sizes |= {kept.size for kept in list_kept_checkpoints(hub)}
         try:
             witnessed, note = self._fetch_heads(max(sizes, default=0))
             head = verify_checkpoint(note, log)
@@ -143,6 +144,11 @@ class _LogCheck:
                 f"the log is in epoch {hub.epoch}: the authority signed that {hub.earlier[-1].kept_size} entries were kept of"
                 f" the epoch before and {lost} that witnesses had seen were lost"
             )
+        for kept in list_kept_checkpoints(hub):
+            if walk.roots.get(kept.size) != kept.root:
+                verdict.broken.append(
+                    f"what was kept of an earlier epoch, {kept.size} entries, is not what the authority signed. Use the telephone."
+                )
         logged = walk.directory.get("version_number")
         if logged == directory.version and walk.directory.get("sha256") != copy.digest:
             verdict.broken.append(

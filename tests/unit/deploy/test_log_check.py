@@ -11,9 +11,10 @@ from deploy.evidence.directory_copy import DirectoryCopy, read_directory_copy
 from deploy.evidence.log_check import Known, check_log
 from deploy.evidence.remembering import read_remembered, write_remembered
 from deploy.evidence.verdict import Verdict
+from schemas.canonical import encode_base64url
 from schemas.checkpoint import write_verifier
 from schemas.cosignature import cosign_checkpoint
-from schemas.directory import Agency, AgencyKeys, Directory, HubKeys, Partnership, WitnessPolicy
+from schemas.directory import Agency, AgencyKeys, Directory, EarlierEpoch, HubKeys, Partnership, WitnessPolicy
 from schemas.errors import DependencyUnavailable, SafelaneError
 from schemas.keys import KeyUse, SigningKeys, generate_ed25519_jwk, generate_ml_dsa_44_jwk, public_part
 from schemas.log_state import LogState
@@ -56,7 +57,14 @@ def check(log: ServedLog, *, key: str | None = None, changed: dict[str, bytes] |
     return check_log(URL, asked, transport=serve(log, **(changed or {})), pause=lambda _: None)[0]
 
 
-def sign(log: ServedLog, *, version: int = 1, quorum: int = 1, expires_at: datetime | None = None) -> DirectoryCopy:
+def sign(
+    log: ServedLog,
+    *,
+    version: int = 1,
+    quorum: int = 1,
+    expires_at: datetime | None = None,
+    epoch: dict[str, Any] | None = None,
+) -> DirectoryCopy:
     """Sign a directory that names the log's key and one witness with both keys, and put its event in the log."""
     keys = AgencyKeys(witness=tuple(public_part(jwk) for jwk in WITNESS))
     facts: dict[str, Any] = {"name": "x", "kind": "csc", "roles": (), "area": "E10000099"}
@@ -66,7 +74,7 @@ def sign(log: ServedLog, *, version: int = 1, quorum: int = 1, expires_at: datet
         expires_at=expires_at or NOW + timedelta(days=1),
         partnership=Partnership(id="marchshire"),
         agencies=(Agency(id=CSC, public_body=True, s16la_body=True, keys=keys, **facts),),
-        hub=HubKeys(log_origin=ORIGIN, log_verifier=write_verifier(ORIGIN, public_part(log.jwk))),
+        hub=HubKeys(log_origin=ORIGIN, log_verifier=write_verifier(ORIGIN, public_part(log.jwk)), **(epoch or {})),
         witnesses=WitnessPolicy(agencies=(CSC,), quorum=quorum),
     )
     return read_directory_copy(sign_directory(directory, AUTHORITY), [AUTHORITY.public])
@@ -186,6 +194,32 @@ def test_what_was_kept_before_must_lie_on_the_log_and_says_since_when(tmp_path: 
     strange.grow(5)
     foreign = LogState("b", verifier, (strange.note(),))
     assert "not signed by this log's key" in check(log, key=verifier, remembered=[foreign]).open[-1]
+
+
+def test_what_was_kept_of_an_earlier_epoch_must_be_what_the_authority_signed() -> None:
+    """Whoever has the keys of both epochs writes the first anew and the second over it: the signed directory has the kept root."""
+    log = ServedLog()
+    log.grow(120)
+    first = write_verifier("log.example.org/first", public_part(generate_ed25519_jwk(KeyUse.LOG)))
+    kept = EarlierEpoch(
+        epoch=1,
+        log_origin="log.example.org/first",
+        log_verifier=first,
+        kept_size=100,
+        kept_root=encode_base64url(log.root(0, 100)),
+    )
+    epoch = {"epoch": 2, "earlier": (kept,), "starting_checkpoint": log.note(110)}
+    copy = sign(log, epoch=epoch)
+    log_directory(log, copy)
+    cosign(log)
+    assert check(log, directory=copy).exit_code == 0
+    story = ServedLog(log.entries[:60], log.jwk)
+    story.grow(59, other="story")
+    log_directory(story, copy)
+    cosign(story)
+    verdict = check(story, directory=copy)
+    assert (verdict.exit_code, len(verdict.broken)) == (4, 1)
+    assert "what was kept of an earlier epoch, 100 entries, is not what the authority signed" in verdict.broken[0]
 
 
 def test_remembering_keeps_the_first_head_and_the_last_ones(tmp_path: Path) -> None:
