@@ -29,6 +29,7 @@ from schemas.clear_codes import (
     Role,
     TokenScheme,
 )
+from schemas.errors import RuleBroken
 
 
 def _require_written(form: re.Pattern[str]) -> BeforeValidator:
@@ -36,7 +37,7 @@ def _require_written(form: re.Pattern[str]) -> BeforeValidator:
 
     def check(value: Any) -> Any:
         if isinstance(value, int | float) or (isinstance(value, str) and form.fullmatch(value) is None):
-            raise ValueError("must be written as RFC 3339 says")
+            raise RuleBroken("must be written as RFC 3339 says")
         return value
 
     return BeforeValidator(check)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.clear_forms import AgencyId, ContactId, GssCode, KindCode, PersonId, PurposeCode, RoleCode
+from schemas.errors import RuleBroken
 from schemas.wire_types import DirectoryCode
 
 Jwk = dict[str, Any]
@@ -188,7 +189,7 @@ class Directory(DirectoryModel):
         for group in (self.agencies, self.people, self.calendars, self.agreements):
             ids = [item.id for item in group]
             if len(ids) != len(set(ids)):
-                raise ValueError("an id is used twice")
+                raise RuleBroken("an id is used twice")
         return self
 
     def find_agency(self, agency_id: str) -> Agency | None:

@@ -39,6 +39,10 @@ class SafelaneError(Exception):
         }
 
 
+class RuleBroken(ValueError):
+    """A rule between a model's members is broken. Its text is a constant of ours that quotes nothing, and is shown to whoever sent the input."""
+
+
 class Rejected(SafelaneError):
     """The sender's fault: the input breaks a rule, and the sender can put it right."""
 

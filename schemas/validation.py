@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.clear_codes import ACTS
+from schemas.errors import RuleBroken
 
 _INSTANT = "must be an instant with its offset, as in 2026-11-01T00:00:00Z"
 _OURS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
@@ -46,6 +47,8 @@ def name_fault(fault: Mapping[str, Any]) -> str:
 def describe_fault(fault: Mapping[str, Any]) -> str:
     """Return what is wrong, as pydantic describes it, in words that quote nothing of the input; of a closed list, what may stand there."""
     context = fault.get("ctx") or {}
+    if isinstance(context.get("error"), RuleBroken):
+        return str(context["error"])
     if fault["type"] == "enum":
         return f"must be one of {context['expected']}".replace("'", "")
     if fault["type"] == "string_pattern_mismatch":

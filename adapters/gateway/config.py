@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from adapters.gateway.identity.keystore import KeyLifetimes
 from adapters.gateway.incoming.inbox_config import InboxConfig
+from adapters.mapping.limits import MAX_DOCUMENT_BYTES
 from schemas.clear_forms import AgencyId
-from schemas.errors import ConfigInvalid
+from schemas.errors import ConfigInvalid, RuleBroken
 from schemas.plain_yaml import read_yaml
 
 MAX_CONFIG_BYTES = 256 * 1024
@@ -84,7 +85,7 @@ class KeyTimes(GatewayModel):
     @model_validator(mode="after")
     def _periods_fit(self) -> Self:
         if not timedelta(hours=1) <= self.rotation < self.announced <= timedelta(days=35):
-            raise ValueError("rotation must be at least an hour and shorter than announced, which is at most 35 days")
+            raise RuleBroken("rotation must be at least an hour and shorter than announced, which is at most 35 days")
         return self
 
 
@@ -182,7 +183,7 @@ class AgencyConfig(GatewayModel):
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
         if (self.key_encryption_key_file is None) == (self.passphrase_file is None):
-            raise ValueError("give key_encryption_key_file or passphrase_file, one of the two")
+            raise RuleBroken("give key_encryption_key_file or passphrase_file, one of the two")
         return self
 
 
@@ -211,7 +212,9 @@ class GatewayConfig(GatewayModel):
     listen_host: str = Field("127.0.0.1", description="Address of the local API; only a loopback address is accepted.")
     listen_port: int = Field(8600, ge=0, le=65535, description="Port of the local API; 0 takes a free one.")
     clock_file: Path | None = Field(None, description="Test only: a file that holds the business clock's instant.")
-    max_document_bytes: int = Field(64 * 1024 * 1024, description="Largest document that POST /referrals reads.")
+    max_document_bytes: int = Field(
+        MAX_DOCUMENT_BYTES, ge=1, le=MAX_DOCUMENT_BYTES, description="Largest document that POST /referrals reads."
+    )
     sending: SendingTimes = Field(SendingTimes(), description="Waits, limits and alarms of the sending half.")
     keys: KeyTimes = Field(KeyTimes(), description="Life of encryption keys.")
     witness: WitnessTimes = Field(WitnessTimes(), description="Watching the hub's message log.")
@@ -223,7 +226,7 @@ class GatewayConfig(GatewayModel):
     @classmethod
     def _loopback_only(cls, host: str) -> str:
         if not ipaddress.ip_address(host).is_loopback:
-            raise ValueError(
+            raise RuleBroken(
                 "must be a loopback address: put a TLS proxy with its own sign-in in front for other machines"
             )
         return host
@@ -236,9 +239,9 @@ class GatewayConfig(GatewayModel):
         drops = [a.drop_folder.path.resolve() for a in self.agencies if a.drop_folder]
         for group in (ids, folders, tokens, drops):
             if len(set(group)) != len(group):
-                raise ValueError("agencies must not share an id, a data folder, a token file or a drop folder")
+                raise RuleBroken("agencies must not share an id, a data folder, a token file or a drop folder")
         if self.environment == "production" and self.clock_file is not None:
-            raise ValueError("clock_file is for tests: production runs on the real clock")
+            raise RuleBroken("clock_file is for tests: production runs on the real clock")
         return self
 
     def find_agency(self, agency: str | None) -> AgencyConfig:

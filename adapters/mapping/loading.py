@@ -59,7 +59,10 @@ def recognise_mapping(file_name: str, data: bytes, mappings: Sequence[Mapping]) 
             best = (share, mapping)
     if best is None:
         decode_document(data, allow_mark=True)
-        raise Rejected("no format that this gateway accepts", field=DOCUMENT)
+        known = ", ".join(sorted(mapping.id for mapping in mappings))
+        raise Rejected(
+            f"no format that this gateway accepts: those are {known}; mapping= says which it is", field=DOCUMENT
+        )
     return best[1]
 
 

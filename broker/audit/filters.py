@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from schemas.canonical import canonical_bytes, sha256_base64url
 from schemas.clear_forms import AskedInstant
-from schemas.errors import MalformedMessage
+from schemas.errors import MalformedMessage, RuleBroken
 from schemas.validation import name_first_fault
 
 MAX_PAGE: Final = 100
@@ -50,7 +50,7 @@ class SearchFilter(BaseModel):
     @model_validator(mode="after")
     def _span_is_one(self) -> Self:
         if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("since must be before until")
+            raise RuleBroken("since must be before until")
         return self
 
     @classmethod

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.directory import Agency, Agreement, BankHoliday, Calendar, Partnership
-from schemas.errors import ConfigInvalid
+from schemas.errors import ConfigInvalid, RuleBroken
 from schemas.plain_yaml import PlainLoader, read_yaml
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -33,7 +33,7 @@ class PartnershipFile(BaseModel):
         for group in (self.agencies, self.calendars, self.agreements):
             ids = [item.id for item in group]
             if len(ids) != len(set(ids)):
-                raise ValueError("an id is used twice")
+                raise RuleBroken("an id is used twice")
         return self
 
 

@@ -82,13 +82,13 @@ def main() -> None:
 
 
 def quieten_logs() -> None:
-    """Log from warnings up and to standard error, so that a command's output is its own; programs that serve set up their own logs."""
+    """Log errors alone, to standard error: what a command warns of, it says itself. Programs that serve set up their own logs."""
     import logging
 
     import structlog
 
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     for library in ("aio_pika", "aiormq"):  # of a lost connection our own errors and events tell, in words that help

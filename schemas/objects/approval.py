@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from schemas.clear_forms import AgencyId, DisclosureSchemeCode, Instant, OpaqueId, PersonId, ReasonCode, RoleCode
 from schemas.codes import Compartment
+from schemas.errors import RuleBroken
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -64,16 +65,16 @@ class Approval(SignedModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.expires_at <= self.issued_at:
-            raise ValueError("must expire after it is issued")
+            raise RuleBroken("must expire after it is issued")
         if self.requester == self.approver:
-            raise ValueError("nobody approves their own request")
+            raise RuleBroken("nobody approves their own request")
         on_message = self.action in {ApprovalAction.RELEASE, ApprovalAction.REFUSE}
         if on_message and (self.manifest_digest is None or self.delivery_id is None):
-            raise ValueError("must name the manifest and the delivery")
+            raise RuleBroken("must name the manifest and the delivery")
         if self.action is ApprovalAction.DISCLOSURE_TOKEN and (self.scheme is None or self.recipient is None):
-            raise ValueError("must name the scheme and the recipient")
+            raise RuleBroken("must name the scheme and the recipient")
         if self.action is ApprovalAction.ACTIVATE_POLICY and self.policy_digest is None:
-            raise ValueError("must name the policy pack's digest")
+            raise RuleBroken("must name the policy pack's digest")
         if (self.action in PAIRED_ACTIONS) != (self.subject_digest is not None):
-            raise ValueError("must name what it is about by its digest, and only a paired act does")
+            raise RuleBroken("must name what it is about by its digest, and only a paired act does")
         return self

@@ -16,6 +16,7 @@ from schemas.clear_forms import (
     WordingVersion,
 )
 from schemas.codes import ConsentGiver, ConsentState
+from schemas.errors import RuleBroken
 from schemas.header import ConsentScope, SubjectToken
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
@@ -61,9 +62,9 @@ class Consent(SignedModel):
     def _is_complete(self) -> Self:
         answered = self.state in {ConsentState.GIVEN, ConsentState.REFUSED, ConsentState.WITHDRAWN}
         if answered and self.giver is None:
-            raise ValueError("an answer needs its giver")
+            raise RuleBroken("an answer needs its giver")
         if self.state is ConsentState.WITHDRAWN and self.withdrawn_at is None:
-            raise ValueError("a withdrawal needs its instant")
+            raise RuleBroken("a withdrawal needs its instant")
         if self.capacity is Capacity.GILLICK and self.assessor is None:
-            raise ValueError("Gillick competence needs its assessor")
+            raise RuleBroken("Gillick competence needs its assessor")
         return self

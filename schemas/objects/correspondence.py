@@ -17,6 +17,7 @@ from schemas.clear_forms import (
     StatutoryTask,
 )
 from schemas.codes import Compartment
+from schemas.errors import RuleBroken
 from schemas.header import SubjectToken
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
@@ -71,11 +72,11 @@ class Request(SignedModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if not self.compartments or not self.subject_tokens:
-            raise ValueError("must name compartments and a subject token")
+            raise RuleBroken("must name compartments and a subject token")
         if self.step is RequestStep.REFUSED and self.reason_code is None:
-            raise ValueError("a refusal needs a reason code")
+            raise RuleBroken("a refusal needs a reason code")
         if self.step is RequestStep.ANSWERED and self.answer_message_id is None:
-            raise ValueError("an answer names the message that holds it")
+            raise RuleBroken("an answer names the message that holds it")
         if (self.previous is None) != (self.step is RequestStep.ASKED):
-            raise ValueError("an answer names its request")
+            raise RuleBroken("an answer names its request")
         return self

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
 from schemas.clear_forms import AgencyId, ContactId, Instant, OpaqueId, PurposeCode, RoleCode
 from schemas.codes import DeliveryOutcome
-from schemas.errors import MalformedMessage
+from schemas.errors import MalformedMessage, RuleBroken
 from schemas.validation import name_first_fault
 from schemas.wire_types import Digest, Uuid7
 
@@ -55,7 +55,7 @@ class DecidedEvent(BaseModel):
     @model_validator(mode="after")
     def _released_is_a_sorted_set(self) -> Self:
         if list(self.released) != sorted(set(self.released)):
-            raise ValueError("released sections must be sorted and distinct")
+            raise RuleBroken("released sections must be sorted and distinct")
         return self
 
     def to_bytes(self) -> bytes:

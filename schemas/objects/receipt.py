@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from schemas.clear_forms import AgencyId, Instant, OpaqueId, PersonId, ReasonCode
 from schemas.codes import ReceiptState
-from schemas.errors import Conflict
+from schemas.errors import Conflict, RuleBroken
 from schemas.objects.model import SignedModel
 from schemas.wire_types import Digest, Uuid7
 
@@ -49,11 +49,11 @@ class Receipt(SignedModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.state is ReceiptState.REFUSED and self.reason_code is None:
-            raise ValueError("a refusal needs a reason code")
+            raise RuleBroken("a refusal needs a reason code")
         if self.previous is None and self.state not in _NEXT[None]:
-            raise ValueError("a later receipt names the one before")
+            raise RuleBroken("a later receipt names the one before")
         if list(self.sections) != sorted(set(self.sections)):
-            raise ValueError("sections must be sorted and distinct")
+            raise RuleBroken("sections must be sorted and distinct")
         return self
 
 

@@ -1,5 +1,6 @@
 """Errors of the local API as problem+json (RFC 9457): code, field path and rule, never a value, never a stack trace."""
 
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -57,9 +58,17 @@ async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    body = {"type": "about:blank", "title": "The request cannot be answered.", "status": status, "code": "http"}
-    return JSONResponse(body, status_code=status, media_type=PROBLEM_JSON)
+    if not isinstance(error, HTTPException):
+        raise error
+    phrase = HTTPStatus(error.status_code).phrase
+    body = {
+        "type": "about:blank",
+        "title": f"{phrase}. The paths and methods are in /openapi.json.",
+        "status": error.status_code,
+        "code": phrase.lower().replace(" ", "-"),
+        "retryable": False,
+    }
+    return JSONResponse(body, status_code=error.status_code, media_type=PROBLEM_JSON, headers=error.headers)
 
 
 async def _answer_unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.clear_forms import ContactId
+from schemas.errors import RuleBroken
 
 
 class InboxModel(BaseModel):
@@ -75,11 +76,11 @@ class InboxConfig(InboxModel):
         ids = [c.contact for c in self.contacts]
         keys = [c.key_file for c in self.contacts]
         if len(set(ids)) != len(ids) or len(set(keys)) != len(keys):
-            raise ValueError("contacts must not share an id or a key file")
+            raise RuleBroken("contacts must not share an id or a key file")
         folders = [c.folder.out_folder for c in self.contacts if c.folder]
         folders += [self.folder.out_folder] if self.folder else []
         if len(set(folders)) != len(folders):
-            raise ValueError("contacts must not share an output folder")
+            raise RuleBroken("contacts must not share an output folder")
         return self
 
     def find_contact(self, contact: str) -> ContactConfig | None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from adapters.gateway.outgoing.outbox_model import OutboxState
 from adapters.gateway.service import Gateway
 from adapters.gateway.wiring import build_gateway
+from adapters.mapping.limits import MAX_DOCUMENT_BYTES
 from schemas.errors import ConfigInvalid, DependencyUnavailable
 from tests.support.gateways import SAMPLES, StubHub, write_gateway
 from tests.support.sample_files import load_expected
@@ -255,6 +257,34 @@ async def test_too_much_is_refused_before_it_is_read(world: World) -> None:
     object.__setattr__(world.gateway.agencies[POLICE].parts.gateway, "max_document_bytes", 1000)
     answer = await world.post(POLICE, SIBLINGS)
     assert answer.status_code == 413
+
+
+async def test_a_format_that_nobody_knows_is_answered_with_those_that_are(shared: World) -> None:
+    answer = await shared.post(POLICE, b'{"a": 1}')
+    assert answer.status_code == 422
+    assert "police-ppn-json" in answer.json()["detail"] or "corvid" in answer.json()["detail"]
+    assert "mapping=" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nowhere", 404, "not-found"), ("DELETE", "/referrals", 405, "method-not-allowed")],
+)
+async def test_a_wrong_path_or_method_says_where_the_right_ones_are(
+    shared: World, method: str, path: str, status: int, code: str
+) -> None:
+    async with shared.client(POLICE) as client:
+        answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert "/openapi.json" in answer.json()["title"]
+    assert path not in answer.text, "nothing of what was sent"
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_no_gateway_reads_more_than_its_mappings_do(world: World) -> None:
+    config = world.gateway.config
+    with pytest.raises(ValidationError):
+        type(config).model_validate(config.model_dump() | {"max_document_bytes": MAX_DOCUMENT_BYTES + 1})
 
 
 async def test_without_a_directory_nothing_is_taken_in_and_the_sender_is_told_to_retry(tmp_path: Path) -> None:
