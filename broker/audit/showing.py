@@ -62,7 +62,7 @@ SELECT message_id, clock, recipient, state, starts_at, due_at, met_at, breached_
 _STATEMENTS = """
 SELECT message_id, 'approval' AS type, action, approver AS by, reason_code, received_at, NULL AS agency FROM approvals WHERE message_id = ANY($1::uuid[])
 UNION ALL SELECT message_id, 'recall', 'recall', '', reason_code, received_at, NULL FROM recalls WHERE message_id = ANY($1::uuid[])
-UNION ALL SELECT r.message_id, 'deletion', 'deleted', d.agency, coalesce(d.exceptions_code, ''), d.received_at, d.agency
+UNION ALL SELECT r.message_id, 'deletion', CASE WHEN d.exceptions_code IS NULL THEN 'deleted' ELSE 'kept' END, d.agency, coalesce(d.exceptions_code, ''), d.received_at, d.agency
   FROM deletions d JOIN recalls r USING (recall_id) WHERE r.message_id = ANY($1::uuid[])
 UNION ALL SELECT subject_id, 'erased', scope, 'the hub', 'commitment intact', erased_at, NULL FROM erasures WHERE subject_id = ANY($1::uuid[])
 ORDER BY received_at

@@ -243,7 +243,10 @@ async def _take_recall(
 async def _take_deletion(
     connection: Connection, candidate: SignedCandidate, sender: str, effects: Effects, context: DecisionContext
 ) -> None:
-    """A recipient confirms that it deleted what a recall named; the sender gets the signed word."""
+    """A recipient confirms that it deleted what a recall named, or says why it is kept; the sender gets the signed word.
+
+    What a legal hold keeps is deleted when the hold ends: an entry with an exception may be followed by one without. Nothing follows a deletion.
+    """
     done: DeletionConfirmedControl = candidate.model  # type: ignore[assignment]
     message_id = UUID(done.message_id)
     row = await connection.fetchrow(
@@ -256,14 +259,21 @@ async def _take_deletion(
     )
     if row is None or done.agency != sender or (row["deliveries"] and done.delivery_id not in row["deliveries"]):
         raise NotFound("there is no such recall", field="control.recall_id")
+    is_kept = done.exceptions_code is not None
     await _check_free(
         connection,
-        "SELECT 1 FROM deletions WHERE recall_id = $1 AND delivery_id = $2",
+        "SELECT 1 FROM deletions WHERE recall_id = $1 AND delivery_id = $2 AND (exceptions_code IS NULL OR $3)",
         "control.delivery_id",
         done.recall_id,
         done.delivery_id,
+        is_kept,
     )
-    _take_place(effects, "deletions", f"{done.recall_id}/{done.delivery_id}", candidate, "control.delivery_id")
+    place = f"{done.recall_id}/{done.delivery_id}"
+    if is_kept:
+        _take_place(effects, "deletions kept", place, candidate, "control.delivery_id")
+    else:
+        _take_place(effects, "deletions", place, candidate, "control.delivery_id")
+        effects.chains.setdefault(("deletions kept", place), (candidate.digest, ""))
     values = {
         "object_digest": candidate.digest,
         "recall_id": done.recall_id,

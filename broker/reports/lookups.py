@@ -36,7 +36,7 @@ class Lookups:
             self.recalls = {row["object_digest"]: row for row in rows}
             rows = await connection.fetch(
                 "SELECT d.object_digest, r.message_id, d.delivery_id FROM deletions d JOIN recalls r USING (recall_id)"
-                " WHERE d.object_digest = ANY($1::text[])",
+                " WHERE d.object_digest = ANY($1::text[]) AND d.exceptions_code IS NULL",  # what an exception keeps is not deleted
                 digests,
             )
             self.deletions = {row["object_digest"]: row for row in rows}

@@ -29,8 +29,8 @@ from schemas.header import (
 )
 from schemas.objects import digest_object, peek_object, sign_object
 from schemas.objects.consent import Consent
-from schemas.objects.control import BreakGlassControl
-from schemas.objects.correspondence import Request, RequestStep
+from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
+from schemas.objects.correspondence import Recall, Request, RequestStep
 from tests.support.drafts import EARLY_HELP, ChangedDraft, consent, early_help, list_request_members
 from tests.support.hub_agency import check_evidence, check_notice, open_as, verify_as
 from tests.support.hub_world import CSC, HEALTH, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
@@ -295,6 +295,48 @@ async def test_a_request_is_passed_on_clocked_and_answered_once(hub: Any) -> Non
     (word,) = await world.receive(CSC, 1)
     assert check_evidence(world, word.body)[0]["code"] == "REQUEST_REFUSED"
     assert await world.owner.fetchval("SELECT state FROM requests WHERE step = 'asked'") == "met"
+
+
+async def test_what_a_legal_hold_kept_is_deleted_after_it_and_nothing_follows_a_deletion(hub: Any) -> None:
+    api, _ = hub
+    world: HubWorld = api.world
+    draft = Draft()
+    decided = await send(world, draft)
+    message = await world.owner.fetchrow("SELECT message_id, referral_id, manifest_digest FROM messages")
+    recall = Recall(
+        recall_id="recall-000000000000001",
+        sender=POLICE,
+        message_id=str(message["message_id"]),
+        referral_id=message["referral_id"],
+        manifest_digest=message["manifest_digest"],
+        reason_code="wrong_child",
+        issued_at=datetime.now(UTC),
+        delete_by=datetime.now(UTC) + timedelta(days=3),
+    )
+    await say(world, POLICE, "recall", sign_object("recall", recall, world.kits[POLICE].signer))
+
+    def confirm(recipient: str, exception: str | None) -> bytes:
+        done = DeletionConfirmedControl(
+            agency=recipient,
+            recall_id=recall.recall_id,
+            message_id=recall.message_id,
+            delivery_id=decided[recipient]["delivery_id"],
+            deleted_at=datetime.now(UTC),
+            exceptions_code=exception,
+        )
+        return sign_object("control", done, world.kits[recipient].signer)
+
+    # One after another, and all in one batch.
+    said = ("legal_hold", "court_order", None, "court_order", None)
+    await world.receive(CSC, 2)  # the referral and its recall
+    outcomes = [(await say(world, CSC, "control", confirm(CSC, exception)))["outcome"] for exception in said]
+    assert outcomes == ["recorded", "rejected", "recorded", "rejected", "rejected"]
+    await world.receive(HEALTH, 2)
+    await world.publish(HEALTH, [confirm(HEALTH, exception) for exception in (None, *said)], message_type="control")
+    told = [check_evidence(world, notice.body)[0]["outcome"] for notice in await world.receive(HEALTH, 6)]
+    assert sorted(told) == ["recorded"] + ["rejected"] * 5
+    kept = await world.owner.fetch("SELECT agency, exceptions_code FROM deletions ORDER BY agency, received_at")
+    assert [tuple(row) for row in kept] == [(CSC, "legal_hold"), (CSC, None), (HEALTH, None)]
 
 
 async def test_what_was_decided_before_the_registers_moved_is_not_committed(hub: Any) -> None:

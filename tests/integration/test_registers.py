@@ -165,20 +165,29 @@ async def test_a_recall_tells_and_collects_signed_deletions(
 
         assert await living.eventually(recalled) == [{"delivery_id": delivery_id, "deleted": False}]
         assert (await living.get(CSC, "/attention"))["recalled"] == [delivery_id]
+        # What a court's order keeps is deleted when the order ends; nothing else is said in its place, or after that.
+        held = await living.post(CSC, f"/inbox/{delivery_id}/deletion", {"exceptions_code": "legal_hold"})
+        assert held["kept_here"] == ["folder"], "everything stays"
+        await living.post(CSC, f"/inbox/{delivery_id}/deletion", {"exceptions_code": "court_order"}, status=409)
         done = await living.post(CSC, f"/inbox/{delivery_id}/deletion", {})
+        assert done["digest"] != held["digest"]
+        await living.post(CSC, f"/inbox/{delivery_id}/deletion", {"exceptions_code": "court_order"}, status=409)
         assert (await living.get(CSC, "/attention"))["recalled"] == []
         assert (done["kept_here"], done["left_with_case_system"]) == ([], [])
         assert list((tmp_path / "out").iterdir()) == [], "the files that the gateway wrote are gone too"
         assert (await living.get(CSC, f"/inbox/{delivery_id}"))["referral"]["sections"] == []
 
         async def confirmed() -> Any:
-            return [t for t in (await living.get(POLICE, "/told"))["told"] if t["code"] == "DELETION_CONFIRMED"]
+            told = [t for t in (await living.get(POLICE, "/told"))["told"] if t["code"] == "DELETION_CONFIRMED"]
+            return told if len(told) == 2 else []
 
         await living.eventually(confirmed)
         # A person who confirms once more says the same, and gives the hub nothing to quarantine.
         again = await living.post(CSC, f"/inbox/{delivery_id}/deletion", {})
         assert again["digest"] == done["digest"]
-        assert await world.owner.fetchval("SELECT agency FROM deletions") == CSC
+        words = await world.owner.fetch("SELECT agency, exceptions_code FROM deletions ORDER BY received_at")
+        assert [tuple(word) for word in words] == [(CSC, "legal_hold"), (CSC, None)]
+        assert await world.owner.fetchval("SELECT count(*) FROM quarantine") == 0
 
 
 async def test_broken_glass_is_claimed_logged_and_reviewed_by_somebody_else(

@@ -269,7 +269,7 @@ async def break_glass_and_disclose(whole: WholeLog) -> None:
 
 
 async def recall_and_request(whole: WholeLog) -> None:
-    """A recall with one confirmed deletion; a question that is refused, and one that is not answered."""
+    """A recall whose recipient keeps it for a legal hold, and deletes it after that; a question that is refused, and one that is not answered."""
     world = whole.world
     draft = PlainDraft(recipients=((HEALTH, "health_safeguarding"), (CSC, "csc")))
     sealed = await whole.send(draft)
@@ -285,15 +285,16 @@ async def recall_and_request(whole: WholeLog) -> None:
         delete_by=whole_day(3),
     )
     await whole.say(POLICE, "recall", sign_object("recall", recall, world.kits[POLICE].signer))
-    done = DeletionConfirmedControl(
-        agency=HEALTH,
-        recall_id=recall.recall_id,
-        message_id=draft.message_id,
-        delivery_id=delivery.delivery_id,
-        deleted_at=datetime.now(UTC),
-        exceptions_code="legal_hold",
-    )
-    await whole.say(HEALTH, "control", sign_object("control", done, world.kits[HEALTH].signer))
+    for exception in ("legal_hold", None):
+        done = DeletionConfirmedControl(
+            agency=HEALTH,
+            recall_id=recall.recall_id,
+            message_id=draft.message_id,
+            delivery_id=delivery.delivery_id,
+            deleted_at=datetime.now(UTC),
+            exceptions_code=exception,
+        )
+        await whole.say(HEALTH, "control", sign_object("control", done, world.kits[HEALTH].signer))
     asked = b""
     for _ in range(2):
         members = list_request_members(CSC, HEALTH, whole_day(1))

@@ -25,7 +25,7 @@ from adapters.gateway.random_ids import new_opaque_id
 from schemas.canonical import canonical_bytes, parse_object, sha256_base64url
 from schemas.checkpoint import read_proof
 from schemas.codes import ConsentState
-from schemas.errors import NotFound, Rejected, SafelaneError
+from schemas.errors import Conflict, NotFound, Rejected, SafelaneError
 from schemas.objects import peek_object
 from schemas.objects.consent import Consent
 from schemas.objects.control import BreakGlassControl, DeletionConfirmedControl
@@ -219,8 +219,11 @@ class RegisterDesk:
     def confirm_deletion(self, delivery_id: str, *, exceptions_code: str | None = None) -> Statement:
         """Delete a recalled delivery's content here, with the files that we wrote of it, and sign that it is deleted. Said again, it is the same statement.
 
+        With ``exceptions_code`` (a legal hold) everything stays, and that is signed; when it no longer must, a deletion may follow.
+
         Raises:
             NotFound: it is not there, or its sender has not recalled it.
+            Conflict: an exception is stated after the deletion, or after another exception.
             DependencyUnavailable: a file in an output folder cannot be erased; nothing is signed.
         """
         recall_jws = self.recalls.find_recall(delivery_id)
@@ -230,8 +233,12 @@ class RegisterDesk:
         recall = read_object("recall", signed, directory.signing_keys.get(entry.sender, ())) if signed else None
         if not isinstance(recall, Recall) or recall.message_id != entry.message_id:
             raise NotFound("is not recalled by its sender", field="delivery_id")
-        if (said := self._find_confirmed(recall.recall_id, delivery_id, exceptions_code)) is not None:
-            return said
+        said = self._find_confirmed(recall.recall_id, delivery_id)
+        if exceptions_code in said:
+            return said[exceptions_code]
+        if exceptions_code is not None and said:
+            what = "it is deleted already" if None in said else "another exception is stated already"
+            raise Conflict(what, field="exceptions_code")
         if exceptions_code is None:
             self.recalls.erase_content(delivery_id)
             self.erase_files(delivery_id)
@@ -248,17 +255,14 @@ class RegisterDesk:
         )
         return self.statements.sign("control", done, subject=entry.message_id)
 
-    def _find_confirmed(self, recall_id: str, delivery_id: str, exceptions_code: str | None) -> Statement | None:
-        """Return what was signed of this recall before. A register of the hub has one place for it: a second would be quarantined."""
-        wanted = (recall_id, delivery_id, exceptions_code)
+    def _find_confirmed(self, recall_id: str, delivery_id: str) -> dict[str | None, Statement]:
+        """Return what was signed of this recall before, by exception: the hub has one place for each, and would quarantine a second."""
+        confirmed = {}
         for statement, _, refused in self.statements.list_signed("control"):
             said = peek_object(statement.body)
-            if (
-                refused is None
-                and (said.get("recall_id"), said.get("delivery_id"), said.get("exceptions_code")) == wanted
-            ):
-                return statement
-        return None
+            if refused is None and (said.get("recall_id"), said.get("delivery_id")) == (recall_id, delivery_id):
+                confirmed[said.get("exceptions_code")] = statement
+        return confirmed
 
 
 Made = TypeVar("Made", bound=BaseModel)
