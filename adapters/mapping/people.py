@@ -92,9 +92,14 @@ class Person:
         if "upn" in self.identifiers:
             found.append(SubjectIdentifier(scheme="upn", value=self.identifiers["upn"]))
         if self.born and self.surname and self.forenames:
-            name = f"{self.surname}|{self.forenames.split()[0]}|{self.born.isoformat()}".casefold()
+            name = write_name_born(self.surname, self.forenames, self.born)
             found.append(SubjectIdentifier(scheme="name_born", value=name))
         return tuple(found)
+
+
+def write_name_born(surname: str, forenames: str, born: date) -> str:
+    """Return the value of the identifier ``name_born``: surname, first forename and date of birth. ``forenames`` is not blank."""
+    return f"{surname}|{forenames.split(maxsplit=1)[0]}|{born.isoformat()}".casefold()
 
 
 def read_people(context: RecordContext) -> list[Person]:

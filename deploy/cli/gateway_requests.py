@@ -32,7 +32,9 @@ def ask(
     task: Annotated[str, typer.Option(help="The provision that makes it your task, for example 'CA 1989 s.47'.")],
     purpose: Annotated[str, typer.Option(help="The purpose: one that an agreement between the two lists.")],
     person: Person,
-    referral: Annotated[str | None, typer.Option(help="A referral that we sent: the children it is about.")] = None,
+    referral: Annotated[
+        str | None, typer.Option(help="A referral that we sent or received: the children it is about.")
+    ] = None,
     nhs_number: AskNumber = False,
     role: Annotated[str | None, typer.Option(help="The role in which we ask; default: our first.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,

@@ -19,6 +19,7 @@ from tests.support.servers import RabbitVhost
 
 EARLY_HELP = "earlyhelp.marchshire"
 CHILDS_NUMBER = "999 520 0107"
+SIBLINGS_NUMBER = "999 000 1375"
 
 
 @dataclass
@@ -141,6 +142,29 @@ async def test_a_recall_and_its_deletion_from_the_command_line(
         assert "Confirmed as" in done.output, (done.output, done.exception)
         assert (await desks.living.get(CSC, f"/inbox/{delivery_id}"))["referral"]["sections"] == []
         await desks.until(POLICE, "told", shows="DELETION_CONFIRMED")
+
+
+async def test_who_received_a_referral_asks_about_the_children_that_were_delivered_to_it(
+    database: str, rabbit_vhost: RabbitVhost, tmp_path: Path
+) -> None:
+    clock = SetClock(SIBLINGS_AT)
+    async with open_desks(database, rabbit_vhost, tmp_path, (POLICE, CSC, HEALTH), clock) as desks:
+        referral_id = await desks.living.send(POLICE, SIBLINGS)
+        await list_inbox(desks.living, CSC, 1)
+        asking = ("request", "ask", "--compartment", "C07", "--person", "p-17", "--task", "CA 1989 s.47",
+                  "--purpose", "promote_welfare", "--to", HEALTH, "--referral")  # fmt: skip
+        nothing = await desks.run(CSC, *asking, "AAAAAAAAAAAAAAAAAAAAAA")
+        assert nothing.exit_code == 1
+        assert "no referral that this agency sent or received" in str(nothing.exception)
+        asked = last_word(await desks.run(CSC, *asking, referral_id))
+        assert (await desks.living.get(CSC, "/inbox"))["deliveries"][0]["state"] == "accepted", "nobody has read it"
+        await desks.until(HEALTH, "request", "list", shows=asked)
+        same = await desks.run(HEALTH, "request", "check", asked, typed=f"{SIBLINGS_NUMBER}\n")
+        assert "It is about this child." in same.output, (same.output, same.exception)
+        await desks.run(POLICE, "recall", referral_id, "--reason-code", "wrong_child")
+        await desks.until(CSC, "told", shows="RECALLED")
+        recalled = await desks.run(CSC, *asking, referral_id)
+        assert "is recalled by its sender" in str(recalled.exception)
 
 
 async def test_a_request_is_asked_checked_refused_answered_and_clocked(

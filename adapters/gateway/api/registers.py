@@ -97,7 +97,7 @@ class Identifier(Form):
 
 
 class RequestForm(Form):
-    """A request for information (DOMAIN D11). The child: of a referral that we sent, or by identifiers, or by tokens."""
+    """A request for information (DOMAIN D11). The child: of a referral that we sent or received, or by identifiers, or by tokens."""
 
     recipient: AgencyId
     person: PersonId
@@ -213,14 +213,15 @@ async def list_requests(gateway: CallingAgency) -> dict[str, Any]:
 
 
 @router.post("/requests", status_code=201, summary="Ask another agency for named compartments about a child")
-async def make_request(form: Annotated[RequestForm, Body()], gateway: CallingAgency) -> dict[str, Any]:
-    """Sign and send a request; policy decides at the hub whether we may ask."""
+async def make_request(
+    form: Annotated[RequestForm, Body()], gateway: CallingAgency, caller: CallingReader
+) -> dict[str, Any]:
+    """Sign and send a request; policy decides at the hub whether we may ask. About a referral that we received: its subjects, as far as we may read who they are."""
     require_known(gateway, person=form.person)
     desk = gateway.receiving.registers.requests
     tokens = [*form.subject_tokens, *desk.make_tokens((i.scheme, i.value) for i in form.identifiers)]
     if form.referral_id is not None:
-        found = await asyncio.to_thread(_find_tokens, gateway, form.referral_id)
-        tokens += [SubjectToken.model_validate(token) for token in found]
+        tokens += await asyncio.to_thread(_find_subjects, gateway, form.referral_id, caller.contact)
     members = form.model_dump(exclude={"referral_id", "identifiers", "subject_tokens"}, exclude_none=True)
     return _describe(await asyncio.to_thread(lambda: desk.ask(subject_tokens=tokens, **members)))
 
@@ -275,6 +276,15 @@ def _find_tokens(gateway: CallingAgency, referral_id: str | None) -> list[dict[s
     if not tokens:
         raise Rejected("the referral's subjects have no identifier to know them by", field="referral_id")
     return [tokens[key].model_dump() for key in sorted(tokens)]
+
+
+def _find_subjects(gateway: CallingAgency, referral_id: str, contact: str | None) -> list[SubjectToken]:
+    """Return the tokens of whom a referral is about that we sent, or else received."""
+    try:
+        return [SubjectToken.model_validate(token) for token in _find_tokens(gateway, referral_id)]
+    except NotFound:
+        receiving = gateway.receiving
+        return receiving.registers.requests.make_tokens(receiving.subjects.list_identifiers(referral_id, contact))
 
 
 def _find_message(gateway: CallingAgency, name: str) -> str:

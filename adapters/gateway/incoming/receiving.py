@@ -16,6 +16,7 @@ from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.outputs import OutputMaker, OutputParts, ReceiptSender
 from adapters.gateway.incoming.quarantine import LocalQuarantine
 from adapters.gateway.incoming.receipts import ReceiptDesk
+from adapters.gateway.incoming.received_subjects import ReceivedSubjects
 from adapters.gateway.incoming.sealed_twice import EarlierSealings
 from adapters.gateway.incoming.tickets import TicketDesk, collect_tickets
 from adapters.gateway.outgoing.registers import RegisterDesk
@@ -41,6 +42,7 @@ class Receiving:
     receipts: ReceiptSender
     contact_keys: dict[str, bytes] = field(repr=False)
     registers: RegisterDesk
+    subjects: ReceivedSubjects
     poll: timedelta = timedelta(seconds=1)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -111,6 +113,9 @@ def build_receiving(parts: AgencyParts) -> Receiving:
         ),
         contact_keys={c.contact: read_secret(c.key_file) for c in config.contacts},
         registers=registers,
+        subjects=ReceivedSubjects(
+            parts.store, lambda: parts.keeper.current(parts.real_clock()).directory.partnership.test_mode
+        ),
         poll=config.poll,
     )
 

@@ -64,6 +64,7 @@ async def client(half: ReceivingHalf, deleted: list[str]) -> AsyncIterator[httpx
         receipts=absent,
         contact_keys={"lead": KEY.encode()},
         registers=desk,
+        subjects=absent,
     )
     parts = SimpleNamespace(real_clock=lambda: NOW)
     gateway: Any = SimpleNamespace(
