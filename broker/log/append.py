@@ -3,10 +3,13 @@
 It runs as the last statements of the caller's READ COMMITTED transaction. The advisory lock is a statement of its own, so that what follows sees
 all that the last holder committed; it lasts until the transaction ends. The right edge of the tree is kept with each checkpoint: an append reads
 one row and costs in proportion to the batch alone. The worker's role may insert and select, so the edge is never updated, only added.
+
+No two batches that follow one another have the same instant: by it ``fsck`` tells where one ends, and sees that a checkpoint in between is gone.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from broker.log.events import NewEvent
@@ -20,6 +23,15 @@ SEQUENCER_LOCK: Final = 0x5AFE_0002
 TILE_WIDTH: Final = 256
 """Hashes in a full tile (C2SP tlog-tiles)."""
 _TILE_LEVELS: Final = 8
+_NEXT_INSTANT: Final = timedelta(microseconds=1)
+"""The finest step that PostgreSQL keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEdge(RightEdge):
+    """The right edge of the log's tree, and the instant of the checkpoint that it was stored with: none of an empty log."""
+
+    at: datetime | None = None
 
 
 class LogBatch:
@@ -67,7 +79,7 @@ class LogWriter:
         """The epoch in which it writes."""
         return self._epoch
 
-    async def lock(self, connection: Connection, *, after_epoch: int | None = None) -> RightEdge:
+    async def lock(self, connection: Connection, *, after_epoch: int | None = None) -> LogEdge:
         """Take the sequencer's lock until the transaction ends and return the tree's right edge.
 
         ``after_epoch``: the epoch in which the log must be, if not our own: only the opening of the next epoch says so.
@@ -79,15 +91,15 @@ class LogWriter:
         # fetchval of its own: the next statement must take its snapshot after the lock was granted.
         await connection.fetchval("SELECT pg_advisory_xact_lock($1)", SEQUENCER_LOCK)
         row = await connection.fetchrow(
-            "SELECT size, edge, epoch, root FROM log_checkpoints ORDER BY size DESC LIMIT 1"
+            "SELECT size, edge, epoch, root, at FROM log_checkpoints ORDER BY size DESC LIMIT 1"
         )
         if row is None:
-            return RightEdge()
+            return LogEdge()
         if row["epoch"] > self._epoch:
             raise IntegrityBroken("the log has a later epoch than this process knows", field="log.epoch")
         if row["epoch"] != (self._epoch if after_epoch is None else after_epoch):
             raise ConfigInvalid("is not open yet: safelane hub open-epoch", field="log.epoch")
-        edge = read_edge(row["size"], row["edge"])
+        edge = read_edge(row["size"], row["edge"], row["at"])
         if edge.root() != row["root"]:
             raise IntegrityBroken("the stored right edge is not that of the last checkpoint", field="log.edge")
         return edge
@@ -102,9 +114,13 @@ class LogWriter:
         return await self.append_locked(connection, await self.lock(connection), events, at=at)
 
     async def append_locked(
-        self, connection: Connection, edge: RightEdge, events: Sequence[NewEvent], *, at: datetime
+        self, connection: Connection, edge: LogEdge, events: Sequence[NewEvent], *, at: datetime
     ) -> LogBatch:
-        """Append ``events``, whose payloads are inserted, after ``lock`` gave ``edge`` in this transaction."""
+        """Append ``events``, whose payloads are inserted, after ``lock`` gave ``edge`` in this transaction.
+
+        Where the batch before was of the very instant ``at``, entries and checkpoint are stored with the next; what the events say stays.
+        """
+        at = at + _NEXT_INSTANT if at == edge.at else at
         entries = [event.entry() for event in events]
         leaves = [hash_leaf(entry) for entry in entries]
         appended = edge.append(leaves)
@@ -132,8 +148,8 @@ class LogWriter:
         return LogBatch(appended, note)
 
 
-def read_edge(size: int, stored: bytes) -> RightEdge:
-    """Return a stored right edge.
+def read_edge(size: int, stored: bytes, at: datetime) -> LogEdge:
+    """Return a stored right edge; ``at`` is its checkpoint's instant.
 
     Raises:
         IntegrityBroken: it does not fit the size.
@@ -141,7 +157,7 @@ def read_edge(size: int, stored: bytes) -> RightEdge:
     hashes = tuple(stored[start : start + HASH_BYTES] for start in range(0, len(stored), HASH_BYTES))
     if len(hashes) != size.bit_count():
         raise IntegrityBroken("the stored right edge does not fit the log's size", field="log.edge")
-    return RightEdge(size, hashes)
+    return LogEdge(size, hashes, at)
 
 
 async def insert_payloads(connection: Connection, events: Sequence[NewEvent]) -> None:

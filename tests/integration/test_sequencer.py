@@ -14,9 +14,11 @@ from broker.intake.committing import commit_effects
 from broker.intake.effects import Effects
 from broker.log import LogWriter, NewEvent
 from broker.log.append import SEQUENCER_LOCK, insert_payloads, read_edge
+from broker.log.fsck import Fsck
 from broker.log.lock_watch import HELD_TOO_LONG_SECONDS, LockWatch
 from broker.store import open_pool, translate_errors, upgrade_database
 from broker.store.pool import StoreUnavailable
+from schemas.canonical import decode_base64url
 from schemas.checkpoint import LogVerifier, verify_checkpoint, write_verifier
 from schemas.errors import ConfigInvalid, IntegrityBroken
 from schemas.keys import KeyUse, generate_ed25519_jwk, public_part
@@ -85,8 +87,8 @@ async def test_of_two_that_think_they_lead_one_commits(pool: asyncpg.Pool) -> No
             events = new_events(2)
             await insert_payloads(connection, events)
             # Each has the edge without the lock, as after a lock service that granted it twice.
-            row = await connection.fetchrow("SELECT size, edge FROM log_checkpoints ORDER BY size DESC LIMIT 1")
-            edge = read_edge(row["size"], row["edge"])
+            row = await connection.fetchrow("SELECT size, edge, at FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+            edge = read_edge(row["size"], row["edge"], row["at"])
             await edge_read.wait()
             notes.append((await LOG.append_locked(connection, edge, events, at=now())).note)
 
@@ -94,6 +96,25 @@ async def test_of_two_that_think_they_lead_one_commits(pool: asyncpg.Pool) -> No
     outcomes = await asyncio.gather(lead(barrier), lead(barrier), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes if outcome] == [asyncpg.UniqueViolationError]
     assert await assert_one_story(pool) == 5
+
+
+async def test_every_checkpoint_of_appends_at_one_instant_is_missed_when_it_is_gone(dsn: str, database: str) -> None:
+    at, key = now(), decode_base64url(JWK["x"])
+    writer = await asyncpg.connect(dsn)
+    for _ in range(4):
+        async with writer.transaction():
+            await LOG.append(writer, new_events(2), at=at)
+    await writer.close()
+    owner = await asyncpg.connect(database)
+    assert (await Fsck(owner, ORIGIN, key).run()).findings == []
+    for size in (2, 4, 6, 8):
+        transaction = owner.transaction()
+        await transaction.start()
+        await owner.execute("DELETE FROM log_checkpoints WHERE size = $1", size)
+        findings = (await Fsck(owner, ORIGIN, key).run()).findings
+        await transaction.rollback()
+        assert {f.code for f in findings} == {"no-checkpoint-covers" if size == 8 else "instant-wrong"}
+    await owner.close()
 
 
 async def test_a_deadlock_ends_one_transaction_and_leaves_one_story(pool: asyncpg.Pool) -> None:

@@ -302,8 +302,8 @@ async def store_rows(owner: asyncpg.Connection, referrals: Sequence[LoggedReferr
 
 async def log_events(connection: Connection, events: Sequence[tuple[NewEvent, datetime]]) -> None:
     """Add entries and payloads and one checkpoint, whose edge is right, so that the hub can go on from it, and whose note is not signed."""
-    row = await connection.fetchrow("SELECT size, edge FROM log_checkpoints ORDER BY size DESC LIMIT 1")
-    edge = read_edge(row["size"], row["edge"]) if row else RightEdge()
+    row = await connection.fetchrow("SELECT size, edge, at FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+    edge = read_edge(row["size"], row["edge"], row["at"]) if row else RightEdge()
     entries = [(event, at, event.entry()) for event, at in events]
     leaves = [hash_leaf(entry) for _, _, entry in entries]
     after = edge.append(leaves).after

@@ -4,6 +4,7 @@
 
 import json
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,16 +16,18 @@ import asyncpg
 import pytest
 
 from broker.log import fsck_messages, fsck_objects, fsck_records, unchecked
-from broker.log.append import LogWriter, insert_payloads, read_edge
+from broker.log.append import LogEdge, LogWriter, insert_payloads, read_edge
 from broker.log.events import NewEvent
 from broker.log.fsck_reading import ReadMessage
 from broker.log.rebuilding import NoteReader
 from deploy import hub_fsck
 from schemas.keys import VerifyingKeys
-from schemas.merkle import RightEdge, hash_leaf
+from schemas.merkle import hash_leaf
 
 _SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 _MOVES = (1, -1, 1_000_000, 86_400_000_000)
+MOST_DRAWS = 200
+"""For one column. Some rows have nothing left to check it against, and some changes a constraint forbids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Column:
     name: str
     kind: str
     nullable: bool
+    words: tuple[str, ...] = ()
+    """What a constraint lets it be, where it has one: nothing else could be put there."""
 
     @property
     def path(self) -> str:
@@ -57,6 +62,10 @@ class Targets:
         """Tables with a row."""
         return sorted(table for table in self.columns if self.counts[table])
 
+    def protected(self, table: str) -> list[Column]:
+        """Return what is to be changed of a table: also decisions, of which some members alone are not checked."""
+        return [c for c in self.columns[table] if c.path not in unchecked.COLUMNS or c.name == "decision"]
+
 
 def is_protected(table: str) -> bool:
     """Tell whether ``fsck`` claims to protect a table."""
@@ -71,9 +80,11 @@ async def read_targets(owner: asyncpg.Connection) -> Targets:
         " ORDER BY c.table_name, c.ordinal_position"
     )
     columns: dict[str, list[Column]] = {}
+    words = await _read_words(owner)
     for row in rows:
         if is_protected(row["table_name"]):
-            columns.setdefault(row["table_name"], []).append(Column(*row))
+            column = Column(*row, words=words.get((row["table_name"], row["column_name"]), ()))
+            columns.setdefault(column.table, []).append(column)
     keys: dict[str, list[str]] = {}
     for row in await owner.fetch(
         "SELECT c.conrelid::regclass::text AS table, a.attname FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid"
@@ -85,6 +96,15 @@ async def read_targets(owner: asyncpg.Connection) -> Targets:
     erased = [row["subject_id"] for row in erasures if row["scope"] == "everything"]
     aged = [row["subject_id"] for row in erasures if row["scope"] == "ciphertext"]
     return Targets(columns, keys, counts, erased, aged)
+
+
+async def _read_words(owner: asyncpg.Connection) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return table and column to the words that a constraint on this column alone names."""
+    rows = await owner.fetch(
+        "SELECT c.conrelid::regclass::text AS table, a.attname, pg_get_constraintdef(c.oid) AS said FROM pg_constraint c"
+        " JOIN pg_attribute a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum] WHERE c.contype = 'c'"
+    )
+    return {(row["table"], row["attname"]): tuple(re.findall(r"'(\w+)'::text", row["said"])) for row in rows}
 
 
 class Tamperer:
@@ -101,7 +121,16 @@ class Tamperer:
     async def tamper(self) -> str | None:
         """Change one thing, and say what; none where nothing changed (a constraint forbade it, or there was nothing to change)."""
         ways = self._list_ways()
-        way = self._chance.choices([way for _, way in ways], [weight for weight, _ in ways])[0]
+        return await self._try(self._chance.choices([way for _, way in ways], [weight for weight, _ in ways])[0])
+
+    async def change(self, column: Column) -> str | None:
+        """Change this column of one row, however many draws that takes; none where no draw of many changed anything."""
+        for _ in range(MOST_DRAWS):
+            if done := await self._try(lambda: self.edit(column)):
+                return done
+        return None
+
+    async def _try(self, way: Callable[[], Awaitable[str | None]]) -> str | None:
         await self._owner.execute(
             "SET LOCAL session_replication_role = replica"
         )  # whoever has the disk asks no foreign key
@@ -125,9 +154,9 @@ class Tamperer:
             (1, self.fork),
         ]
 
-    async def edit(self) -> str | None:
-        """Change one column of one row: a little, to nothing, or to what stands in another row."""
-        column = self._choose_column()
+    async def edit(self, column: Column | None = None) -> str | None:
+        """Change one column of one row, this or any: a little, to nothing, or to what stands in another row."""
+        column = column or self._choose_column()
         row = await self._choose_row(column)
         if row is None:
             return None
@@ -242,8 +271,7 @@ class Tamperer:
 
     def _choose_column(self) -> Column:
         table = self._chance.choice(self._targets.tables)
-        names = [c for c in self._targets.columns[table] if c.path not in unchecked.COLUMNS or c.name == "decision"]
-        return self._chance.choice(names)
+        return self._chance.choice(self._targets.protected(table))
 
     async def _choose_any(self, table: str) -> asyncpg.Record:
         offset = self._chance.randrange(self._targets.counts[table])
@@ -289,6 +317,8 @@ class Tamperer:
             other = (await self._choose_any(column.table))[column.name]
             if other != old and (other is not None or column.nullable):
                 return other
+        if column.words:
+            return self._chance.choice(column.words)
         return change_value(column.kind, old, self._chance)
 
     def _where(self, table: str) -> str:
@@ -320,12 +350,12 @@ async def cut_log(owner: asyncpg.Connection, size: int) -> None:
         await owner.execute(statement, size)
 
 
-async def read_log_edge(owner: asyncpg.Connection) -> tuple[RightEdge, datetime]:
+async def read_log_edge(owner: asyncpg.Connection) -> tuple[LogEdge, datetime]:
     """Return the tree's right edge as it is stored, and the instant of its checkpoint."""
     row = await owner.fetchrow("SELECT size, edge, at FROM log_checkpoints ORDER BY size DESC LIMIT 1")
     if row is None:
-        return RightEdge(), _SOME_TIME
-    return read_edge(row["size"], row["edge"]), row["at"]
+        return LogEdge(), _SOME_TIME
+    return read_edge(row["size"], row["edge"], row["at"]), row["at"]
 
 
 def make_heartbeats(count: int, at: datetime) -> list[NewEvent]:
@@ -363,6 +393,7 @@ def remembered_signatures() -> Iterator[None]:
         )
         patch.setattr(NoteReader, "is_signed", read_note)
         patch.setattr(fsck_objects, "is_signed", read_signed)
+        patch.setattr(fsck_records, "is_signed", read_signed)
         patch.setattr(fsck_records, "parse_directory", lambda body: remember(body, lambda: parse(body)))
         yield
 
@@ -380,7 +411,7 @@ def change_value(kind: str, old: Any, chance: random.Random) -> Any:
         "jsonb": lambda: _change_json(old, chance),
     }
     if kind in {"integer", "bigint", "smallint"}:
-        return (old or 0) + chance.choice((1, 7, -1))
+        return (old or 0) + chance.choice((1, 7, -1, 1_000))  # the last so that a key can be one that no row has
     return changes[kind]()
 
 
