@@ -89,6 +89,7 @@ async def check_hub(
                     hub=hub,
                     witnessed=list_witnessed(witnesses, hub),
                     timestamp_roots=read_timestamp_roots(config.timestamps) if config.timestamps else (),
+                    authorities=read_trust_file(config.trust_file).every_authority(),
                     state=state,
                 )
                 return await fsck.run(on_progress, on_batch=_keep(fsck, state_file))

@@ -25,6 +25,8 @@ class TrustFile(BaseModel):
     """SHA-256 over both thumbprints, hexadecimal; read out by telephone when the file is handed over."""
     successor: str = ""
     """Digest of the next authority's public pair (``digest_pair``), pinned before it is ever needed."""
+    earlier: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()
+    """The pairs that the authority had before, oldest first: good for the directories of their time alone."""
     ca_pem: str
 
     def authority_keys(self) -> tuple[VerifyingKeys, ...]:
@@ -38,6 +40,17 @@ class TrustFile(BaseModel):
         except SafelaneError:
             raise ConfigInvalid("does not hold the authority's keys", field="trust_file") from None
 
+    def every_authority(self) -> tuple[VerifyingKeys, ...]:
+        """Return the authority's pairs in the order in which they took over, the pinned one last: for what was signed long ago.
+
+        Raises:
+            ConfigInvalid: they are not such keys.
+        """
+        try:
+            return (*(VerifyingKeys.from_jwks(*pair) for pair in self.earlier), *self.authority_keys())
+        except SafelaneError:
+            raise ConfigInvalid("does not hold the authority's earlier keys", field="trust_file") from None
+
 
 def parse_trust_file(data: bytes) -> TrustFile:
     """Read a trust file; the keys in it are checked too.
@@ -49,7 +62,7 @@ def parse_trust_file(data: bytes) -> TrustFile:
         trust = TrustFile.model_validate(parse_object(data, max_bytes=MAX_TRUST_BYTES, field="trust_file"))
     except (SafelaneError, ValidationError):
         raise ConfigInvalid("is not a trust file", field="trust_file") from None
-    trust.authority_keys()
+    trust.every_authority()
     return trust
 
 

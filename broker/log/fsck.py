@@ -19,6 +19,7 @@ from broker.log.rebuilding import NoteReader, RebuiltTree, read_vkey
 from broker.store.pool import Connection
 from schemas.directory import HubKeys
 from schemas.errors import ConfigInvalid
+from schemas.keys import VerifyingKeys
 from schemas.log_epochs import is_epoch_entry, list_kept_checkpoints, measure_kept
 
 MAX_FINDINGS: Final = 1000
@@ -90,6 +91,7 @@ class Fsck:
 
     ``hub``: what the signed directory says of the log, with the keys of its earlier epochs; none where there was only one.
     ``timestamp_roots``: the certificates of the authority that timestamps checkpoints, where there is one.
+    ``authorities``: the pairs that the partnership's authority had, oldest first; without them nobody asks who signed the directories.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Fsck:
         hub: HubKeys | None = None,
         witnessed: Sequence[WitnessedCheckpoint] = (),
         timestamp_roots: Sequence[x509.Certificate] = (),
+        authorities: Sequence[VerifyingKeys] = (),
         state: FsckState | None = None,
     ) -> None:
         """Start, or go on from ``state``."""
@@ -114,6 +117,7 @@ class Fsck:
         signed = [WitnessedCheckpoint("the authority", c.size, c.root) for c in list_kept_checkpoints(self._hub)]
         self._witnessed = sorted([*witnessed, *signed], key=lambda kept: kept.size)
         self._timestamp_roots = tuple(timestamp_roots)
+        self._authorities = tuple(authorities)
         self._registry = Registry({})
         self.state = state or FsckState()
 
@@ -121,7 +125,7 @@ class Fsck:
         self, on_progress: OnProgress | None = None, *, on_batch: Callable[[], None] | None = None
     ) -> FsckState:
         """Check everything; ``on_batch`` is called after each batch, when the state may be kept."""
-        self._registry = await read_registry(self._connection, self.state.note)
+        self._registry = await read_registry(self._connection, self._authorities, self.state.note)
         total = await self._connection.fetchval("SELECT coalesce(max(position) + 1, 0) FROM log_entries")
         await self._check_earlier_witnessed()
         rows = await fetch_rows(self._connection, self.state.tree.size)

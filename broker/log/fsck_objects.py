@@ -1,9 +1,10 @@
 """What ``fsck`` checks of receipts and other signed objects: signature, chain and event, and the registers' rows, which repeat what was signed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
-from broker.log.fsck_reading import Note, Signers, differ, digest, is_same, is_signed, read_json, read_payload
+from broker.log.fsck_reading import Note, Signers, differ, digest, encode, is_same, is_signed, read_json, read_payload
 from broker.store.pool import Connection
 from schemas.canonical import canonical_bytes
 
@@ -33,11 +34,12 @@ async def check_receipts(
     if not found:
         return
     rows = await connection.fetch(
-        "SELECT r.*, d.recipient, m.referral_id, m.sender FROM receipts r LEFT JOIN deliveries d USING (message_id, delivery_id)"
+        "SELECT r.*, d.recipient, m.referral_id, m.manifest_digest, m.sender FROM receipts r LEFT JOIN deliveries d USING (message_id, delivery_id)"
         " LEFT JOIN messages m USING (message_id) WHERE receipt_digest = ANY($1::text[])",
         [event["receipt_digest"] for _, event in found],
     )
     stored = {row["receipt_digest"]: row for row in rows}
+    decisions = await _read_decisions(connection, {row["message_id"] for row in rows})
     for entry, event in found:
         row = stored.get(event["receipt_digest"])
         where = f"receipts {event['receipt_digest']}"
@@ -57,8 +59,33 @@ async def check_receipts(
             note("receipt-is-not-what-was-signed", where)
         elif differ(row, read[1], _RECEIPT_SIGNED):
             note("receipt-differs-from-what-was-signed", where)
+        elif not _is_of_decision(read[1], row, entry["position"], decisions):
+            note("receipt-of-no-decision", where)
         if row["notice"] != _write_notice(row, event):
             note("notice-is-not-what-was-logged", where)
+
+
+async def _read_decisions(connection: Connection, messages: Iterable[UUID]) -> dict[tuple[str, str, str], Any]:
+    """Return message, delivery and leaf to each decision, first or later: its place in the log, and what it released."""
+    rows = await connection.fetch(
+        "SELECT l.message_id::text, l.delivery_id, l.released, e.position, sha256(e.entry) AS leaf"
+        " FROM (SELECT event_id, message_id, delivery_id, released FROM deliveries WHERE message_id = ANY($1::uuid[])"
+        " UNION ALL SELECT event_id, message_id, delivery_id, released FROM redecisions WHERE message_id = ANY($1::uuid[])) l"
+        " JOIN log_entries e USING (event_id)",
+        list(messages),
+    )
+    return {(row["message_id"], row["delivery_id"], encode(row["leaf"])): row for row in rows}
+
+
+def _is_of_decision(signed: Mapping[str, Any], row: Any, position: int, decisions: Mapping[Any, Any]) -> bool:
+    """Tell whether a receipt is for a decision of its delivery that the log held before it, and for all that this released."""
+    decided = decisions.get((signed["message_id"], signed["delivery_id"], signed["decision_leaf"]))
+    return (
+        decided is not None
+        and decided["position"] < position
+        and sorted(decided["released"]) == signed["sections"]
+        and not differ(row, signed, ("manifest_digest", "referral_id"))
+    )
 
 
 def _write_notice(row: Any, event: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from broker.log.fsck_events import check_rare_events
 from broker.log.fsck_messages import check_begun, check_messages
 from broker.log.fsck_objects import check_objects, check_receipts
 from broker.log.fsck_outside import check_cosignatures, check_timestamps
-from broker.log.fsck_reading import Note, Signers, digest
+from broker.log.fsck_reading import Note, Signers, digest, is_signed
 from broker.log.fsck_rows import check_links, check_rows
 from broker.store.pool import Connection
 from schemas.directory import Directory
@@ -51,11 +51,20 @@ def parse_directory(body: bytes) -> tuple[list[tuple[str, VerifyingKeys]], list[
         return None  # whatever it is, it is not what the authority signed
 
 
-async def read_registry(connection: Connection, note: Note) -> Registry:
-    """Read every stored directory version."""
+async def read_registry(connection: Connection, authorities: Sequence[VerifyingKeys], note: Note) -> Registry:
+    """Read every stored directory version that one of ``authorities`` signed: pairs in the order in which they took over; any, where there are none.
+
+    Once a pair has taken over, nothing that the one before signs counts: it may be in wrong hands.
+    """
     found: dict[str, dict[str, VerifyingKeys]] = {}
     witnesses: list[WitnessKeys] = []
-    for row in await connection.fetch("SELECT version, body FROM directory_versions ORDER BY version"):
+    allowed = len(authorities)
+    for row in await connection.fetch("SELECT version, body FROM directory_versions ORDER BY version DESC"):
+        signed = [n for n in range(allowed) if is_signed("directory", row["body"], authorities[n : n + 1])]
+        if authorities and not signed:
+            note("directory-is-not-the-authoritys", f"directory_versions {row['version']}")
+            continue  # no key that it names counts
+        allowed = signed[-1] + 1 if signed else 0
         read = parse_directory(row["body"])
         if read is None:
             note("directory-is-not-what-was-signed", f"directory_versions {row['version']}")

@@ -1,7 +1,7 @@
 """Founding an authority: its keys, its pinned successor, the first pepper, and the trust file that every agency pins."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -78,16 +78,20 @@ def found_authority(
     return save_state(folder, state)
 
 
-def write_trust_file(folder: Path, partnership_id: str, ca_pem: str) -> None:
-    """Write the trust file from the two key files."""
+def write_trust_file(
+    folder: Path, partnership_id: str, ca_pem: str, earlier: Sequence[Sequence[Mapping[str, Any]]] = ()
+) -> None:
+    """Write the trust file from the two key files; ``earlier`` are the public pairs of before, oldest first."""
     jwks, successor = read_public(folder / KEY_FILE), read_public(folder / SUCCESSOR_FILE)
-    trust = {
+    trust: dict[str, Any] = {
         "partnership": partnership_id,
         "authority": list(jwks),
         "thumbprint": sha256(canonical_bytes([compute_thumbprint(jwk) for jwk in jwks])).hexdigest(),
         "successor": digest_pair(successor),
         "ca_pem": ca_pem,
     }
+    if earlier:
+        trust["earlier"] = [list(pair) for pair in earlier]
     write_durably(folder / TRUST_FILE, json.dumps(trust, indent=1).encode())
 
 

@@ -1,7 +1,7 @@
 """The successor takes over: its key becomes the authority's, and a new successor is made and pinned.
 
 Gateways that pinned the successor's digest accept its directories at once. The hub's operator puts the new trust file in place, then the next
-version is signed and published.
+version is signed and published. The trust file names the pair of before too: by it ``fsck`` verifies the directories of its time.
 """
 
 import json
@@ -49,7 +49,7 @@ def hand_over(folder: Path, passphrases: Mapping[str, str], *, cost: int = SCRYP
     ca = load_ca(Path(state.ca_certificate), Path(state.ca_key))
     successor = digest_pair(read_public(folder / SUCCESSOR_FILE))
     changed = save_state(folder, state, successor_thumbprint=successor)
-    write_trust_file(folder, partnership.partnership.id, ca.pem)
+    write_trust_file(folder, partnership.partnership.id, ca.pem, (*pinned.earlier, pinned.authority))
     return changed
 
 

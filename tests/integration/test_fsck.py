@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -19,15 +20,21 @@ from broker.config import read_log_key
 from broker.log import LogWriter, NewEvent
 from broker.log.fsck import Fsck, FsckState, WitnessedCheckpoint
 from broker.log.rebuilding import NoteReader, RebuiltTree, hash_entries
+from broker.registry.versions import insert_directory
+from broker.store.receipts import ReceiptRow, insert_receipts
+from deploy.authority.signing import read_trust
+from deploy.authority.succession import hand_over
 from deploy.cli import app
-from schemas.canonical import decode_base64url
+from schemas.canonical import decode_base64url, encode_base64url
 from schemas.checkpoint import Checkpoint, sign_checkpoint
 from schemas.codes import ReceiptState
 from schemas.directory import Directory
+from schemas.envelope.delivery import VerifiedDelivery
 from schemas.keys import KeyUse, generate_ed25519_jwk
 from schemas.log_state import LogState
 from schemas.merkle import RightEdge, compute_root
-from schemas.objects import peek_object
+from schemas.objects import digest_object, peek_object
+from tests.support.authority import CHEAP, PASSPHRASES, FoundedAuthority
 from tests.support.hub_agency import sign_receipt, verify_as
 from tests.support.hub_world import ORIGIN, POLICE, SCHOOL, Draft, HubWorld, open_hub_world
 from tests.support.servers import RabbitVhost
@@ -97,6 +104,86 @@ async def test_no_event_tile_or_proof_holds_content_or_a_name(world: HubWorld) -
     assert len(words) > 10
     everything = b"\n".join(held).lower()
     assert [word for word in words if word.lower().encode() in everything] == []
+
+
+async def list_receipt_findings(world: HubWorld, delivery: VerifiedDelivery, **changes: Any) -> set[str]:
+    """Log a receipt as the hub would if it did not look at what it binds; return what is found that was not before. Nothing of it stays."""
+    body = sign_receipt(world, delivery, ReceiptState.ACCEPTED, **changes)
+    signed, at = peek_object(body), datetime.now(UTC)
+    members = {name: signed[name] for name in ("message_id", "delivery_id", "sender", "recipient", "state", "previous")}
+    members |= {"decision_leaf": signed["decision_leaf"], "receipt_digest": digest_object(body), "at": at.isoformat()}
+    event = NewEvent.salted("receipt", members)
+    transaction = world.owner.transaction()
+    await transaction.start()
+    await LogWriter(ORIGIN, read_log_key(world.config.log.key_file)).append(world.owner, [event], at=at)
+    row = ReceiptRow(
+        receipt_digest=members["receipt_digest"],
+        message_id=UUID(signed["message_id"]),
+        delivery_id=signed["delivery_id"],
+        state=signed["state"],
+        reason_code=None,
+        previous=None,
+        decision_leaf=signed["decision_leaf"],
+        at=datetime.fromisoformat(signed["at"]),
+        received_at=at,
+        event_id=event.event_id,
+        notice=None,
+        body=body,
+    )
+    await insert_receipts(world.owner, [row])
+    found = {finding.code for finding in (await check(world)).findings}
+    await transaction.rollback()
+    return found
+
+
+async def test_a_receipt_must_be_for_a_logged_decision_and_for_all_that_it_released(world: HubWorld) -> None:
+    async with world.running_worker():
+        await world.publish(POLICE, [world.seal(Draft()).body])
+        came = await world.receive(SCHOOL, 5, seconds=2)  # with notices of the receipts before
+    delivery = verify_as(world, SCHOOL, [message.body for message in came if message.type == "delivery"][-1])
+    other = await world.owner.fetchval(
+        "SELECT sha256(e.entry) FROM deliveries d JOIN log_entries e USING (event_id) WHERE d.delivery_id <> $1 LIMIT 1",
+        delivery.delivery.delivery_id,
+    )
+    honest = await list_receipt_findings(world, delivery)
+    assert "receipt-of-no-decision" not in honest
+    for lie in (
+        {"decision_leaf": "A" * 43},
+        {"decision_leaf": encode_base64url(other)},
+        {"sections": tuple(sorted(delivery.sections))[:-1]},
+        {"manifest_digest": "A" * 43},
+        {"referral_id": "ref-00000000000another"},
+    ):
+        assert await list_receipt_findings(world, delivery, **lie) == honest | {"receipt-of-no-decision"}, lie
+
+
+async def test_each_directory_is_of_the_authority_of_its_time(world: HubWorld) -> None:
+    authority = FoundedAuthority(world.folder / "authority")
+    retired = authority.folder / "authority.key.json"
+    old_key = retired.read_bytes()
+    hand_over(authority.folder, PASSPHRASES, cost=CHEAP)
+    signed = authority.sign()
+    await insert_directory(world.owner, signed.body, signed.directory)
+    trust = read_trust(authority.folder / "trust.json")
+    assert len(trust.every_authority()) == 2
+    assert (await check(world, authorities=trust.every_authority())).findings == []
+
+    # Without the pair of before, what it signed is nobody's, and each of its versions is named.
+    found = await check(world, authorities=trust.authority_keys())
+    older = {f"directory_versions {version}" for version in range(1, signed.directory.version)}
+    assert {(f.code, f.where) for f in found.findings} == {("directory-is-not-the-authoritys", w) for w in older}
+    assert older
+
+    # Who has the pair of before can still sign: but not over the one that took over from it.
+    retired.write_bytes(old_key)
+    keys = authority.folder / "trust.json"
+    keys.write_text(json.dumps({**json.loads(keys.read_text()), "authority": list(trust.earlier[0])}))
+    forged = authority.sign()
+    await insert_directory(world.owner, forged.body, forged.directory)
+    found = await check(world, authorities=trust.every_authority())
+    assert f"directory_versions {signed.directory.version}" in {
+        f.where for f in found.findings if f.code == "directory-is-not-the-authoritys"
+    }
 
 
 async def test_a_database_that_was_put_back_is_seen_with_a_witness_and_a_fork_too(world: HubWorld) -> None:

@@ -140,10 +140,10 @@ class EpochTamperer(Tamperer):
         return f"rewrite the first epoch from {cut}"
 
     async def sign_alone(self) -> str | None:
-        """Put a directory in the newest one's place, or after it, that says something else of the epoch and that no officer signed."""
+        """Put a directory in the place of any, or after the newest, that says something else of the epoch and that no officer signed."""
         hub = self._epochs.hub
         forged = hub.earlier[-1].model_copy(update={"kept_root": encode_base64url(self._chance.randbytes(32))})
-        version = self._epochs.directory.version + self._chance.choice((0, 1))
+        version = self._chance.randint(1, self._epochs.directory.version + 1)
         changes = {"version": version, "hub": hub.model_copy(update={"earlier": (*hub.earlier[:-1], forged)})}
         signer, _ = SigningKeys.generate(KeyUse.AUTHORITY)
         body = sign_directory(self._epochs.directory.model_copy(update=changes), signer)

@@ -187,6 +187,7 @@ def test_the_successor_takes_over_and_gateways_that_pinned_it_follow(
     after = read_trust(authority.folder / "trust.json")
     assert digest_pair(after.authority) == before.successor
     assert after.successor != before.successor
+    assert after.earlier == (before.authority,)
 
     other = AgencyKit.make("gp.millbrook")
     signed = authority.enrol(other, now=NOW)
@@ -228,6 +229,7 @@ def test_a_crash_while_the_successor_takes_over_is_finished_by_running_it_again(
     hand_over(authority.folder, PASSPHRASES, cost=CHEAP)
     after = read_trust(authority.folder / "trust.json")
     assert digest_pair(after.authority) == pinned
+    assert len(after.earlier) == 1
     verify_directory(authority.sign(now=NOW).body, after.authority_keys())
     assert authority.state().successor_thumbprint == after.successor
 
