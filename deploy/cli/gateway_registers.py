@@ -8,6 +8,7 @@ import typer
 
 from deploy.cli import gateway_receipts, gateway_requests
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.told import describe_told
 from deploy.cli.verdicts import show_minute
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
@@ -243,10 +244,11 @@ def confirm_deletion(
 
 
 def told(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = None) -> None:
-    """Show what the hub told us: withdrawn consents, recalls, what is overdue."""
+    """Show what the hub told us, newest first, and what to do: withdrawn consents, recalls, requests, what is overdue."""
     answer = call_gateway(config, agency, "GET", "/told")
     for row in answer["told"]:
-        typer.echo(f"{row['at']}  {row['code']}  {row['delivery_id'] or row['message_id']}".rstrip())
+        for line in describe_told(row):
+            typer.echo(line)
     for row in answer["tickets"]:
         typer.echo(f"ticket {row['delivery_id']}: {row['state']} {row['code'] or ''}")
     typer.echo(f"{len(answer['told'])} told, {len(answer['tickets'])} tickets, {len(answer['recalled'])} recalled.")
