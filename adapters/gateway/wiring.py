@@ -12,6 +12,7 @@ from adapters.channels.folder_in import FolderWatcher
 from adapters.gateway.agency import AgencyGateway
 from adapters.gateway.api import inbox as inbox_api
 from adapters.gateway.api import registers as registers_api
+from adapters.gateway.api import tokens as tokens_api
 from adapters.gateway.api.access import MIN_TOKEN_CHARACTERS, LocalAccess
 from adapters.gateway.api.app import create_app
 from adapters.gateway.config import AgencyConfig, GatewayConfig
@@ -77,7 +78,7 @@ def build_gateway(
             loops[f"{entry.agency}/drop-folder"] = FolderWatcher(entry.drop_folder, gateway.intake, time.time).run
     if len(tokens) != len(agencies):
         raise ConfigInvalid("two agencies have the same local token", field="api_token_file")
-    app = create_app(LocalAccess(tokens), extra_routers=(inbox_api.router, registers_api.router))
+    app = create_app(LocalAccess(tokens), extra_routers=(inbox_api.router, registers_api.router, tokens_api.router))
     return Gateway(config, agencies, app, loops)
 
 

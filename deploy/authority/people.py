@@ -1,6 +1,7 @@
 """People who approve: they open their own key file (``safelane authority make-person``) and sign what they decide."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from schemas.directory import Person
 from schemas.errors import ConfigInvalid, NotFound, Rejected
 from schemas.keys import SigningKeys
 from schemas.objects import sign_object
-from schemas.objects.approval import Approval
+from schemas.objects.approval import PAIRED_ACTIONS, Approval
 from schemas.validation import describe_first_fault, name_first_fault
 
 APPROVAL_LIFETIME = timedelta(hours=24)
@@ -62,7 +63,7 @@ def read_person(path: Path) -> Person:
 def sign_approval(
     approver: Approver, *, now: datetime, lifetime: timedelta = APPROVAL_LIFETIME, **members: Any
 ) -> bytes:
-    """Return an approval signed with a person's own key, good for ``lifetime``.
+    """Return an approval signed with a person's own key, good for ``lifetime``. Without ``approver_role``, in the role that such an act takes.
 
     Raises:
         Rejected: a member is missing or not of its form.
@@ -71,7 +72,7 @@ def sign_approval(
         "approval_id": encode_base64url(token_bytes(16)),
         "approver": approver.id,
         "approver_agency": approver.agency,
-        "approver_role": next(iter(approver.roles), ""),
+        "approver_role": _choose_role(approver.roles, members.get("action")),
         "issued_at": now,
         "expires_at": now + lifetime,
     }
@@ -82,6 +83,13 @@ def sign_approval(
         path = name_first_fault(error)
         raise Rejected(describe_first_fault(error), field=f"approval.{path}") from None
     return sign_object("approval", approval, approver.signer)
+
+
+def _choose_role(roles: Sequence[str], action: object) -> str:
+    """Return the first role for the whole partnership where the act is one for two people, else the first for one's own agency; failing that, the first."""
+    wide = action in PAIRED_ACTIONS
+    fitting = [role for role in roles if role.startswith("partnership_") == wide]
+    return next(iter([*fitting, *roles]), "")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def chronology(
     token: Annotated[
         Path,
         typer.Argument(
-            help="A file with the child's token, as scheme|pepper|value ('gateway' tools make it, the hub cannot)."
+            help="A file with the child's token, as 'safelane gateway token' writes it; the hub cannot make it."
         ),
     ],
     *,
@@ -42,7 +42,7 @@ def chronology(
             forms = " ".join(f"{code}:{MARKS.get(form, form)}" for code, form in line["compartments"].items())
             detail = "" if line["detail"] == line["act"] else line["detail"]
             typer.echo(
-                f"  {line['at'][:19]} UTC  {line['act']:16} {line['referral_id']}  {detail} {forms} log {line['position']}"
+                f"  {line['at'][:19].replace('T', ' ')} UTC  {line['act']:16} {line['referral_id']}  {detail} {forms} log {line['position']}"
             )
     total = sum(map(len, found["agencies"].values()))
     typer.echo(

@@ -62,7 +62,7 @@ def up(
     console.print("  Starting the console")
     local.hub.start_console()
     approvers = local.people
-    people = add_demo_people(local.hub.config, local.hub.root, approvers[0].person.id if approvers else None)
+    people = add_demo_people(local.hub.config, local.hub.root, approvers)
     typer.echo(describe_running(local, root) + describe_console(local.hub.console_url, people, approvers))
 
 

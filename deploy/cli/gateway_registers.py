@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli import gateway_receipts, gateway_requests
+from deploy.cli import gateway_receipts, gateway_requests, gateway_token
 from deploy.cli.gateway_call import call_gateway
 from deploy.cli.told import describe_told
 from deploy.cli.verdicts import show_minute
@@ -39,6 +39,7 @@ def add_commands(app: typer.Typer) -> None:
         "receipt",
         epilog="Example: safelane gateway receipt DELIVERY --state refused --reason-code not_our_child --person p-17",
     )(gateway_receipts.receipt)
+    app.command("token", epilog="Example: safelane gateway token child.token --person p-17")(gateway_token.token)
     app.command("told", epilog="Example: safelane gateway told")(told)
 
 

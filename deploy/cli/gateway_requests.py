@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.prompts import ask_hidden
 
 app = typer.Typer(no_args_is_help=True, help="Requests for information: ask, list, answer, refuse.")
 
@@ -118,4 +119,4 @@ def refuse(
 
 def _ask_number() -> str:
     """Ask for an NHS number without showing it: a number on the command line would stay in the shell's history."""
-    return "".join(str(typer.prompt("NHS number", hide_input=True)).split())
+    return ask_hidden("NHS number")

@@ -4,8 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
+from deploy.cli.prompts import ask_hidden
 from schemas.errors import ConfigInvalid
 
 
@@ -22,7 +21,7 @@ def read_passphrases(officers: Sequence[str], files: Sequence[str], *, confirm: 
     return {
         officer: _read_file(given[officer])
         if officer in given
-        else typer.prompt(f"Passphrase of {officer}", hide_input=True, confirmation_prompt=confirm, err=True)
+        else ask_hidden(f"Passphrase of {officer}", confirm=confirm, instead=f"give --passphrase-file {officer}=PATH")
         for officer in officers
     }
 

@@ -198,7 +198,10 @@ def agree(
     key: KeyFile,
     hub: Hub,
     trust: Trust,
-    role: Annotated[str | None, typer.Option(help="Which of your roles approves it; default: your first.")] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(help="Which of your roles approves it; default: the first that is for the whole partnership."),
+    ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign, as one of the two people that it takes. The hub sees a digest of what it is about; each signature serves once, within a day."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Final
 
 import pyotp
 
@@ -28,6 +29,8 @@ from schemas.errors import ConfigInvalid, NotFound
 
 PEOPLE_FILE = "console-people.json"
 INSPECTION = timedelta(days=14)
+_AS_WHOM: Final = {Role.IG_OFFICER: "partnership_ig_officer", Role.AUDITOR: "partnership_auditor"}
+"""Role at the console, and the role in the directory of the person who then signs."""
 _USUAL_ROOT = Path("var") / "up" / "run" / "hub"
 
 
@@ -43,11 +46,13 @@ class DemoPerson:
     """Who in the directory they are, if they approve: their signed decisions are that person's."""
 
 
-def add_demo_people(config: HubConfig, folder: Path, approver: str | None) -> list[DemoPerson]:
+def add_demo_people(config: HubConfig, folder: Path, known: Sequence[LocalPerson]) -> list[DemoPerson]:
     """Return one person for each role, having added those who are not there; passwords and secrets are kept in ``folder``.
 
-    ``approver`` is the directory's person as whom the information governance officer decides reviews; none: they can only read.
+    ``known`` are the directory's people: as one of them the information governance officer decides reviews, as another the auditor agrees to a
+    chronology. Without such a person they can only read.
     """
+    named = {role: _find_person(known, wanted) for role, wanted in _AS_WHOM.items()}
     path = folder / PEOPLE_FILE
     if path.exists():
         people = [DemoPerson(**members) for members in json.loads(path.read_text(encoding="utf-8"))]
@@ -58,13 +63,17 @@ def add_demo_people(config: HubConfig, folder: Path, approver: str | None) -> li
                 role.value,
                 token_urlsafe(12),
                 make_code_secret(),
-                approver if role is Role.IG_OFFICER else None,
+                named.get(role),
             )
             for role in Role
         ]
         write_secret(path, json.dumps([asdict(person) for person in people]))
     asyncio.run(_add_missing(config, people))
     return people
+
+
+def _find_person(known: Sequence[LocalPerson], role: str) -> str | None:
+    return next((someone.person.id for someone in known if role in someone.person.roles), None)
 
 
 async def _add_missing(config: HubConfig, people: list[DemoPerson]) -> None:
@@ -110,7 +119,8 @@ def _describe_signing(person: DemoPerson, approvers: Sequence[LocalPerson]) -> s
     if someone is None:
         return ""
     key, passphrase = show_path(someone.key_file), show_path(someone.passphrase_file)
-    return f"""In the console {person.name} is {someone.person.id} of {someone.person.agency}, and decides its reviews. "Sign your decision" shows a DOCUMENT; this signs it:
+    acts = "decides its reviews" if "approver" in someone.person.roles else "may agree to a chronology"
+    return f"""In the console {person.name} is {someone.person.id} of {someone.person.agency}, and {acts}. "Sign your decision" shows a DOCUMENT; this signs it:
   safelane review sign 'DOCUMENT' --key {key} --passphrase-file {passphrase}
 Paste the line that it prints into the same page.
 """

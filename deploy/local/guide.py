@@ -38,7 +38,7 @@ As a record system does it:
   curl -i http://127.0.0.1:{port}/referrals -H "Authorization: Bearer $(cat {folder}/api.token)" \\
     -H 'Content-Type: application/json' --data-binary @$FILE
 Or drop a file into {folder}/drop/ and look into done/ and failed/ there.
-{_describe_reviews(local)}
+{_describe_reviews(local)}{_describe_chronology(local)}
 The samples are of November and December 2026: what is dated after this machine's clock is refused ("it lies after receipt").
 A gateway that serves several agencies needs `--agency ID`. Logs: {show_path(local.hub.root / "logs")}/, {show_path(sender.root / "logs")}/.
 Stop with `make down`; `make up` goes on with the same data; `make clean` removes everything.
@@ -68,6 +68,26 @@ The hub has no key to it: the sender's gateway asks its own people, and sends th
   safelane gateway approvals give DIGEST --person p-17 --config $CONFIG
   safelane gateway status ID --config $CONFIG         # C10 went, to whom, by whose decision
   curl -s http://127.0.0.1:{recipient.config.listen_port}/inbox/DELIVERY -H "Authorization: Bearer $(cat {token})"   # as {agency.id}
+"""
+
+
+def _describe_chronology(local: LocalPartnership) -> str:
+    """Return how two people find out who knew what of one child; nothing where the partnership has not the two."""
+    asking = [p for p in local.people if any(role.startswith("partnership_") for role in p.person.roles)]
+    if len(asking) < 2:
+        return ""
+    hub = f"--hub {local.hub.url} --trust {show_path(local.authority / 'trust.json')}"
+    first, second = (
+        f"--key {show_path(p.key_file)} --passphrase-file {show_path(p.passphrase_file)}" for p in asking[:2]
+    )
+    return f"""
+Who knew what of one child, when: two people agree, one reads it once, and each step is an event of the log. The number is the sample's `nhsNo`:
+  safelane gateway token child.token --person p-17 --config $CONFIG
+  export ASK="{hub}" ONE="{first}"
+  export TWO="{second}"
+  safelane review agree chronology child.token --reason-code serious_case_review $ONE $ASK
+  safelane review agree chronology child.token --reason-code serious_case_review $TWO $ASK
+  safelane audit chronology child.token $ONE $ASK
 """
 
 

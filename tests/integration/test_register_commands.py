@@ -11,6 +11,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
+from schemas.objects import peek_object
 from tests.integration.test_clocks import SetClock
 from tests.integration.test_registers import SIBLINGS, SIBLINGS_AT, WELFARE, list_inbox
 from tests.support.hub_world import CSC, HEALTH, POLICE, open_hub_world
@@ -18,8 +19,9 @@ from tests.support.living import Living, live
 from tests.support.servers import RabbitVhost
 
 EARLY_HELP = "earlyhelp.marchshire"
-CHILDS_NUMBER = "999 520 0107"
+CHILDS_NUMBER = "999 520 0112"
 SIBLINGS_NUMBER = "999 000 1375"
+ANOTHERS_NUMBER = "999 123 4578"
 
 
 @dataclass
@@ -113,6 +115,10 @@ async def test_consent_is_given_replaced_and_withdrawn_from_the_command_line(
             POLICE, "consent", "withdraw", second, "--person", "p-17", "--reason-code", "changed_mind"
         )
         assert ": withdrawn, recorded as" in withdrawn.output, (withdrawn.output, withdrawn.exception)
+        again = await desks.run(
+            POLICE, "consent", "withdraw", second, "--person", "p-17", "--reason-code", "changed_mind"
+        )
+        assert "is withdrawn already" in str(again.exception)
         await desks.until(POLICE, "told", shows="CONSENT_WITHDRAWN")
         status = await desks.until(POLICE, "status", referral_id, shows="withheld, D7")
         assert "csc.marchshire (csc, promote_welfare): delivered, D5" in status
@@ -196,8 +202,19 @@ async def test_a_request_is_asked_checked_refused_answered_and_clocked(
         assert "C07 C16 about 1 for promote_welfare, task CA 1989 s.47" in listed
         same = await desks.run(HEALTH, "request", "check", second, typed=f"{CHILDS_NUMBER}\n")
         assert "It is about this child." in same.output, (same.output, same.exception)
-        other = await desks.run(HEALTH, "request", "check", second, typed="999 123 4567\n")
+        other = await desks.run(HEALTH, "request", "check", second, typed=f"{ANOTHERS_NUMBER}\n")
         assert (other.exit_code, "It is not about this child." in other.output) == (1, True)
+        mistyped = await desks.run(HEALTH, "request", "check", second, typed=f"{CHILDS_NUMBER[:-1]}3\n")
+        assert "check digit" in str(mistyped.exception), "a token of a mistyped number would find nobody"
+
+        # By the same token the partnership's people ask the hub who knew what: its file is theirs alone.
+        file = tmp_path / "child.token"
+        made = await desks.run(HEALTH, "token", str(file), "--person", "p-31", typed=f"{CHILDS_NUMBER}\n")
+        assert "Written to" in made.output, (made.output, made.exception)
+        assert file.stat().st_mode & 0o077 == 0
+        asked = await world.owner.fetchval("SELECT body FROM signed_objects WHERE object_digest = $1", second)
+        (known,) = peek_object(asked)["subject_tokens"]
+        assert file.read_text() == f"nhs|{known['pepper_id']}|{known['value']}"
 
         refused = await desks.run(HEALTH, "request", "refuse", second, "--reason-code", "no_record", "--person", "p-31")
         assert "Refused as" in refused.output, (refused.output, refused.exception)

@@ -132,6 +132,7 @@ class RegisterDesk:
 
         Raises:
             NotFound: there is no such chain here.
+            Conflict: it was withdrawn already, and nothing would change.
             Rejected: the entry is not complete.
         """
         last = self.statements.find_last("consent", consent_id) if consent_id else None
@@ -141,6 +142,8 @@ class RegisterDesk:
         before: dict[str, Any] = {}
         if last is not None:
             said = peek_object(last.body)
+            if state is ConsentState.WITHDRAWN and said["state"] == state.value:
+                raise Conflict("is withdrawn already", field="consent_id")
             kept = (
                 "subject_tokens",
                 "referral_id",

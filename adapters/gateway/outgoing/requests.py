@@ -20,10 +20,12 @@ from adapters.gateway.random_ids import new_opaque_id
 from adapters.mapping.heading import make_token
 from schemas import calendars
 from schemas.canonical import canonical_bytes
+from schemas.clear_codes import TokenScheme
 from schemas.codes import Compartment
 from schemas.directory import Directory
 from schemas.errors import ConfigInvalid, Conflict, NotFound, Rejected, SafelaneError
 from schemas.header import SubjectToken
+from schemas.identifiers import parse_identifier
 from schemas.objects import digest_object, peek_object
 from schemas.objects.correspondence import Request, RequestStep
 from schemas.objects.registry import read_object
@@ -74,12 +76,19 @@ class RequestDesk:
     real_clock: Callable[[], datetime]
 
     def make_tokens(self, identifiers: Iterable[tuple[str, str]]) -> list[SubjectToken]:
-        """Return the subject tokens of identifiers (scheme, value): the values themselves go nowhere."""
+        """Return the subject tokens of identifiers (scheme, value): the values themselves go nowhere.
+
+        Raises:
+            Rejected: a value is not of its scheme: the token of a mistyped number would be nobody's, and find nothing.
+        """
         pepper_id, pepper = self.pepper()
-        return [
-            SubjectToken(scheme=scheme, pepper_id=pepper_id, value=make_token(pepper, scheme, value))
-            for scheme, value in identifiers
-        ]
+        test_mode = self._directory().partnership.test_mode
+        tokens = []
+        for scheme, value in identifiers:
+            kind = TokenScheme.NHS.value if scheme == TokenScheme.NHS_UNVERIFIED else scheme
+            known = parse_identifier(kind, value, test_mode=test_mode, field="identifiers")
+            tokens.append(SubjectToken(scheme=scheme, pepper_id=pepper_id, value=make_token(pepper, scheme, known)))
+        return tokens
 
     def ask(
         self,
@@ -160,13 +169,16 @@ class RequestDesk:
         return sorted(lines, key=lambda line: line.request.issued_at, reverse=True)
 
     def concerns(self, digest: str, identifiers: Iterable[tuple[str, str]]) -> bool:
-        """Tell whether a request is about somebody with one of these identifiers.
+        """Tell whether a request is about somebody with one of these identifiers; an NHS number is known by it whether it was traced or not.
 
         Raises:
             NotFound: there is no such request.
+            Rejected: an identifier is not of its scheme.
         """
         wanted = {(t.scheme, t.value) for t in self._find(digest).request.subject_tokens}
-        return any((t.scheme, t.value) in wanted for t in self.make_tokens(identifiers))
+        given = list(identifiers)
+        untraced = [(TokenScheme.NHS_UNVERIFIED.value, value) for scheme, value in given if scheme == TokenScheme.NHS]
+        return any((t.scheme, t.value) in wanted for t in self.make_tokens([*given, *untraced]))
 
     def _reply(self, digest: str, **members: Any) -> Statement:
         line = self._find(digest)
