@@ -95,8 +95,8 @@ class InboxStore:
         The witness notes the same when it enters a new epoch; what the hub decided anew may come before that.
         """
         rows = self._store.query("SELECT body FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,))
-        if not rows:
-            return False
+        if not rows or not rows[0]["body"]:
+            return False  # not here, or deleted after its sender's recall
         body = self._store.open(f"inbox_delivery.body:{delivery_id}", rows[0]["body"])
         try:
             find_verifier(hub, parse_delivery(body).proof.note)

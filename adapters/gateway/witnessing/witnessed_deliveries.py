@@ -22,10 +22,13 @@ class WitnessedDeliveries:
         self._store = store
 
     def note_new(self, hub: HubKeys, now: datetime) -> None:
-        """Take the checkpoint out of the proof of each delivery that has come since. One whose decision the log lost comes again."""
+        """Take the checkpoint out of the proof of each delivery that has come since. One whose decision the log lost comes again.
+
+        What was deleted after its sender's recall has no proof any more, and waits for no witness.
+        """
         rows = self._store.query(
             "SELECT d.delivery_id, d.body FROM inbox_delivery d LEFT JOIN inbox_witnessed w USING (delivery_id)"
-            " WHERE w.delivery_id IS NULL AND d.delivery_id NOT IN (SELECT delivery_id FROM inbox_lost) LIMIT ?",
+            " WHERE w.delivery_id IS NULL AND length(d.body) > 0 AND d.delivery_id NOT IN (SELECT delivery_id FROM inbox_lost) LIMIT ?",
             (_AT_ONCE,),
         )
         for row in rows:

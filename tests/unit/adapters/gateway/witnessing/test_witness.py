@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from adapters.gateway.agency import AgencyGateway
+from adapters.gateway.incoming.inbox_recalls import InboxRecalls
 from adapters.gateway.wiring import build_gateway
 from adapters.gateway.witnessing.log_reader import LogUnclear
 from adapters.gateway.witnessing.log_watch import LogWatch
@@ -202,6 +203,19 @@ def test_deliveries_are_unwitnessed_until_a_quorum_covers_them(tmp_path: Path) -
     deliveries.mark_witnessed(waiting, NOW)
     assert half.inbox.read(DELIVERY, None).received.witnessed is True
     assert deliveries.count_late(NOW + timedelta(days=1)) == 0
+
+
+async def test_a_delivery_that_was_deleted_after_its_recall_does_not_stop_the_witness(tmp_path: Path) -> None:
+    half = make_receiving_half(tmp_path)
+    await half.reader.take_in(make_incoming(make_delivery()))
+    recalls = InboxRecalls(half.store)
+    recalls.mark_recalled(DELIVERY, "{}")
+    recalls.erase_content(DELIVERY, NOW)
+    hub = HubKeys(log_origin=SAMPLE_ORIGIN, log_verifier=write_verifier(SAMPLE_ORIGIN, public_part(seeded_log_jwk())))
+    deliveries = WitnessedDeliveries(half.store)
+    deliveries.note_new(hub, NOW)
+    assert deliveries.count_late(NOW + timedelta(days=1)) == 0, "nothing waits for ever"
+    assert half.inbox_store.note_lost(DELIVERY, hub) is False
 
 
 async def test_late_witnesses_raise_an_alarm_that_ends_by_itself(site: Site) -> None:
