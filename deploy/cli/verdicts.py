@@ -45,9 +45,17 @@ def describe_referral(view: dict[str, Any]) -> Iterator[str]:
         receipt = delivery.get("receipt")
         told = f"{receipt['state']} {show_minute(receipt['at'])}" if receipt else "none yet"
         yield f"    receipt   {told}, delivery {delivery['delivery_id']}"
+        if delivery.get("recalled"):
+            yield f"    recalled  {show_minute(delivery['recalled'])}, {_tell_deletion(delivery)}"
     for clock in view.get("clocks", ()):
         who = f" ({', '.join(clock['recipients'])})" if clock.get("recipients") else ""
         yield f"  clock {clock['clock']}{who}: {clock['state']}, due {show_minute(clock['due_at'])}. {name_clock(clock['clock'])}; {clock['assumption']}"
+
+
+def _tell_deletion(delivery: dict[str, Any]) -> str:
+    if delivery.get("deleted"):
+        return f"deletion confirmed {show_minute(delivery['deleted'])}"
+    return f"kept for {delivery['kept_for']}" if delivery.get("kept_for") else "deletion not confirmed yet"
 
 
 def describe_list(referrals: Sequence[dict[str, Any]]) -> Iterator[str]:

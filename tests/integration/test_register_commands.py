@@ -144,10 +144,22 @@ async def test_a_recall_and_its_deletion_from_the_command_line(
         recalled = await desks.run(POLICE, "recall", referral_id, "--reason-code", "wrong_child")
         assert "Recalled as" in recalled.output, (recalled.output, recalled.exception)
         assert "1 recalled." in await desks.until(CSC, "told", shows="RECALLED")
+        assert "deletion not confirmed yet" in (await desks.run(POLICE, "status", referral_id)).output
+        [line] = (await desks.living.get(CSC, "/inbox"))["deliveries"]
+        assert line["recalled"].startswith(f"{datetime.now(UTC):%Y-%m-}")
+        assert line["deleted"] is None
+        await desks.run(CSC, "confirm-deletion", delivery_id, "--exception", "legal_hold")
+        await desks.until(POLICE, "status", referral_id, shows="kept for legal_hold")
         done = await desks.run(CSC, "confirm-deletion", delivery_id)
         assert "Confirmed as" in done.output, (done.output, done.exception)
         assert (await desks.living.get(CSC, f"/inbox/{delivery_id}"))["referral"]["sections"] == []
-        await desks.until(POLICE, "told", shows="DELETION_CONFIRMED")
+        await desks.until(POLICE, "status", referral_id, shows="deletion confirmed 20")
+        [line] = (await desks.living.get(CSC, "/inbox"))["deliveries"]
+        assert line["recalled"] < line["deleted"]
+        assert (await desks.living.get(CSC, f"/inbox/{delivery_id}"))["delivery"] == line
+        deliveries = {d["delivery_id"]: d for d in (await desks.living.referral(POLICE, referral_id))["deliveries"]}
+        theirs = deliveries[delivery_id]
+        assert (theirs["recalled"], theirs["kept_for"]) == (line["recalled"], None)
 
 
 async def test_who_received_a_referral_asks_about_the_children_that_were_delivered_to_it(

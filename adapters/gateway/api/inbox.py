@@ -6,6 +6,7 @@ only with that contact's key (``Safelane-Contact`` and ``Safelane-Contact-Key``)
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from adapters.gateway.api.access import CallingAgency
 from adapters.gateway.api.people import require_known
 from adapters.gateway.incoming.inbox import InboxItem
 from adapters.gateway.incoming.inbox_model import InboxEntry, InboxFilter, StoredReceipt
+from adapters.gateway.incoming.inbox_recalls import RecallMark
 from adapters.gateway.incoming.receipts import OTHER_REASONS, REFUSAL_REASONS, ReceiptRequest
 from adapters.gateway.incoming.receiving import Receiving
 from adapters.gateway.outgoing.outbox_model import write_instant
@@ -112,7 +114,7 @@ async def list_inbox(
     page = found[:limit]
     response.headers.update(_NO_STORE)
     return {
-        "deliveries": [describe_entry(entry) for entry in page],
+        "deliveries": await _describe_entries(caller, page),
         "next_cursor": _write_cursor(page[-1]) if len(found) > limit else None,
     }
 
@@ -122,12 +124,13 @@ async def read_delivery(delivery_id: str, caller: CallingReader, response: Respo
     """Return a delivery's content, its receipts, and what corrects it or is corrected by it. Signs ``opened``."""
     item = await _open_item(delivery_id, caller)
     response.headers.update(_NO_STORE)
+    (delivery,) = await _describe_entries(caller, [item.entry])
     return {
-        "delivery": describe_entry(item.entry),
+        "delivery": delivery,
         "referral": item.received.to_json(),
         "receipts": [describe_receipt(receipt) for receipt in item.receipts],
-        "corrects": [describe_entry(entry) for entry in item.corrects],
-        "corrected_by": [describe_entry(entry) for entry in item.corrected_by],
+        "corrects": await _describe_entries(caller, item.corrects),
+        "corrected_by": await _describe_entries(caller, item.corrected_by),
     }
 
 
@@ -151,8 +154,11 @@ async def add_receipt(delivery_id: str, new: NewReceipt, caller: CallingReader, 
     return JSONResponse(body, status_code=201 if added else 200, headers=_NO_STORE)
 
 
-def describe_entry(entry: InboxEntry) -> dict[str, Any]:
-    """Return one line of the inbox as JSON. ``risk`` and ``immediate_danger`` are null where the sender's grade is not shared with this recipient."""
+def describe_entry(entry: InboxEntry, mark: RecallMark | None) -> dict[str, Any]:
+    """Return one line of the inbox as JSON. ``risk`` and ``immediate_danger`` are null where the sender's grade is not shared with this recipient.
+
+    ``recalled`` is null, or when its sender recalled it; ``deleted`` when it was deleted here after that.
+    """
     return {
         "delivery_id": entry.delivery_id,
         "message_id": entry.message_id,
@@ -168,6 +174,8 @@ def describe_entry(entry: InboxEntry) -> dict[str, Any]:
         "state": entry.state.value,
         "release": entry.release,
         "supersedes": entry.supersedes,
+        "recalled": mark.recalled if mark else None,
+        "deleted": mark.deleted if mark else None,
     }
 
 
@@ -179,6 +187,12 @@ def describe_receipt(receipt: StoredReceipt) -> dict[str, Any]:
         "at": receipt.at.isoformat(),
         "digest": receipt.digest,
     }
+
+
+async def _describe_entries(caller: Caller, entries: Sequence[InboxEntry]) -> list[dict[str, Any]]:
+    recalls = caller.receiving.registers.recalls
+    marks = await asyncio.to_thread(recalls.find_marks, [entry.delivery_id for entry in entries])
+    return [describe_entry(entry, marks.get(entry.delivery_id)) for entry in entries]
 
 
 async def _open_item(delivery_id: str, caller: Caller) -> InboxItem:

@@ -90,8 +90,12 @@ async def list_referrals(
 
 @router.get("/referrals/{referral_id}", summary="What became of a referral")
 async def get_referral(referral_id: str, gateway: CallingAgency) -> dict[str, Any]:
-    """Return the state of a referral: who gets what and why, what is withheld and by which rule, and each recipient's receipts."""
-    return await asyncio.to_thread(gateway.outbox.describe, referral_id)
+    """Return the state of a referral: who gets what and why, what is withheld and by which rule, and each recipient's receipts.
+
+    After a recall each delivery has ``recalled``, and ``deleted`` (when its recipient says that it was) or ``kept_for`` (why it must be kept).
+    """
+    view = await asyncio.to_thread(gateway.outbox.describe, referral_id)
+    return await asyncio.to_thread(gateway.receiving.registers.add_recalls, view)
 
 
 @router.post("/referrals/{referral_id}/release", summary="Send a held or failed referral on its way again")

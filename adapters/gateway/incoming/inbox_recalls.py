@@ -1,8 +1,15 @@
 """Recalls of what this agency received: marked here, deleted on a person's word, confirmed by a signed object."""
 
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
 from adapters.gateway.incoming.received import ReceivedReferral
+from adapters.gateway.outgoing.outbox_model import write_instant
 from adapters.gateway.store import GatewayStore
 from schemas.canonical import canonical_bytes
+from schemas.objects import peek_object
 
 RECALL_MIGRATIONS = (
     """
@@ -12,7 +19,20 @@ CREATE TABLE inbox_recall (
   deleted INTEGER NOT NULL DEFAULT 0
 );
 """,
+    # Of what was deleted before, the last instant that is known is that of its last receipt.
+    """
+ALTER TABLE inbox_recall ADD COLUMN deleted_at TEXT;
+UPDATE inbox_recall SET deleted_at = (SELECT changed_at FROM inbox_delivery d WHERE d.delivery_id = inbox_recall.delivery_id) WHERE deleted = 1;
+""",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RecallMark:
+    """Instants as RFC 3339: when a delivery's sender signed the recall, and when its content was deleted here, if it was."""
+
+    recalled: str
+    deleted: str | None
 
 
 class InboxRecalls:
@@ -41,12 +61,26 @@ class InboxRecalls:
         rows = self._store.query("SELECT delivery_id, deleted FROM inbox_recall ORDER BY rowid DESC")
         return [{"delivery_id": row["delivery_id"], "deleted": bool(row["deleted"])} for row in rows]
 
+    def find_marks(self, delivery_ids: Collection[str]) -> dict[str, RecallMark]:
+        """Return what to show of those of these deliveries that are recalled."""
+        places = ", ".join("?" for _ in delivery_ids)
+        rows = self._store.query(
+            f"SELECT delivery_id, statement, deleted_at FROM inbox_recall WHERE delivery_id IN ({places})",  # noqa: S608 (question marks alone)
+            tuple(delivery_ids),
+        )
+        return {
+            row["delivery_id"]: RecallMark(
+                str(peek_object(canonical_bytes(json.loads(row["statement"])))["issued_at"]), row["deleted_at"]
+            )
+            for row in rows
+        }
+
     def find_manifest(self, message_id: str) -> str | None:
         """Return the manifest digest of a message that we received, or none."""
         rows = self._store.query("SELECT manifest_digest FROM inbox_delivery WHERE message_id = ?", (message_id,))
         return str(rows[0]["manifest_digest"]) if rows else None
 
-    def erase_content(self, delivery_id: str) -> None:
+    def erase_content(self, delivery_id: str, now: datetime) -> None:
         """Erase what a delivery said; that it came, its receipts and its recall stay. SQLite overwrites what is deleted."""
         with self._store.transaction() as db:
             row = db.execute("SELECT content FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,)).fetchone()
@@ -59,4 +93,7 @@ class InboxRecalls:
             )
             db.execute("DELETE FROM inbox_supplement WHERE delivery_id = ?", (delivery_id,))
             db.execute("DELETE FROM inbox_output WHERE delivery_id = ? AND state <> 'done'", (delivery_id,))
-            db.execute("UPDATE inbox_recall SET deleted = 1 WHERE delivery_id = ?", (delivery_id,))
+            db.execute(
+                "UPDATE inbox_recall SET deleted = 1, deleted_at = ? WHERE delivery_id = ?",
+                (write_instant(now), delivery_id),
+            )

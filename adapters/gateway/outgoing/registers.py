@@ -18,6 +18,7 @@ from adapters.gateway.incoming.inbox_recalls import InboxRecalls
 from adapters.gateway.incoming.inbox_store import InboxStore
 from adapters.gateway.incoming.tickets import TicketDesk
 from adapters.gateway.outgoing.outbox import Outbox
+from adapters.gateway.outgoing.recall_view import add_recalls
 from adapters.gateway.outgoing.releases import ReleaseDesk
 from adapters.gateway.outgoing.requests import RequestDesk
 from adapters.gateway.outgoing.statements import Statement, StatementBook
@@ -219,6 +220,14 @@ class RegisterDesk:
         )
         return self.statements.sign("recall", recall, subject=message_id)
 
+    def add_recalls(self, view: dict[str, Any]) -> dict[str, Any]:
+        """Return a referral's view with what became of its recall. Without a directory that is in force no confirmation counts."""
+        try:
+            directory = self.keeper.current(self.real_clock())
+        except SafelaneError:
+            directory = None
+        return add_recalls(view, self.statements, directory)
+
     def confirm_deletion(self, delivery_id: str, *, exceptions_code: str | None = None) -> Statement:
         """Delete a recalled delivery's content here, with the files that we wrote of it, and sign that it is deleted. Said again, it is the same statement.
 
@@ -243,7 +252,7 @@ class RegisterDesk:
             what = "it is deleted already" if None in said else "another exception is stated already"
             raise Conflict(what, field="exceptions_code")
         if exceptions_code is None:
-            self.recalls.erase_content(delivery_id)
+            self.recalls.erase_content(delivery_id, self.real_clock())
             self.erase_files(delivery_id)
         done = _make(
             DeletionConfirmedControl,

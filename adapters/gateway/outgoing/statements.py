@@ -166,6 +166,13 @@ class StatementBook:
         )
         return [self._store.open(f"told.body:{row['digest']}", row["body"]) for row in reversed(rows)]
 
+    def list_told_about(self, message_id: str, code: str) -> list[bytes]:
+        """Return the notices of one code about a message, oldest first, whole."""
+        rows = self._store.query(
+            "SELECT digest, body FROM told WHERE code = ? AND message_id = ? ORDER BY rowid", (code, message_id)
+        )
+        return [self._store.open(f"told.body:{row['digest']}", row["body"]) for row in rows]
+
     async def send_due(self) -> int:
         """Publish what is not in the log yet, in order; return how many.
 
