@@ -57,7 +57,8 @@ class InboxStore:
     ) -> Taken:
         """Store a verified delivery, its first receipt and its outputs in one transaction.
 
-        A delivery that is here already changes nothing, unless a later decision released more of its sections: these are added.
+        A delivery that is here already changes nothing, unless a later decision released more of its sections: these are added. Nothing comes back of
+        one that was deleted after its sender's recall.
 
         Raises:
             Conflict: another message came under the same delivery id.
@@ -66,17 +67,18 @@ class InboxStore:
         delivery_id = received.delivery_id
         with self._store.transaction() as db:
             known = db.execute(
-                "SELECT manifest_digest, decision_leaf FROM inbox_delivery WHERE delivery_id = ?", (delivery_id,)
+                "SELECT manifest_digest, decision_leaf, length(body) = 0 AS erased FROM inbox_delivery WHERE delivery_id = ?",
+                (delivery_id,),
             ).fetchone()
             if known is not None:
                 if known["manifest_digest"] != received.manifest_digest:
                     raise Conflict("another message came under the same delivery id", field="delivery_id")
                 same = known["decision_leaf"] == received.decision_leaf
                 if not same and db.execute("SELECT 1 FROM inbox_lost WHERE delivery_id = ?", (delivery_id,)).fetchone():
-                    self._decide_anew(db, received, known["decision_leaf"], body, now)
+                    self._decide_anew(db, received, known["decision_leaf"], b"" if known["erased"] else body, now)
                     self.receipts.add(db, make_receipt(None))
                     return Taken.DECIDED_ANEW
-                added = False if same else self._supplement(db, received, body, now)
+                added = False if same or known["erased"] else self._supplement(db, received, body, now)
                 if added:
                     _queue_outputs(db, delivery_id, channels, now)
                     # What a later decision released has a chain of receipts of its own, beside the delivery's.
@@ -259,7 +261,7 @@ class InboxStore:
                 json.dumps([s.section_id for s in received.sections]),
                 ReceiptState.ACCEPTED,
                 write_instant(now),
-                self._store.seal(f"inbox_delivery.body:{delivery_id}", body),
+                self._store.seal(f"inbox_delivery.body:{delivery_id}", body) if body else b"",
                 delivery_id,
             ),
         )

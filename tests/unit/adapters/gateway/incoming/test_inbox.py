@@ -8,6 +8,7 @@ import pytest
 from adapters.gateway.incoming.inbox_config import ContactConfig, FolderConfig, InboxConfig
 from adapters.gateway.incoming.inbox_model import InboxFilter, Taken
 from adapters.gateway.incoming.inbox_outputs import OutputQueue
+from adapters.gateway.incoming.inbox_recalls import InboxRecalls
 from adapters.gateway.incoming.received import ReceivedReferral
 from schemas.codes import ReceiptState
 from schemas.errors import Conflict, DependencyUnavailable, NotFound
@@ -72,6 +73,25 @@ def test_a_later_release_adds_its_sections_and_goes_out_again(half: ReceivingHal
     assert [line.release for line in half.inbox.list_entries(InboxFilter(), 10)] == [2], "a line says that more came"
     assert half.outputs.list_outputs("delivery-0000000000001") == {"folder": "pending"}
     assert len(half.inbox_store.receipts.list_chain("delivery-0000000000001")) == 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["released later", "decided anew"])
+def test_nothing_comes_back_of_what_was_deleted_after_its_recall(half: ReceivingHalf, lost: bool) -> None:
+    first = make_bound()
+    half.inbox.take_in(first, b"body")
+    (due,) = half.outputs.list_due_outputs(NOW)
+    half.outputs.record_output(due, NOW)
+    recalls = InboxRecalls(half.store)
+    recalls.mark_recalled("delivery-0000000000001", "{}")
+    recalls.erase_content("delivery-0000000000001", NOW)
+    if lost:
+        half.inbox_store.mark_lost("delivery-0000000000001")
+    again = first.model_copy(update={"decision_leaf": "n" * 43})
+    assert half.inbox.take_in(again, b"late body") is (Taken.DECIDED_ANEW if lost else Taken.REPEATED)
+    assert half.inbox.read("delivery-0000000000001", None).received.sections == ()
+    (row,) = half.store.query("SELECT length(body) AS size FROM inbox_delivery")
+    assert row["size"] == 0
+    assert half.outputs.list_due_outputs(NOW) == []
 
 
 def test_a_risk_that_is_released_later_is_added_to_the_line(half: ReceivingHalf) -> None:
