@@ -241,7 +241,11 @@ def confirm_deletion(
     """Erase a recalled delivery here and sign that it is deleted. Delete it in your case system first."""
     body = {"exceptions_code": exception} if exception else {}
     answer = call_gateway(config, agency, "POST", f"/inbox/{delivery}/deletion", body)
-    typer.echo(f"Confirmed as {answer['digest']}.")
+    if exception is None:
+        typer.echo(f"Confirmed as {answer['digest']}.")
+        return
+    typer.echo(f"Nothing is erased; signed as {answer['digest']}.")
+    typer.echo(f"When it need not be kept any more: safelane gateway confirm-deletion {delivery}")
 
 
 def told(config: ConfigFile = DEFAULT_CONFIG, agency: AgencyOption = None) -> None:

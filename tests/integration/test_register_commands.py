@@ -148,7 +148,8 @@ async def test_a_recall_and_its_deletion_from_the_command_line(
         [line] = (await desks.living.get(CSC, "/inbox"))["deliveries"]
         assert line["recalled"].startswith(f"{datetime.now(UTC):%Y-%m-}")
         assert line["deleted"] is None
-        await desks.run(CSC, "confirm-deletion", delivery_id, "--exception", "legal_hold")
+        kept = await desks.run(CSC, "confirm-deletion", delivery_id, "--exception", "legal_hold")
+        assert "Nothing is erased" in kept.output, (kept.output, kept.exception)
         await desks.until(POLICE, "status", referral_id, shows="kept for legal_hold")
         done = await desks.run(CSC, "confirm-deletion", delivery_id)
         assert "Confirmed as" in done.output, (done.output, done.exception)
