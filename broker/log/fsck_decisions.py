@@ -1,4 +1,4 @@
-"""What ``fsck`` checks of decisions: first and later ones against their events, the commitments to what a recipient may not see, and states."""
+"""What ``fsck`` checks of decisions: first and later ones against their events, and the commitments to what a recipient may not see."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -177,63 +177,3 @@ def _digest_notice(row: Any, event: Mapping[str, Any]) -> str:
         "cause": row["cause"],
     }
     return digest(canonical_bytes(members))
-
-
-_STATES: Final = """
-SELECT d.message_id, d.delivery_id, d.state, d.last_receipt, d.decision::text <> '{}' AS decided, d.outcome, coalesce(l.outcome, d.outcome) AS last_outcome,
-  (cardinality(d.released) > 0 OR EXISTS (SELECT 1 FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id
-    AND cardinality(r.released) > 0)) AS gone,
-  coalesce(l.number, 0) AS numbers, (SELECT count(*) FROM redecisions r WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id) AS later,
-  ARRAY(SELECT r.state FROM receipts r JOIN log_entries e USING (event_id) WHERE r.message_id = d.message_id AND r.delivery_id = d.delivery_id
-    ORDER BY e.position) AS receipt_states,
-  ARRAY(SELECT r.receipt_digest FROM receipts r JOIN log_entries e USING (event_id) WHERE r.message_id = d.message_id
-    AND r.delivery_id = d.delivery_id ORDER BY e.position) AS receipt_digests,
-  EXISTS (SELECT 1 FROM holds h WHERE h.message_id = d.message_id AND h.delivery_id = d.delivery_id) AS waits,
-  d.outcome = 'held' OR d.state = 'undeliverable' OR d.decision ->> 'queue' = 'true' AS must_wait,
-  EXISTS (SELECT 1 FROM retrospective_reviews v WHERE v.message_id = d.message_id AND v.delivery_id = d.delivery_id) AS reviewed,
-  d.decision ->> 'retrospective_review' = 'true' OR EXISTS (SELECT 1 FROM redecisions r WHERE r.message_id = d.message_id
-    AND r.delivery_id = d.delivery_id AND r.decision ->> 'retrospective_review' = 'true') AS must_be_reviewed,
-  EXISTS (SELECT 1 FROM log_payloads p JOIN log_entries e USING (event_id) WHERE p.message_id = d.message_id AND e.kind = 'undeliverable') AS undelivered
-FROM deliveries d LEFT JOIN LATERAL (SELECT r.outcome, r.number FROM redecisions r WHERE r.message_id = d.message_id
-  AND r.delivery_id = d.delivery_id ORDER BY number DESC LIMIT 1) l ON true
-WHERE (d.message_id, d.delivery_id) > ($1, $2) ORDER BY d.message_id, d.delivery_id LIMIT 2000
-"""
-
-
-async def check_states(connection: Connection, note: Note) -> None:
-    """Compare each delivery's state with its decisions and receipts: it is moved by them alone."""
-    after: tuple[Any, str] = (UUID(int=0), "")
-    while rows := await connection.fetch(_STATES, *after):
-        for row in rows:
-            if row["numbers"] != row["later"]:
-                note("decision-number-wrong", f"redecisions {row['delivery_id']}")
-            if row["must_wait"] and not row["waits"]:
-                note("hold-missing", f"deliveries {row['delivery_id']}")
-            if row["decided"] and bool(row["must_be_reviewed"]) != row["reviewed"]:
-                note("review-missing", f"deliveries {row['delivery_id']}")
-            state, last = _fold(row["receipt_states"], row["receipt_digests"])
-            if row["last_receipt"] != last:
-                note("delivery-without-its-receipt", f"deliveries {row['delivery_id']}")
-            if not _is_state(row, state):
-                note("delivery-state-wrong", f"deliveries {row['delivery_id']}")
-        after = rows[-1]["message_id"], rows[-1]["delivery_id"]
-
-
-def _fold(states: Sequence[str], digests: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return state and receipt after these receipts: what was added later never takes a delivery back to an earlier state."""
-    state = last = None
-    for new, receipt in zip(states, digests, strict=True):
-        if not (state in {"opened", "actioned", "refused"} and new == "accepted"):
-            state, last = new, receipt
-    return state, last
-
-
-def _is_state(row: Any, receipted: str | None) -> bool:
-    if row["state"] == "undeliverable":
-        return bool(row["undelivered"])
-    if receipted is not None:
-        return bool(row["state"] == receipted)
-    if row["state"] == "open":
-        return bool(row["gone"])
-    waiting = {"held": "held", "withheld": "withheld", "rejected": "rejected"}
-    return bool(waiting.get(row["last_outcome"]) == row["state"])

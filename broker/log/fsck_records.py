@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from broker.log.fsck_decisions import check_collected, check_decisions, check_states, check_told_again
+from broker.log.fsck_decisions import check_collected, check_decisions, check_told_again
 from broker.log.fsck_events import check_rare_events
 from broker.log.fsck_messages import check_begun, check_messages
 from broker.log.fsck_objects import check_objects, check_receipts
 from broker.log.fsck_outside import check_cosignatures, check_timestamps
 from broker.log.fsck_reading import Note, Signers, digest, is_signed
 from broker.log.fsck_rows import check_links, check_rows
+from broker.log.fsck_states import check_states
 from broker.store.pool import Connection
 from schemas.directory import Directory
 from schemas.errors import SafelaneError
