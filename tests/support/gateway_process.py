@@ -25,7 +25,7 @@ RECEIVED_AT = datetime(2026, 11, 16, 22, 32, tzinfo=UTC)
 
 def save_hub(hub: StubHub, folder: Path) -> None:
     """Keep the stub hub's authority keys and the agencies' folders for the process."""
-    folders = {agency: str(keystore._path) for agency, keystore in hub.keystores.items()}
+    folders = {agency: str(keystore._sealed._path) for agency, keystore in hub.keystores.items()}
     kept = {
         "jwks": list(hub.authority_jwks),
         "ca_pem": hub.ca_pem,
