@@ -104,7 +104,7 @@ def build_loop(
 async def test_a_long_outage_keeps_the_batch_and_never_gives_it_back() -> None:
     batch, stop = Batch([Message(1)]), asyncio.Event()
     intake = Intake(lambda call: StoreUnavailable() if call < 60 else Taken())
-    await build_loop([batch], intake, stop, linger=200).run(stop)
+    await build_loop([batch], intake, stop, linger=100).run(stop)
     assert intake.calls == 60
     assert batch.log == ["ack 1"]
 
