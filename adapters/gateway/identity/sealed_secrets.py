@@ -8,6 +8,7 @@ and whoever has the file open reads it again once another process has written it
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ KEY_BYTES = 32
 SCRYPT_COST = {"n": 2**17, "r": 8, "p": 1}
 MAX_SCRYPT_N = 2**20
 MAX_FILE_BYTES = 1024 * 1024
+LOCK_SECONDS = 5.0
+"""A change takes milliseconds, with a passphrase half a second; who holds the lock for longer is stuck, and may not take a gateway with it."""
+LOCK_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,7 @@ def read_key_encryption_key(key_file: Path | None, passphrase_file: Path | None)
     Raises:
         ConfigInvalid: neither or both are given, others may read the file, or it is not of its form.
     """
-    if (key_file is None) == (passphrase_file is None):
-        raise ConfigInvalid("give exactly one of the two", field="key_encryption_key_file or passphrase_file")
-    if key_file is not None:
+    if key_file is not None and passphrase_file is None:
         text = read_private_file(key_file, field="key_encryption_key_file").strip().decode("ascii", "replace")
         try:
             key = decode_base64url(text)
@@ -77,11 +79,12 @@ def read_key_encryption_key(key_file: Path | None, passphrase_file: Path | None)
         if len(key) != KEY_BYTES:
             raise ConfigInvalid("must hold 32 bytes in base64url", field="key_encryption_key_file")
         return KeyEncryptionKey(key=key)
-    assert passphrase_file is not None  # noqa: S101 - the check above leaves no other case
-    passphrase = read_private_file(passphrase_file, field="passphrase_file").strip()
-    if len(passphrase) < 12:
-        raise ConfigInvalid("must hold at least 12 characters", field="passphrase_file")
-    return KeyEncryptionKey(passphrase=passphrase)
+    if passphrase_file is not None and key_file is None:
+        passphrase = read_private_file(passphrase_file, field="passphrase_file").strip()
+        if len(passphrase) < 12:
+            raise ConfigInvalid("must hold at least 12 characters", field="passphrase_file")
+        return KeyEncryptionKey(passphrase=passphrase)
+    raise ConfigInvalid("give exactly one of the two", field="key_encryption_key_file or passphrase_file")
 
 
 def write_new_key_file(path: Path) -> KeyEncryptionKey:
@@ -195,16 +198,34 @@ class SealedSecrets:
 
 @contextmanager
 def _hold(folder: Path) -> Iterator[None]:
-    """Let other processes of the agency wait that want to change a file of this folder."""
+    """Let other processes of the agency wait that want to change a file of this folder; give up on one that holds it for too long.
+
+    Raises:
+        DependencyUnavailable: the folder cannot be read, or another process does not let go.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         raise DependencyUnavailable("the folder cannot be read", field="data_dir") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take(descriptor)
         yield
     finally:
         os.close(descriptor)  # and with it the lock
+
+
+def _take(descriptor: int) -> None:
+    last = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= last:
+                held = "another process of this agency holds the keystore: end it, and try again"
+                raise DependencyUnavailable(held, field="data_dir") from None
+            time.sleep(LOCK_LOOK_SECONDS)
+        else:
+            return
 
 
 def _associated_data(agency: str, parameters: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,8 @@
 """Private keys are encrypted at rest, rotate weekly, and die."""
 
+import fcntl
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +13,7 @@ from adapters.gateway.identity import sealed_secrets
 from adapters.gateway.identity.keystore import KeyLifetimes, Keystore
 from adapters.gateway.identity.sealed_secrets import KeyEncryptionKey, read_key_encryption_key, write_new_key_file
 from schemas.canonical import encode_base64url
-from schemas.errors import ConfigInvalid
+from schemas.errors import ConfigInvalid, DependencyUnavailable
 from schemas.signed_directory import read_key_announcement
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -162,6 +164,22 @@ def test_changes_of_many_at_once_are_all_kept(path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(8)))
     assert sum(name.startswith("added") for name in Keystore.open(path, AGENCY, KEK)._current()) == 8
+
+
+def test_a_process_that_is_stuck_with_the_lock_does_not_take_the_gateway_with_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keystore = Keystore.create(path, AGENCY, KEK)
+    monkeypatch.setattr(sealed_secrets, "LOCK_SECONDS", 0.1)
+    stuck = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(stuck, fcntl.LOCK_EX)
+        with pytest.raises(DependencyUnavailable, match="end it, and try again"):
+            keystore.rotate_encryption_key(NOW, LIFETIMES)
+    finally:
+        os.close(stuck)
+    keystore.rotate_encryption_key(NOW, LIFETIMES)
+    assert len(keystore.encryption_private_jwks(NOW)) == 1
 
 
 def test_a_change_that_fails_halfway_changes_nothing(path: Path) -> None:
