@@ -5,8 +5,10 @@ from datetime import datetime, time
 
 import asyncpg
 
+from broker.log.witnessing import read_handed_in
 from broker.store.pool import Connection
 from broker.store.waiting import count_clocks, count_holds
+from schemas.directory import WitnessPolicy
 from schemas.local_time import LONDON
 
 
@@ -39,21 +41,17 @@ _ACCEPTED = """
 SELECT count(*) FROM messages m WHERE m.received_at >= $2 AND ($1::text IS NULL OR m.sender = $1
   OR EXISTS (SELECT FROM deliveries d WHERE d.message_id = m.message_id AND d.recipient = $1))
 """
-_LOG = """
-SELECT (SELECT max(size) FROM log_checkpoints) AS size, (SELECT at FROM log_checkpoints ORDER BY size DESC LIMIT 1) AS at,
-  (SELECT max(size) FROM log_cosignatures) AS witnessed
-"""
 
 
 async def read_overview(
-    connection: Connection, agency: str | None, *, now: datetime, business_now: datetime
+    connection: Connection, agency: str | None, *, now: datetime, business_now: datetime, witnesses: WitnessPolicy
 ) -> Overview:
-    """Read the figures for one agency, or for the partnership; ``business_now`` is the time of deadlines."""
+    """Read the figures for one agency, or for the partnership; ``business_now`` is the time of deadlines, ``witnesses`` whose quorum counts."""
     holds = await count_holds(connection, agency, business_now)
     clocks = await count_clocks(connection, agency, business_now, received=True)
     midnight = datetime.combine(now.astimezone(LONDON).date(), time(), LONDON)
     today = await connection.fetch(_TODAY, agency, midnight)
-    log = await _fetch_one(connection, _LOG)
+    log_size, witnessed_size = await read_handed_in(connection, witnesses)
     quarantine = await _fetch_one(
         connection,
         "SELECT count(*) AS open, count(*) FILTER (WHERE security) AS security FROM quarantine WHERE state = 'open' AND $1::text IS NULL",
@@ -77,9 +75,9 @@ async def read_overview(
         accepted_today=await connection.fetchval(_ACCEPTED, agency, midnight),
         deliveries_today={row["state"]: row["number"] for row in today},
         outbox_overdue=overdue,
-        log_size=log["size"] or 0,
-        checkpoint_at=log["at"],
-        witnessed_size=log["witnessed"] or 0,
+        log_size=log_size,
+        checkpoint_at=await connection.fetchval("SELECT at FROM log_checkpoints WHERE size = $1", log_size),
+        witnessed_size=witnessed_size,
     )
 
 

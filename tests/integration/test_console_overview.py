@@ -6,9 +6,11 @@ from uuid import uuid4
 import asyncpg
 
 from broker.console.overview import Overview, read_overview
+from schemas.directory import WitnessPolicy
 from tests.support.console import AGENCY, ConsoleSite
 
 OTHER = "police.marchshire"
+WITNESSES = WitnessPolicy(agencies=(AGENCY, OTHER), quorum=2)
 
 
 async def add_message(connection: asyncpg.Connection, sender: str, recipient: str, *, hold_owner: str | None) -> None:
@@ -51,7 +53,7 @@ def test_figures_count_and_stay_inside_an_agency(console: ConsoleSite) -> None:
             await add_message(connection, OTHER, "health.marchshire-ft", hold_owner=None)
             await connection.execute("SET LOCAL ROLE safelane_console")
             found = [
-                await read_overview(connection, agency, now=now, business_now=now)
+                await read_overview(connection, agency, now=now, business_now=now, witnesses=WITNESSES)
                 for agency in (None, AGENCY, "school.oakfield")
             ]
         finally:
@@ -64,3 +66,25 @@ def test_figures_count_and_stay_inside_an_agency(console: ConsoleSite) -> None:
     assert (one.accepted_today, one.holds_open, one.clocks_breached, one.deliveries_today) == (1, 1, 1, {"held": 1})
     assert (stranger.accepted_today, stranger.holds_open, stranger.clocks_breached) == (0, 0, 0)
     assert stranger.deliveries_today == {}
+
+
+def test_a_head_counts_as_witnessed_when_a_quorum_has_signed_it(console: ConsoleSite) -> None:
+    async def count(connection: asyncpg.Connection) -> tuple[int, list[int]]:
+        now, found = datetime.now(UTC), []
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute("DELETE FROM log_cosignatures")
+            size = await connection.fetchval("SELECT max(size) FROM log_checkpoints")
+            for witness in (OTHER, "somebody.else", AGENCY):
+                await connection.execute(
+                    "INSERT INTO log_cosignatures VALUES ($1, $2, 'line', $3, $3)", size, witness, now
+                )
+                overview = await read_overview(connection, None, now=now, business_now=now, witnesses=WITNESSES)
+                found.append(overview.witnessed_size)
+        finally:
+            await transaction.rollback()
+        return size, found
+
+    size, found = console.run(count)
+    assert found == [0, 0, size], "one of two is no quorum, and who is no witness counts for nothing"

@@ -13,7 +13,9 @@ from broker.console.overview import Overview, read_overview
 from broker.console.page import Page, PageContext
 from broker.console.routing import Pages
 from broker.console.sessions import is_alive
+from broker.registry.registry import NoDirectory
 from schemas.canonical import canonical_bytes
+from schemas.directory import WitnessPolicy
 from schemas.errors import SafelaneError
 
 STREAM_SECONDS: Final = 600.0
@@ -64,10 +66,23 @@ async def _send_changes(page: PageContext) -> AsyncIterator[bytes]:
 
 
 async def _read(page: PageContext) -> Overview:
+    witnesses = await _read_witnesses(page)
     async with page.connection() as connection:
         return await read_overview(
-            connection, page.user.agency, now=page.context.clock(), business_now=page.context.business_clock()
+            connection,
+            page.user.agency,
+            now=page.context.clock(),
+            business_now=page.context.business_clock(),
+            witnesses=witnesses,
         )
+
+
+async def _read_witnesses(page: PageContext) -> WitnessPolicy:
+    """Return whose quorum counts: nobody's before the first directory is published."""
+    try:
+        return (await page.context.registry.current()).directory.witnesses
+    except NoDirectory:
+        return WitnessPolicy()
 
 
 def describe(overview: Overview) -> dict[str, str]:
