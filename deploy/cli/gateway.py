@@ -11,6 +11,7 @@ import typer
 
 from deploy.cli import gateway_registers
 from deploy.cli.gateway_call import call_gateway, request_gateway
+from deploy.cli.gateway_options import DEFAULT_CONFIG, AgencyOption, ConfigFile
 from deploy.cli.verdicts import describe_decision, describe_list, describe_referral
 
 if TYPE_CHECKING:
@@ -20,15 +21,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 gateway_registers.add_commands(app)
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
-AgencyOption = Annotated[
-    str | None, typer.Option("--agency", help="Which agency; needed when the gateway serves several.")
-]
 DocumentFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A document as the record system exports it.")
 ]
 MappingOption = Annotated[str | None, typer.Option("--mapping", help="Mapping id; else the format is recognised.")]
-DEFAULT_CONFIG = Path("gateway.yaml")
 POLL_SECONDS = 5.0
 
 

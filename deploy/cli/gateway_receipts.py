@@ -1,11 +1,11 @@
 """``safelane gateway receipt``: say what was done with a delivery, where no case system says it (a school that reads the folder of PDFs)."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.gateway_options import DEFAULT_CONFIG, AgencyOption, ConfigFile, Person
 from deploy.cli.verdicts import show_minute
 
 
@@ -13,16 +13,12 @@ def receipt(
     delivery: Annotated[str, typer.Argument(help="The delivery, as the PDF's foot and its folder's name say.")],
     *,
     state: Annotated[str, typer.Option(help="actioned, or refused; opened, where it was read and nothing else.")],
-    person: Annotated[str, typer.Option(help="Your id; never your name.")],
+    person: Person,
     reason_code: Annotated[
         str | None, typer.Option(help="Why it is refused (not_our_child, wrong_service …), or what was done.")
     ] = None,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")] = Path(
-        "gateway.yaml"
-    ),
-    agency: Annotated[
-        str | None, typer.Option("--agency", help="Which agency; needed when the gateway serves several.")
-    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    agency: AgencyOption = None,
 ) -> None:
     """Sign what was done with a delivery; its sender is told. A named contact's delivery takes that contact's key, over the local API."""
     body = {"state": state, "person": person} | ({"reason_code": reason_code} if reason_code else {})

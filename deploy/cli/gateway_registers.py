@@ -8,16 +8,11 @@ import typer
 
 from deploy.cli import gateway_receipts, gateway_requests, gateway_token
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.gateway_options import DEFAULT_CONFIG, AgencyOption, ConfigFile, Person
 from deploy.cli.told import describe_told
 from deploy.cli.verdicts import show_minute
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
-AgencyOption = Annotated[
-    str | None, typer.Option("--agency", help="Which agency; needed when the gateway serves several.")
-]
-Person = Annotated[str, typer.Option("--person", help="Your id; never your name.")]
 Reason = Annotated[str, typer.Option("--reason-code", help="Why, as a code; the words stay with your agency.")]
-DEFAULT_CONFIG = Path("gateway.yaml")
 
 approvals_app = typer.Typer(
     no_args_is_help=True, help="Keys of what an approver released: see what is asked, give or refuse."

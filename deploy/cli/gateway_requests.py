@@ -1,25 +1,19 @@
 """``safelane gateway request``: ask another agency for information about a child, see what was asked, answer, or refuse with a reason (D11)."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.gateway_options import DEFAULT_CONFIG, AgencyOption, ConfigFile, Person
 from deploy.cli.prompts import ask_hidden
 
 app = typer.Typer(no_args_is_help=True, help="Requests for information: ask, list, answer, refuse.")
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
-AgencyOption = Annotated[
-    str | None, typer.Option("--agency", help="Which agency; needed when the gateway serves several.")
-]
-Person = Annotated[str, typer.Option("--person", help="Your id; never your name.")]
 Digest = Annotated[str, typer.Argument(help="The request, as 'request list' shows it.")]
 AskNumber = Annotated[
     bool, typer.Option("--nhs-number", help="Ask for the child's NHS number here; it leaves as a token only.")
 ]
-DEFAULT_CONFIG = Path("gateway.yaml")
 
 
 @app.command(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.gateway_call import call_gateway
+from deploy.cli.gateway_options import DEFAULT_CONFIG, AgencyOption, ConfigFile
 from deploy.cli.prompts import ask_hidden
 from schemas.clear_codes import TokenScheme
 from schemas.errors import ConfigInvalid
@@ -26,12 +27,8 @@ def token(
         str,
         typer.Option(help="nhs (traced), nhs_unverified (as a school or a first report has it), or upn."),
     ] = TokenScheme.NHS.value,
-    config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")] = Path(
-        "gateway.yaml"
-    ),
-    agency: Annotated[
-        str | None, typer.Option("--agency", help="Which agency; needed when the gateway serves several.")
-    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    agency: AgencyOption = None,
 ) -> None:
     """Ask for a child's number here, and write the token that it makes. The number goes no further than the gateway on this machine."""
     from deploy.authority.key_file import write_private
